@@ -1,0 +1,117 @@
+//! Names of things: newtypes, so that no number or string is taken for another.
+
+use alloc::sync::Arc;
+use core::fmt;
+
+/// The longest endpoint id, in bytes: one that gossip can still carry in a datagram (wire protocol 9.1 G3, 10).
+pub const ENDPOINT_ID_BYTES_MAX: usize = 1024;
+
+/// A stream of one mux session. Odd from the yamux client, even from the yamux server, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u32);
+
+/// One tunnel of this process: given once, never again, so a late answer cannot hit a new owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunnelId(pub u64);
+
+/// The name of a server node: an opaque string, unique per process start.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// Takes any text as it is.
+    pub fn new(id: &str) -> Self {
+        Self(Arc::from(id))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name that upstreams listen on: 1 to 1,024 bytes without `/`, case-sensitive, otherwise opaque.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(Arc<[u8]>);
+
+impl EndpointId {
+    /// Checks the length and the absence of `/`.
+    pub fn new(id: &[u8]) -> Result<Self, BadEndpointId> {
+        if id.is_empty() {
+            Err(BadEndpointId::Empty)
+        } else if id.len() > ENDPOINT_ID_BYTES_MAX {
+            Err(BadEndpointId::TooLong)
+        } else if id.contains(&b'/') {
+            Err(BadEndpointId::Slash)
+        } else {
+            Ok(Self(Arc::from(id)))
+        }
+    }
+
+    /// The bytes of the name.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl core::borrow::Borrow<[u8]> for EndpointId {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+/// Why bytes are no endpoint id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadEndpointId {
+    /// No byte at all.
+    #[error("endpoint id is empty")]
+    Empty,
+    /// A `/` would change the meaning of a path.
+    #[error("endpoint id contains a slash")]
+    Slash,
+    /// More than [`ENDPOINT_ID_BYTES_MAX`].
+    #[error("endpoint id is longer than 1024 bytes")]
+    TooLong,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn endpoint_ids_are_judged_by_length_and_slash() {
+        assert_eq!(EndpointId::new(b""), Err(BadEndpointId::Empty));
+        assert_eq!(EndpointId::new(b"a/b"), Err(BadEndpointId::Slash));
+        assert_eq!(EndpointId::new(&vec![b'a'; 1025]), Err(BadEndpointId::TooLong));
+        assert_eq!(EndpointId::new(&vec![b'a'; 1024]).unwrap().as_bytes().len(), 1024);
+        assert_eq!(EndpointId::new("é b".as_bytes()).unwrap().to_string(), "\\xc3\\xa9 b");
+    }
+
+    use alloc::string::ToString;
+}

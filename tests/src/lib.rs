@@ -1,0 +1,3 @@
+//! What the tests share: golden vectors, reference models, processes.
+
+pub mod vectors;
