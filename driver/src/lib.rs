@@ -1,5 +1,30 @@
-//! skeleton
-#![allow(missing_docs, dead_code)]
+//! The async shell around `piko-core`: generic over a [`Runtime`], static dispatch, public API of core only.
+//!
+//! * [`TunnelLoop`] joins a [`Transport`] and a tunnel; [`TunnelHandle`] opens and accepts [`Stream`]s.
+//! * [`serve`] serves one HTTP/1 connection for a [`Service`].
+//! * [`accept`] gives every connection a task; [`Shutdown`] and [`Tasks`] end them in order.
+
+mod accept;
+mod buffer;
+mod clock;
+mod drive;
+mod relay;
 mod runtime;
+mod serve;
+mod shutdown;
+mod stream;
 mod sync;
-pub use runtime::*;
+mod transport;
+mod tunnel;
+mod wire;
+
+pub use accept::accept;
+pub use buffer::{READ_BYTES, with_read_buffer};
+pub use clock::Clock;
+pub use drive::TunnelLoop;
+pub use runtime::{Addr, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn};
+pub use serve::{Attempt, Connected, Decision, HeadBudget, Port, Served, Service, serve};
+pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
+pub use stream::Stream;
+pub use transport::{RawTransport, Received, Transport, WsTransport};
+pub use tunnel::TunnelHandle;

@@ -1,0 +1,174 @@
+//! Memory that is lent for one turn: the thread's read buffer, and a pool of output buffers.
+//!
+//! An idle connection owns no buffer (performance guide 4.1): it reads into its thread's, and takes an
+//! output buffer only while bytes wait.
+
+use std::cell::{Cell, RefCell};
+use std::io::IoSlice;
+
+/// One read takes at most this much.
+pub const READ_BYTES: usize = 64 * 1024;
+/// Buffers that a thread keeps for reuse, and the size above which one is not worth keeping:
+/// 64 × 80 KiB = 5 MiB per thread at most.
+const POOL_BUFFERS: usize = 64;
+const POOL_BYTES_MAX: usize = 80 * 1024;
+/// Smaller than this is not worth a place in the pool.
+const POOL_BYTES_MIN: usize = 512;
+
+thread_local! {
+    static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lends the thread's read buffer. Whoever finds it taken (an executor that runs a task inside
+/// another's poll) gets a fresh one.
+pub fn with_read_buffer<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
+    let mut buf = READ.take().unwrap_or_else(|| vec![0; READ_BYTES].into_boxed_slice());
+    let result = f(&mut buf);
+    READ.set(Some(buf));
+    result
+}
+
+fn take() -> Vec<u8> {
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+fn give(mut buf: Vec<u8>) {
+    if (POOL_BYTES_MIN..=POOL_BYTES_MAX).contains(&buf.capacity()) {
+        buf.clear();
+        POOL.with_borrow_mut(|pool| {
+            if pool.len() < POOL_BUFFERS {
+                pool.push(buf);
+            }
+        });
+    }
+}
+
+/// A queue of bytes in pooled memory: appended behind, consumed in front, owning nothing while empty.
+///
+/// While `keep` is set, consumed bytes stay, so that [`Self::rewind`] can give all of it once more.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    bytes: Vec<u8>,
+    start: usize,
+    keep: bool,
+}
+
+impl Queue {
+    /// An empty queue.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// What waits.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// True when nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The place to append to.
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = take();
+        }
+        &mut self.bytes
+    }
+
+    /// Appends `data`.
+    pub(crate) fn extend(&mut self, data: &[u8]) {
+        if !data.is_empty() {
+            self.tail().extend_from_slice(data);
+        }
+    }
+
+    /// Drops `n` bytes in front; the memory goes back to the pool when nothing is left.
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.start = (self.start + n).min(self.bytes.len());
+        if self.start == self.bytes.len() && !self.keep {
+            self.clear();
+        }
+    }
+
+    /// Keeps consumed bytes from here on.
+    pub(crate) fn set_keep(&mut self, keep: bool) {
+        self.keep = keep;
+        if !keep && self.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// True while consumed bytes are kept.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keep
+    }
+
+    /// All bytes since `set_keep(true)` wait again.
+    pub(crate) fn rewind(&mut self) {
+        self.start = 0;
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.start = 0;
+        give(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        give(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// Non-empty slices of `parts`, at most four, for one vectored write.
+pub(crate) fn gather<'a>(parts: [&'a [u8]; 3]) -> ([IoSlice<'a>; 3], usize) {
+    let mut slices = [IoSlice::new(&[]); 3];
+    let mut n = 0;
+    for part in parts {
+        if !part.is_empty() {
+            slices[n] = IoSlice::new(part);
+            n += 1;
+        }
+    }
+    (slices, n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_keeps_order_and_rewinds_while_it_keeps() {
+        let mut q = Queue::new();
+        q.set_keep(true);
+        q.extend(b"head");
+        q.consume(2);
+        q.extend(b"body");
+        assert_eq!(q.pending(), b"adbody");
+        q.consume(6);
+        assert!(q.is_empty());
+        q.rewind();
+        assert_eq!(q.pending(), b"headbody");
+        q.set_keep(false);
+        q.consume(8);
+        assert_eq!(q.bytes.capacity(), 0, "an empty queue owns nothing");
+    }
+
+    #[test]
+    fn the_read_buffer_can_be_asked_for_twice() {
+        with_read_buffer(|a| {
+            a[0] = 1;
+            with_read_buffer(|b| b[0] = 2);
+            assert_eq!(a[0], 1);
+        });
+    }
+}

@@ -1,0 +1,276 @@
+//! The loop that owns a transport (design guide A.6): one task per tunnel.
+
+use crate::buffer::with_read_buffer;
+use crate::clock::Clock;
+use crate::runtime::{IoInfo, Runtime, Timer, Turn};
+use crate::transport::{Received, Transport};
+use crate::tunnel::TunnelHandle;
+use bytes::BytesMut;
+use piko_core::mux::CloseReason;
+use piko_core::time::Instant;
+use piko_core::tunnel::{TransportEnd, Tunnel};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Rounds of one poll before the loop wakes itself and lets others run: 16 full reads are 1 MiB.
+const ROUNDS_MAX: usize = 16;
+/// An outbox whose memory is above this is not kept while idle.
+const OUTBOX_KEEP_BYTES: usize = 2 * 1024;
+/// How long the last frames (a go-away) may take once the tunnel is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often a paused loop looks whether memory became free in *another* session.
+const PAUSE_CHECK: Duration = Duration::from_millis(50);
+
+/// Moves bytes between a transport and a tunnel until the tunnel is over; resolves with the reason.
+pub struct TunnelLoop<R: Runtime, T> {
+    rt: R,
+    transport: T,
+    handle: TunnelHandle,
+    outbox: BytesMut,
+    timer: R::Timer,
+    turn: Turn,
+    /// Standing at the end of the line: the next turn collects output.
+    ending_turn: bool,
+    wake: Vec<Waker>,
+    /// The transport has ended or failed: neither read nor write again.
+    dead: bool,
+    reading: bool,
+    /// The tunnel is over; set to the time until which the last frames may go out.
+    last_words: Option<Instant>,
+}
+
+impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
+    /// Joins a tunnel and a transport. Nothing happens until the loop is polled.
+    pub fn new(rt: R, transport: T, tunnel: Tunnel, info: IoInfo) -> (TunnelHandle, Self) {
+        let handle = TunnelHandle::new(tunnel, Clock::of(&rt), info);
+        let this = Self::with_handle(rt, transport, handle.clone());
+        (handle, this)
+    }
+
+    /// As [`Self::new`], for a handle that was made (and made routable) before its transport.
+    pub fn with_handle(rt: R, transport: T, handle: TunnelHandle) -> Self {
+        let timer = rt.timer();
+        Self {
+            rt,
+            transport,
+            handle,
+            outbox: BytesMut::new(),
+            timer,
+            turn: Turn::default(),
+            ending_turn: false,
+            wake: Vec::new(),
+            dead: false,
+            reading: true,
+            last_words: None,
+        }
+    }
+
+    /// Reads once. True when bytes moved.
+    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.dead || !self.reading {
+            return false;
+        }
+        let Self { transport, handle, wake, rt, .. } = self;
+        let outcome = with_read_buffer(|buf| match transport.poll_recv(cx, buf) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(Received::Payload(range))) => {
+                handle.shared.received.fetch_add(range.len() as u64, Relaxed);
+                let now = rt.now();
+                let mut shared = handle.shared.state.lock();
+                // The reason arrives as an event too.
+                let _ = shared.tunnel.handle_chunk(now, &buf[range]);
+                shared.drain_events(wake);
+                Some(None)
+            }
+            Poll::Ready(Ok(Received::Nothing)) => Some(None),
+            Poll::Ready(Ok(Received::End(end))) => Some(Some(end)),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "tunnel read failed");
+                Some(Some(TransportEnd::Failed))
+            }
+        });
+        match outcome {
+            None => false,
+            Some(None) => true,
+            Some(Some(end)) => {
+                self.lost(end);
+                true
+            }
+        }
+    }
+
+    fn lost(&mut self, end: TransportEnd) {
+        self.dead = true;
+        let now = self.rt.now();
+        let mut shared = self.handle.shared.state.lock();
+        shared.tunnel.handle_end(now, end);
+        shared.drain_events(&mut self.wake);
+        drop(shared);
+        self.wake_all();
+    }
+
+    fn wake_all(&mut self) {
+        for waker in self.wake.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Sends what is in the outbox. True when bytes moved.
+    fn send(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.dead || (self.outbox.is_empty() && !self.transport.wants_send()) {
+            return false;
+        }
+        let before = self.outbox.len();
+        let result = self.transport.poll_send(cx, &mut self.outbox);
+        let moved = before - self.outbox.len().min(before);
+        if before > 0 {
+            self.handle.shared.writes.fetch_add(1, Relaxed);
+            self.handle.shared.sent.fetch_add(moved as u64, Relaxed);
+        }
+        match result {
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "tunnel write failed");
+                self.lost(TransportEnd::Failed);
+                true
+            }
+            Poll::Ready(Ok(())) => {
+                self.note_sent(moved, true);
+                true
+            }
+            Poll::Pending => {
+                if moved > 0 {
+                    self.note_sent(moved, false);
+                }
+                false
+            }
+        }
+    }
+
+    fn note_sent(&mut self, bytes: usize, drained: bool) {
+        let now = self.rt.now();
+        self.handle.shared.state.lock().tunnel.handle_sent(now, bytes, drained);
+    }
+
+    /// The critical section of a round. True when output waits that was not collected; gives the next deadline.
+    fn exchange(&mut self, cx: &mut Context<'_>, collect: bool) -> (bool, Option<Instant>) {
+        let now = self.rt.now();
+        let mut shared = self.handle.shared.state.lock();
+        if shared.tunnel.poll_timeout().is_some_and(|d| d.at <= now) {
+            shared.tunnel.handle_timeout(now);
+        }
+        if collect && self.outbox.is_empty() {
+            shared.tunnel.poll_transmit(now, &mut self.outbox);
+        }
+        shared.drain_events(&mut self.wake);
+        if let Some(reason) = shared.tunnel.close_reason().cloned() {
+            // However it ended, nobody may wait for it.
+            shared.end(reason, &mut self.wake);
+        }
+        match &shared.driver {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => shared.driver = Some(cx.waker().clone()),
+        }
+        shared.output_waits = !self.outbox.is_empty();
+        self.reading = shared.tunnel.wants_input();
+        shared.paused = !self.reading;
+        let closed = shared.closed.is_some();
+        let mut at = shared.tunnel.poll_timeout().map(|d| d.at);
+        if shared.paused {
+            let check = now + PAUSE_CHECK;
+            at = Some(at.map_or(check, |at| at.min(check)));
+        }
+        if closed {
+            let until = *self.last_words.get_or_insert(now + LAST_WORDS);
+            at = Some(at.map_or(until, |at| at.min(until)));
+        }
+        shared.armed = at;
+        let wanted = !shared.output_waits && shared.tunnel.wants_transmit();
+        drop(shared);
+        self.wake_all();
+        (wanted, at)
+    }
+
+    fn over(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
+        let until = self.last_words?;
+        let waiting = !self.dead && (!self.outbox.is_empty() || self.transport.wants_send());
+        if waiting && self.rt.now() < until {
+            return None;
+        }
+        if !self.dead {
+            // Best effort: the FIN leaves with the last bytes; dropping the socket closes it anyway.
+            let _ = self.transport.poll_close(cx);
+        }
+        let reason = self.handle.close_reason().unwrap_or(CloseReason::Local);
+        Some(reason)
+    }
+}
+
+/// Nothing in it is pinned.
+impl<R: Runtime, T> Unpin for TunnelLoop<R, T> {}
+
+impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
+    type Output = CloseReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let this = &mut *self;
+        let mut collect = false;
+        if this.ending_turn {
+            if this.rt.poll_end_of_turn(cx, &mut this.turn).is_pending() {
+                return Poll::Pending;
+            }
+            this.ending_turn = false;
+            collect = true;
+        }
+        for _ in 0..ROUNDS_MAX {
+            let mut progress = this.receive(cx);
+            let (wanted, at) = this.exchange(cx, collect);
+            collect = false;
+            if wanted && !this.dead {
+                // Let the tasks that are ready add their frames first, then send once (performance guide 2.1).
+                if this.rt.poll_end_of_turn(cx, &mut this.turn).is_pending() {
+                    this.ending_turn = true;
+                    return Poll::Pending;
+                }
+                collect = true;
+                continue;
+            }
+            progress |= this.send(cx);
+            if let Some(reason) = this.over(cx) {
+                return Poll::Ready(reason);
+            }
+            if this.timer.poll_until(cx, at).is_ready() {
+                progress = true;
+            }
+            if !progress {
+                if this.outbox.is_empty() && this.outbox.capacity() > OUTBOX_KEEP_BYTES {
+                    this.outbox = BytesMut::new();
+                }
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime, T> Drop for TunnelLoop<R, T> {
+    /// A loop that is dropped before its tunnel is over must not leave streams waiting for ever.
+    fn drop(&mut self) {
+        let mut wake = Vec::new();
+        {
+            let mut shared = self.handle.shared.state.lock();
+            if shared.closed.is_none() {
+                let now = self.rt.now();
+                shared.tunnel.handle_end(now, TransportEnd::Failed);
+                shared.drain_events(&mut wake);
+                shared.end(CloseReason::Transport, &mut wake);
+            }
+        }
+        for waker in wake {
+            waker.wake();
+        }
+    }
+}

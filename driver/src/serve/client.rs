@@ -1,0 +1,265 @@
+//! The client's side of a connection: heads in, answers out, and its end.
+
+use super::exchange::Begun;
+use super::heads::HeadShare;
+use super::{Port, Service};
+use crate::buffer::{Queue, READ_BYTES, with_read_buffer};
+use crate::runtime::{Io, Runtime, Timer};
+use crate::shutdown::{Shutdown, ShutdownListener};
+use crate::wire::Out;
+use piko_core::http1::{BodyLength, Fault, Fields, Next, Part, RequestHead, ResponseHead, ServerConn, Version};
+use piko_core::proxy::Answer;
+use piko_core::time::Instant;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A lingering close reads at most this much and this long, so that an answer to an unfinished
+/// upload is not overtaken by a reset (RFC 9112 9.6).
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the last bytes of an answer may take to leave once nothing else happens.
+const LAST_FLUSH: Duration = Duration::from_secs(10);
+/// While a head is being collected, one read takes this much.
+const HEAD_READ_BYTES: usize = 16 * 1024;
+
+/// Why there is no next request.
+pub(super) enum Idle {
+    /// The connection is broken.
+    Broken,
+    /// Nothing was under way: close.
+    Closed,
+    /// What came was no request.
+    Refused(Fault),
+}
+
+pub(super) struct Client<R: Runtime, C> {
+    pub(super) rt: R,
+    pub(super) io: C,
+    pub(super) http: ServerConn,
+    /// Input that is not yet done with: a partial head, a pipelined request.
+    pub(super) rest: Queue,
+    pub(super) out: Out,
+    pub(super) timer: R::Timer,
+    pub(super) shutdown: Shutdown,
+    /// The client has ended its direction.
+    pub(super) eof: bool,
+    listener: ShutdownListener,
+    heads: HeadShare,
+}
+
+impl<R: Runtime, C: Io> Client<R, C> {
+    pub(super) fn new(rt: &R, io: C, port: &Port) -> Self {
+        Self {
+            rt: rt.clone(),
+            io,
+            http: ServerConn::new(port.http.clone(), rt.now()),
+            rest: Queue::new(),
+            out: Out::default(),
+            timer: rt.timer(),
+            shutdown: port.shutdown.clone(),
+            eof: false,
+            listener: port.shutdown.listener(),
+            heads: HeadShare::new(port.heads.clone()),
+        }
+    }
+
+    /// Reads up to the next request's head and begins its exchange.
+    pub(super) async fn next_request<S: Service>(&mut self, service: &S) -> Result<Begun<S>, Idle> {
+        let begun = poll_fn(|cx| self.poll_request(cx, service)).await;
+        self.heads.release();
+        begun
+    }
+
+    fn poll_request<S: Service>(&mut self, cx: &mut Context<'_>, service: &S) -> Poll<Result<Begun<S>, Idle>> {
+        loop {
+            let now = self.rt.now();
+            if !self.rest.is_empty() {
+                let (used, outcome) = step(&mut self.http, now, self.rest.pending(), service, &self.io);
+                self.rest.consume(used);
+                if let Some(result) = outcome {
+                    return Poll::Ready(result);
+                }
+            }
+            if self.heads.is_evicted() {
+                let what = "too many unfinished request heads: this is the largest";
+                return Poll::Ready(Err(Idle::Refused(Fault { status: 431, what })));
+            }
+            if self.http.is_idle() && self.rest.is_empty() && self.listener.poll(cx).is_ready() {
+                return Poll::Ready(Err(Idle::Closed));
+            }
+            if self.eof {
+                let clean = self.rest.is_empty() && self.http.is_idle();
+                return Poll::Ready(Err(if clean { Idle::Closed } else { Idle::Broken }));
+            }
+            let Self { io, http, rest, rt, .. } = self;
+            let read = with_read_buffer(|buf| {
+                let limit = if rest.is_empty() { READ_BYTES } else { HEAD_READ_BYTES };
+                match Pin::new(&mut *io).poll_read(cx, &mut buf[..limit]) {
+                    Poll::Pending => Read::Nothing,
+                    Poll::Ready(Ok(0)) => Read::End,
+                    Poll::Ready(Err(_)) => Read::Broken,
+                    Poll::Ready(Ok(n)) if rest.is_empty() => {
+                        // The usual case: the whole head is parsed where the socket put it.
+                        let (used, outcome) = step(http, rt.now(), &buf[..n], service, io);
+                        rest.extend(&buf[used..n]);
+                        outcome.map_or(Read::Some, Read::Outcome)
+                    }
+                    Poll::Ready(Ok(n)) => {
+                        rest.extend(&buf[..n]);
+                        Read::Some
+                    }
+                }
+            });
+            match read {
+                Read::Outcome(result) => return Poll::Ready(result),
+                Read::Broken => return Poll::Ready(Err(Idle::Broken)),
+                Read::End => self.eof = true,
+                Read::Some => self.heads.hold(cx, self.rest.len()),
+                Read::Nothing => {
+                    let due = self.http.poll_timeout().map(|d| d.at);
+                    if self.timer.poll_until(cx, due).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.http.handle_timeout(self.rt.now());
+                    if self.http.is_expired() {
+                        // As Go: a head that does not come gets no answer.
+                        return Poll::Ready(Err(Idle::Closed));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues an answer made here. The next step says what becomes of the connection.
+    pub(super) fn answer(&mut self, answer: &Answer) -> Next {
+        if answer.close {
+            self.http.close_after_response();
+        }
+        let head = ResponseHead {
+            status: answer.status,
+            reason: answer.reason.as_bytes(),
+            version: Version::Http11,
+            fields: Fields::from_block(&answer.fields),
+            body: BodyLength::Known(answer.body.len() as u64),
+        };
+        let out = self.out.queue.tail();
+        if self.http.send_head(&head, out).is_err() {
+            return self.http.cut();
+        }
+        if !answer.body.is_empty() && self.http.send_data(answer.body.len(), out).is_ok() {
+            out.extend_from_slice(&answer.body);
+        }
+        self.http.send_end(out)
+    }
+
+    /// Answers a request that HTTP refused, and closes.
+    pub(super) async fn refuse(&mut self, answer: &Answer) {
+        self.http.close_after_response();
+        let mut bytes = Vec::with_capacity(256);
+        write_refusal(answer, &mut bytes);
+        self.out.queue.extend(&bytes);
+        self.close_lingering().await;
+    }
+
+    /// Writes what is queued, or fails when the client does not take it.
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
+        let until = self.rt.now() + LAST_FLUSH;
+        poll_fn(|cx| {
+            loop {
+                self.out.flush(&mut self.io, cx)?;
+                if self.out.queue.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                if self.timer.poll_until(cx, Some(until)).is_pending() {
+                    return Poll::Pending;
+                }
+                if self.rt.now() >= until {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ends the connection behind what is queued.
+    pub(super) async fn close(&mut self) {
+        let unread = !self.http.request_done() && !self.http.is_idle();
+        if unread {
+            self.close_lingering().await;
+        } else if self.flush().await.is_ok() {
+            let _ = poll_fn(|cx| Pin::new(&mut self.io).poll_close(cx)).await;
+        }
+    }
+
+    async fn close_lingering(&mut self) {
+        if self.flush().await.is_err() {
+            return;
+        }
+        let _ = poll_fn(|cx| Pin::new(&mut self.io).poll_close(cx)).await;
+        let until = self.rt.now() + LINGER;
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            while left > 0 {
+                let Self { io, timer, rt, .. } = self;
+                match with_read_buffer(|buf| Pin::new(io).poll_read(cx, buf)) {
+                    Poll::Ready(Ok(0) | Err(_)) => break,
+                    Poll::Ready(Ok(n)) => left = left.saturating_sub(n),
+                    Poll::Pending => {
+                        if timer.poll_until(cx, Some(until)).is_pending() {
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                if rt.now() >= until {
+                    break;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+enum Read<T> {
+    Broken,
+    End,
+    Nothing,
+    Outcome(T),
+    Some,
+}
+
+/// Looks for a head at the start of `input`.
+fn step<S: Service, C: Io>(
+    http: &mut ServerConn,
+    now: Instant,
+    input: &[u8],
+    service: &S,
+    io: &C,
+) -> (usize, Option<Result<Begun<S>, Idle>>) {
+    match http.handle_input(now, input) {
+        Ok((used, Some(Part::Head(head)))) => (used, Some(Ok(begin(now, &head, service, io)))),
+        Ok((used, _)) => (used, None),
+        Err(fault) => (0, Some(Err(Idle::Refused(fault)))),
+    }
+}
+
+fn begin<S: Service, C: Io>(now: Instant, head: &RequestHead<'_>, service: &S, io: &C) -> Begun<S> {
+    let note = service.note(head);
+    let mut exchange = service.exchange(now, io.info());
+    let step = exchange.handle_request(now, head);
+    let decision = service.decide(now, step, &mut exchange, head);
+    Begun::new(now, head, exchange, decision, note)
+}
+
+/// A refusal is written without the connection machine, which has lost its place in the input.
+fn write_refusal(answer: &Answer, out: &mut Vec<u8>) {
+    use std::io::Write;
+    // Writing to memory does not fail.
+    let _ = write!(out, "HTTP/1.1 {} {}\r\n", answer.status, answer.reason);
+    out.extend_from_slice(&answer.fields);
+    let _ = write!(out, "content-length: {}\r\nconnection: close\r\n\r\n", answer.body.len());
+    out.extend_from_slice(&answer.body);
+}

@@ -1,0 +1,184 @@
+//! One client connection: its requests in turn, each answered here, proxied, or switched.
+
+mod client;
+mod exchange;
+mod heads;
+
+pub use heads::HeadBudget;
+
+use crate::relay::relay;
+use crate::runtime::{Io, Runtime};
+use crate::shutdown::Shutdown;
+use client::{Client, Idle};
+use exchange::Ended;
+use piko_core::http1::{self, RequestHead, ResponseHead};
+use piko_core::proxy::{Answer, Exchange, Failure, Record, Step};
+use piko_core::time::Instant;
+use std::future::Future;
+use std::sync::Arc;
+
+/// What the owner of a port decides about its requests. The HTTP of it is done here.
+pub trait Service: Send + Sync + 'static {
+    /// What requests are proxied over: a tunnel stream, a socket.
+    type Up: Io;
+    /// Where one request goes, for as long as it is tried there.
+    type Target: Send;
+    /// What a switched connection is for.
+    type Switched: Send;
+    /// What the owner remembers about one request, for its log.
+    type Note: Send;
+
+    /// A request has been read and judged: `step` is what [`Exchange::handle_request`] said.
+    fn decide(
+        &self,
+        now: Instant,
+        step: Step,
+        exchange: &mut Exchange,
+        head: &RequestHead<'_>,
+    ) -> Decision<Self::Target, Self::Switched>;
+
+    /// A new exchange for a connection from `peer`.
+    fn exchange(&self, now: Instant, info: &crate::runtime::IoInfo) -> Exchange;
+
+    /// Reaches the target. `fresh` forbids a pooled connection.
+    fn connect(
+        &self,
+        target: &Self::Target,
+        attempt: Attempt,
+    ) -> impl Future<Output = Result<Connected<Self::Up>, Failure>> + Send;
+
+    /// The target failed and the request may be tried again: where? `None` tries nothing.
+    fn again(&self, failed: Self::Target, why: Failure) -> Option<Self::Target>;
+
+    /// The exchange is over; `reusable` is a connection that can carry another request.
+    fn release(&self, target: Self::Target, reusable: Option<Self::Up>);
+
+    /// What to remember about a request, before it is decided.
+    fn note(&self, head: &RequestHead<'_>) -> Self::Note;
+
+    /// The final response head as the client gets it.
+    fn note_response(&self, note: &mut Self::Note, head: &ResponseHead<'_>);
+
+    /// The exchange is over.
+    fn record(&self, record: Record, note: Self::Note);
+
+    /// The value of a `Date` field to add where one is missing; `None` adds none.
+    fn date(&self) -> Option<[u8; 29]> {
+        None
+    }
+
+    /// An answer to a request that HTTP itself refused.
+    fn refuse(&self, fault: &http1::Fault) -> Answer;
+}
+
+/// How a request is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// The request's method is idempotent (RFC 9110 9.2.2), so a stale connection costs a retry only.
+    pub idempotent: bool,
+    /// Only a new connection will do: a pooled one has just failed.
+    pub fresh: bool,
+    /// When the whole attempt is over, where there is a limit.
+    pub until: Option<Instant>,
+}
+
+/// A way to the target.
+#[derive(Debug)]
+pub struct Connected<U> {
+    /// The byte stream.
+    pub io: U,
+    /// It has carried a request before, so it may have been closed meanwhile.
+    pub pooled: bool,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Decision<T, S> {
+    /// Answered here.
+    Answer(Answer),
+    /// Sent on.
+    Proxy {
+        /// Where to.
+        target: T,
+        /// It leaves for a tunnel (design guide A.3, fields per leg).
+        to_tunnel: bool,
+        /// The connection may carry more requests.
+        keep_alive: bool,
+    },
+    /// Answered with this 101 and handed to the caller of [`serve`].
+    Switch(Answer, S),
+}
+
+/// Limits and signals of one port, shared by its connections.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Heads, fields and deadlines of requests.
+    pub http: http1::Config,
+    /// No new requests on idle connections once it is given.
+    pub shutdown: Shutdown,
+    /// Memory of unfinished heads.
+    pub heads: Arc<HeadBudget>,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum Served<C, S> {
+    /// It is closed.
+    Closed,
+    /// It was switched: the stream, the bytes that came behind the request, and what it is for.
+    Switched(C, Vec<u8>, S),
+}
+
+/// Serves `io` until it ends.
+pub async fn serve<R: Runtime, C: Io, S: Service>(
+    rt: &R,
+    io: C,
+    service: &S,
+    port: &Port,
+) -> Served<C, S::Switched> {
+    let mut client = Client::new(rt, io, port);
+    loop {
+        let begun = match client.next_request(service).await {
+            Ok(begun) => begun,
+            Err(Idle::Closed) => {
+                client.close().await;
+                return Served::Closed;
+            }
+            Err(Idle::Broken) => return Served::Closed,
+            Err(Idle::Refused(fault)) => {
+                client.refuse(&service.refuse(&fault)).await;
+                return Served::Closed;
+            }
+        };
+        match exchange::run(rt, &mut client, service, begun).await {
+            Ended::KeepAlive => {}
+            Ended::Close => {
+                client.close().await;
+                return Served::Closed;
+            }
+            Ended::Abort => {
+                client.io.abort();
+                return Served::Closed;
+            }
+            Ended::Handed(switched) => {
+                let rest = client.rest.pending().to_vec();
+                return Served::Switched(client.io, rest, switched);
+            }
+            Ended::Piped(mut up, up_rest, target, exchange, note) => {
+                let mut exchange = exchange;
+                client.out.queue.extend(&up_rest);
+                let mut up_out = crate::wire::Out::default();
+                up_out.queue.extend(client.rest.pending());
+                client.rest.clear();
+                let out = std::mem::take(&mut client.out);
+                let (sent, received, _) = relay(&mut client.io, out, &mut up, up_out).await;
+                let now = rt.now();
+                exchange.handle_progress(now, piko_core::proxy::Leg::Client, sent as usize);
+                exchange.handle_progress(now, piko_core::proxy::Leg::Upstream, received as usize);
+                service.release(target, None);
+                service.record(exchange.finish(now), note);
+                return Served::Closed;
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One stream of a tunnel as a byte stream.
+
+use crate::runtime::{Io, IoInfo, Probe};
+use crate::tunnel::{Slots, TunnelHandle};
+use futures::io::{AsyncRead, AsyncWrite};
+use piko_core::id::StreamId;
+use piko_core::mux::{Finish, ReadError, WriteError};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// One write of a stream becomes one mux frame of at most a quantum.
+const WRITE_HINT: usize = 16 * 1024;
+
+/// A stream: reads, writes and closes like a socket.
+///
+/// An operation happened or only a waker was stored, so dropping a future loses nothing. Dropping a
+/// stream that was not closed resets it; one that was closed but not read to its end is drained by
+/// the session for a bounded while, so that an early answer is not overtaken by its own reset.
+pub struct Stream {
+    tunnel: TunnelHandle,
+    id: StreamId,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Stream").field(&self.id).finish()
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(tunnel: TunnelHandle, id: StreamId) -> Self {
+        Self { tunnel, id }
+    }
+
+    /// Its number within the tunnel.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The tunnel it belongs to.
+    pub fn tunnel(&self) -> &TunnelHandle {
+        &self.tunnel
+    }
+
+    fn poll_write_parts(&self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
+        let id = self.id;
+        self.tunnel.with(|shared, now| match shared.tunnel.send(now, id).write_vectored(parts) {
+            Ok(n) => Poll::Ready(Ok(n)),
+            Err(WriteError::Blocked) => {
+                store(&mut shared.slots.entry(id).or_default().writer, cx);
+                Poll::Pending
+            }
+            Err(WriteError::Finished) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Err(WriteError::Reset | WriteError::Unknown) => Poll::Ready(Err(reset(shared.closed.is_some()))),
+        })
+    }
+
+    fn finish(&self, when: Finish) -> io::Result<()> {
+        self.tunnel.with(|shared, now| match shared.tunnel.send(now, self.id).finish(when) {
+            Ok(()) | Err(WriteError::Finished | WriteError::Blocked) => Ok(()),
+            Err(WriteError::Reset | WriteError::Unknown) => Err(reset(shared.closed.is_some())),
+        })
+    }
+}
+
+/// The error that tells a reset of one stream from the end of its tunnel.
+fn reset(tunnel_closed: bool) -> io::Error {
+    if tunnel_closed {
+        io::Error::new(io::ErrorKind::ConnectionAborted, "tunnel closed")
+    } else {
+        io::Error::new(io::ErrorKind::ConnectionReset, "stream reset")
+    }
+}
+
+fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) if waker.will_wake(cx.waker()) => {}
+        _ => *slot = Some(cx.waker().clone()),
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let id = self.id;
+        self.tunnel.with(|shared, now| {
+            let mut recv = shared.tunnel.recv(now, id);
+            let mut filled = 0;
+            loop {
+                match recv.chunk() {
+                    Ok(Some(chunk)) => {
+                        let n = chunk.len().min(buf.len() - filled);
+                        buf[filled..filled + n].copy_from_slice(&chunk[..n]);
+                        recv.consume(n);
+                        filled += n;
+                        if filled == buf.len() {
+                            return Poll::Ready(Ok(filled));
+                        }
+                    }
+                    _ if filled > 0 => return Poll::Ready(Ok(filled)),
+                    Ok(None) => return Poll::Ready(Ok(0)),
+                    Err(ReadError::Blocked) => {
+                        store(&mut shared.slots.entry(id).or_default().reader, cx);
+                        return Poll::Pending;
+                    }
+                    Err(ReadError::Reset | ReadError::Unknown) => {
+                        return Poll::Ready(Err(reset(shared.closed.is_some())));
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_parts(cx, &[buf])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut parts: [&[u8]; 4] = [&[]; 4];
+        let n = bufs.len().min(parts.len());
+        for (part, buf) in parts.iter_mut().zip(bufs) {
+            *part = buf;
+        }
+        self.poll_write_parts(cx, &parts[..n])
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.finish(Finish::Now))
+    }
+}
+
+impl Io for Stream {
+    fn info(&self) -> &IoInfo {
+        self.tunnel.info()
+    }
+
+    fn abort(&mut self) {
+        self.tunnel.with(|shared, now| shared.tunnel.send(now, self.id).reset());
+    }
+
+    fn probe(&mut self) -> Probe {
+        self.tunnel.with(|shared, now| match shared.tunnel.recv(now, self.id).chunk() {
+            Err(ReadError::Blocked) => Probe::Quiet,
+            _ => Probe::Spoilt,
+        })
+    }
+
+    fn write_hint(&self) -> usize {
+        WRITE_HINT
+    }
+
+    fn finish_lazily(&mut self) {
+        // A stream that is gone needs no end.
+        let _ = self.finish(Finish::Lazy);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.tunnel.with(|shared, now| {
+            shared.slots.remove(&id);
+            shared.tunnel.release(now, id);
+        });
+    }
+}
+
+#[allow(dead_code)] // The bound is the point: both halves of a stream cross threads.
+fn assert_send(stream: Stream, slots: Slots) -> impl Send {
+    (stream, slots)
+}

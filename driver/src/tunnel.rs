@@ -1,0 +1,236 @@
+//! One tunnel behind one lock: what its loop and its streams share.
+
+use crate::clock::Clock;
+use crate::runtime::IoInfo;
+use crate::stream::Stream;
+use crate::sync::Mutex;
+use piko_core::id::{EndpointId, StreamId};
+use piko_core::mux::{CloseReason, GoAway, OpenError};
+use piko_core::time::Instant;
+use piko_core::tunnel::{Tunnel, TunnelEvent};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// The two tasks that may wait on a stream: split halves live on different ones.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) reader: Option<Waker>,
+    pub(crate) writer: Option<Waker>,
+}
+
+/// Everything under the lock. Nothing here touches a socket, and wakers are called after unlocking.
+pub(crate) struct Shared {
+    pub(crate) tunnel: Tunnel,
+    pub(crate) slots: BTreeMap<StreamId, Slots>,
+    /// The loop's waker, always the newest.
+    pub(crate) driver: Option<Waker>,
+    /// The loop holds output that the socket does not take: new output alone need not wake it.
+    pub(crate) output_waits: bool,
+    /// What the loop's timer is armed for.
+    pub(crate) armed: Option<Instant>,
+    /// The loop does not read because received bytes are not consumed.
+    pub(crate) paused: bool,
+    pub(crate) acceptor: Option<Waker>,
+    pub(crate) openers: VecDeque<Waker>,
+    pub(crate) going_away: Option<GoAway>,
+    /// The task that wants to hear of going-away and the end.
+    pub(crate) watcher: Option<Waker>,
+    pub(crate) closed: Option<CloseReason>,
+}
+
+impl Shared {
+    /// Moves the tunnel's events into wakers. A terminal state wakes everyone, always.
+    pub(crate) fn drain_events(&mut self, wake: &mut Vec<Waker>) {
+        while let Some(event) = self.tunnel.poll_event() {
+            match event {
+                TunnelEvent::Readable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take())),
+                TunnelEvent::Writable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take())),
+                TunnelEvent::Incoming => wake.extend(self.acceptor.take()),
+                TunnelEvent::Slot => wake.extend(self.openers.pop_front()),
+                TunnelEvent::GoingAway(code) => {
+                    self.going_away = Some(code);
+                    wake.extend(self.watcher.take());
+                    wake.extend(self.openers.drain(..));
+                }
+                TunnelEvent::Closed(reason) => self.end(reason, wake),
+                _ => {}
+            }
+        }
+    }
+
+    /// The tunnel is over: everybody who waits has to look again.
+    pub(crate) fn end(&mut self, reason: CloseReason, wake: &mut Vec<Waker>) {
+        self.closed.get_or_insert(reason);
+        for slots in self.slots.values_mut() {
+            wake.extend(slots.reader.take());
+            wake.extend(slots.writer.take());
+        }
+        wake.extend(self.acceptor.take());
+        wake.extend(self.openers.drain(..));
+        wake.extend(self.watcher.take());
+    }
+
+    /// The loop's waker when a change made by a handle needs it: output that somebody waits for and
+    /// that does not already wait for the socket, a deadline before the armed one, room after a pause.
+    pub(crate) fn loop_waker(&mut self) -> Option<Waker> {
+        let output = !self.output_waits && self.tunnel.wants_transmit();
+        let sooner = match (self.tunnel.poll_timeout(), self.armed) {
+            (Some(deadline), Some(armed)) => deadline.at < armed,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let room = self.paused && self.tunnel.wants_input();
+        if output || sooner || room { self.driver.take() } else { None }
+    }
+}
+
+/// A tunnel's handle: opens and accepts streams. Cheap to clone; the loop is [`crate::TunnelLoop`].
+#[derive(Clone)]
+pub struct TunnelHandle {
+    pub(crate) shared: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) state: Mutex<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) info: IoInfo,
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+    pub(crate) writes: AtomicU64,
+}
+
+impl std::fmt::Debug for TunnelHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TunnelHandle").field("peer", &self.shared.info.peer).finish_non_exhaustive()
+    }
+}
+
+impl TunnelHandle {
+    pub(crate) fn new(tunnel: Tunnel, clock: Clock, info: IoInfo) -> Self {
+        let shared = Shared {
+            tunnel,
+            slots: BTreeMap::new(),
+            driver: None,
+            output_waits: false,
+            armed: None,
+            paused: false,
+            acceptor: None,
+            openers: VecDeque::new(),
+            going_away: None,
+            watcher: None,
+            closed: None,
+        };
+        let inner = Inner {
+            state: Mutex::new(shared),
+            clock,
+            info,
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(inner) }
+    }
+
+    /// Runs `f` under the lock and then wakes the loop if the change needs it.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Shared, Instant) -> T) -> T {
+        let now = self.shared.clock.now();
+        let (result, waker) = {
+            let mut shared = self.shared.state.lock();
+            let result = f(&mut shared, now);
+            (result, shared.loop_waker())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        result
+    }
+
+    /// The endpoint this tunnel serves.
+    pub fn endpoint(&self) -> EndpointId {
+        self.shared.state.lock().tunnel.endpoint().clone()
+    }
+
+    /// Opens a stream. Pending while 256 opened ones wait for their ACK.
+    pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Result<Stream, OpenError>> {
+        let opened = self.with(|shared, now| match shared.tunnel.open(now) {
+            Err(OpenError::Blocked) => {
+                shared.openers.push_back(cx.waker().clone());
+                None
+            }
+            other => Some(other.inspect(|&id| {
+                shared.slots.insert(id, Slots::default());
+            })),
+        });
+        match opened {
+            None => Poll::Pending,
+            Some(result) => Poll::Ready(result.map(|id| Stream::new(self.clone(), id))),
+        }
+    }
+
+    /// The next stream of the peer; `None` when the tunnel is over.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
+        let accepted = self.with(|shared, _| match shared.tunnel.accept() {
+            Some(id) => {
+                shared.slots.insert(id, Slots::default());
+                Some(Some(id))
+            }
+            None if shared.closed.is_some() => Some(None),
+            None => {
+                shared.acceptor = Some(cx.waker().clone());
+                None
+            }
+        });
+        match accepted {
+            None => Poll::Pending,
+            Some(id) => Poll::Ready(id.map(|id| Stream::new(self.clone(), id))),
+        }
+    }
+
+    /// Ready once the peer takes no new streams, or the tunnel is over.
+    pub fn poll_going_away(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut shared = self.shared.state.lock();
+        if shared.going_away.is_some() || shared.closed.is_some() {
+            return Poll::Ready(());
+        }
+        shared.watcher = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ends gently: no new streams, the open ones finish within `grace` (design guide A.2, Drain).
+    pub fn drain(&self, grace: Duration) {
+        self.with(|shared, now| shared.tunnel.drain(now, grace));
+    }
+
+    /// Ends at once with this code; open streams fail.
+    pub fn abort(&self, code: GoAway) {
+        self.with(|shared, now| shared.tunnel.abort(now, code));
+    }
+
+    /// Streams that are open.
+    pub fn streams(&self) -> usize {
+        self.shared.state.lock().tunnel.streams()
+    }
+
+    /// Why it ended, once it has.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.shared.state.lock().closed.clone()
+    }
+
+    /// Addresses of the connection below.
+    pub fn info(&self) -> &IoInfo {
+        &self.shared.info
+    }
+
+    /// (bytes sent, bytes received, writes) of the transport so far.
+    pub fn traffic(&self) -> (u64, u64, u64) {
+        let inner = &self.shared;
+        (
+            inner.sent.load(Ordering::Relaxed),
+            inner.received.load(Ordering::Relaxed),
+            inner.writes.load(Ordering::Relaxed),
+        )
+    }
+}
