@@ -16,6 +16,7 @@ mod stream;
 mod sync;
 mod transport;
 mod tunnel;
+mod wait;
 mod wire;
 
 pub use accept::accept;
@@ -28,3 +29,4 @@ pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;
 pub use transport::{RawTransport, Received, Transport, WsTransport};
 pub use tunnel::TunnelHandle;
+pub use wait::{Elapsed, sleep_until, timeout_at};

@@ -36,8 +36,8 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Option<Waker>,
     pub(crate) openers: VecDeque<Waker>,
     pub(crate) going_away: Option<GoAway>,
-    /// The task that wants to hear of going-away and the end.
-    pub(crate) watcher: Option<Waker>,
+    /// Tasks that want to hear of going-away and the end.
+    pub(crate) watchers: Vec<Waker>,
     pub(crate) closed: Option<CloseReason>,
 }
 
@@ -52,7 +52,7 @@ impl Shared {
                 TunnelEvent::Slot => wake.extend(self.openers.pop_front()),
                 TunnelEvent::GoingAway(code) => {
                     self.going_away = Some(code);
-                    wake.extend(self.watcher.take());
+                    wake.append(&mut self.watchers);
                     wake.extend(self.openers.drain(..));
                 }
                 TunnelEvent::Closed(reason) => self.end(reason, wake),
@@ -70,7 +70,7 @@ impl Shared {
         }
         wake.extend(self.acceptor.take());
         wake.extend(self.openers.drain(..));
-        wake.extend(self.watcher.take());
+        wake.append(&mut self.watchers);
     }
 
     /// The loop's waker when a change made by a handle needs it: output that somebody waits for and
@@ -120,7 +120,7 @@ impl TunnelHandle {
             acceptor: None,
             openers: VecDeque::new(),
             going_away: None,
-            watcher: None,
+            watchers: Vec::new(),
             closed: None,
         };
         let inner = Inner {
@@ -191,11 +191,22 @@ impl TunnelHandle {
 
     /// Ready once the peer takes no new streams, or the tunnel is over.
     pub fn poll_going_away(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch(cx, |shared| shared.going_away.is_some() || shared.closed.is_some())
+    }
+
+    /// Ready once the tunnel is over.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch(cx, |shared| shared.closed.is_some())
+    }
+
+    fn watch(&self, cx: &mut Context<'_>, done: impl Fn(&Shared) -> bool) -> Poll<()> {
         let mut shared = self.shared.state.lock();
-        if shared.going_away.is_some() || shared.closed.is_some() {
+        if done(&shared) {
             return Poll::Ready(());
         }
-        shared.watcher = Some(cx.waker().clone());
+        if !shared.watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            shared.watchers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 
