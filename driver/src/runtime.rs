@@ -1,0 +1,179 @@
+//! What a runtime lends to the driver: sockets, time, tasks. No protocol.
+
+use futures::io::{AsyncRead, AsyncWrite};
+use piko_core::time::Instant;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::task::{Context, Poll};
+
+/// An executor with its reactor and clock. Cheap to clone; a clone means the same executor.
+pub trait Runtime: Clone + Send + Sync + 'static {
+    /// A connected stream: TCP or a Unix socket.
+    type Tcp: Io;
+    /// A listening socket.
+    type Listener: Listener<Io = Self::Tcp>;
+    /// A datagram socket.
+    type Udp: Datagram;
+    /// A one-shot timer.
+    type Timer: Timer;
+
+    /// Monotonic time. Compare only with times of the same runtime.
+    fn now(&self) -> Instant;
+    /// A timer that is not armed.
+    fn timer(&self) -> Self::Timer;
+    /// Runs `task` to its end in the background.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
+    /// Ready once the tasks that are ready now have run: lets a loop collect what they add before it
+    /// writes. `turn` is the caller's memory between the two polls.
+    fn poll_end_of_turn(&self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<()>;
+    /// All addresses of a name, in the resolver's order. Runs off the executor.
+    fn resolve(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+    /// Connects, with `TCP_NODELAY` set.
+    fn connect(&self, to: &Addr) -> impl Future<Output = io::Result<Self::Tcp>> + Send;
+    /// Binds and listens.
+    fn listen(
+        &self,
+        at: &Addr,
+        how: ListenOptions,
+    ) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+    /// Binds a datagram socket.
+    fn bind_udp(&self, at: SocketAddr) -> impl Future<Output = io::Result<Self::Udp>> + Send;
+    /// Takes a connection off this runtime, to move it to another thread's.
+    fn detach(io: Self::Tcp) -> io::Result<std::net::TcpStream>;
+    /// Takes a connection that `detach` gave.
+    fn adopt(&self, tcp: std::net::TcpStream) -> io::Result<Self::Tcp>;
+}
+
+/// Whether a task has already stood at the end of the line in this turn.
+#[derive(Debug, Default)]
+pub struct Turn {
+    waiting: bool,
+}
+
+impl Turn {
+    /// The usual implementation of [`Runtime::poll_end_of_turn`] for executors whose queue is first in,
+    /// first out: wake myself once, which puts me behind whoever is ready.
+    pub fn poll_requeue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waiting {
+            self.waiting = false;
+            Poll::Ready(())
+        } else {
+            self.waiting = true;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+}
+
+/// Where to connect or listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Addr {
+    /// TCP.
+    Ip(SocketAddr),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Addr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How to listen.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ListenOptions {
+    /// Connections that wait in the kernel. 4,096: thousands of agents come back at once after a
+    /// restart, and a full queue costs each of them a second (performance guide 4.6).
+    pub backlog: u32,
+    /// `SO_REUSEPORT`: several threads, each with a listener of its own.
+    pub reuse_port: bool,
+    /// An IPv6 wildcard takes IPv4 too, as `:8000` does in Go.
+    pub dual_stack: bool,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: 4096, reuse_port: false, dual_stack: true }
+    }
+}
+
+/// Facts about a byte stream.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct IoInfo {
+    /// Our end, where it has an address.
+    pub local: Option<SocketAddr>,
+    /// The other end, where it has an address.
+    pub peer: Option<SocketAddr>,
+    /// TLS was spoken.
+    pub tls: bool,
+}
+
+impl IoInfo {
+    /// Addresses of a plain connection.
+    pub fn new(local: Option<SocketAddr>, peer: Option<SocketAddr>) -> Self {
+        Self { local, peer, tls: false }
+    }
+}
+
+/// What a quiet connection looks like without waiting for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Neither bytes nor an end: usable.
+    Quiet,
+    /// Bytes nobody asked for, an end or an error: not to be reused.
+    Spoilt,
+}
+
+/// Every byte stream the product handles: TCP, TLS over it, a Unix socket, a tunnel stream, memory.
+/// Nothing outside the runtimes names a socket type.
+///
+/// `poll_write_vectored` must be real: head and body leave in one system call through it.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Addresses and TLS facts.
+    fn info(&self) -> &IoInfo;
+    /// Ends the connection so that the peer cannot take it for a clean end: RST instead of FIN.
+    fn abort(&mut self);
+    /// Looks without waiting and without consuming.
+    fn probe(&mut self) -> Probe;
+    /// How many bytes one write takes at best: what is worth reading from the other leg at once.
+    fn write_hint(&self) -> usize {
+        64 * 1024
+    }
+    /// A clean end of the sending direction that nobody waits for: it may ride along with later output.
+    fn finish_lazily(&mut self) {}
+}
+
+/// Accepts connections.
+pub trait Listener: Send + Unpin + 'static {
+    /// What it accepts.
+    type Io: Io;
+    /// The next connection, with `TCP_NODELAY` set.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>>;
+    /// The address really bound, port 0 resolved. `None` for a Unix socket.
+    fn local_addr(&self) -> Option<SocketAddr>;
+}
+
+/// A datagram socket.
+pub trait Datagram: Send + Unpin + 'static {
+    /// One datagram; what does not fit into `buf` is cut.
+    fn poll_recv_from(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>>;
+    /// Sends one datagram.
+    fn poll_send_to(&mut self, cx: &mut Context<'_>, data: &[u8], to: SocketAddr) -> Poll<io::Result<usize>>;
+    /// The address really bound.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// A one-shot timer.
+pub trait Timer: Send + Unpin + 'static {
+    /// Ready once `at` has passed, never later; may be ready early. Re-arms only when `at` is *earlier*
+    /// than what is armed, so moving a deadline away costs nothing. `None` is never ready.
+    fn poll_until(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()>;
+}
