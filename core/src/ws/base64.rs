@@ -7,7 +7,8 @@ pub(super) fn encode<const OUT: usize>(data: &[u8]) -> [u8; OUT] {
     debug_assert_eq!(OUT, data.len().div_ceil(3) * 4);
     let mut out = [b'='; OUT];
     for (three, four) in data.chunks(3).zip(out.chunks_exact_mut(4)) {
-        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        let bits =
+            three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
         for (i, byte) in four.iter_mut().take(three.len() + 1).enumerate() {
             *byte = ALPHABET[(bits >> (18 - 6 * i) & 63) as usize];
         }

@@ -380,7 +380,12 @@ fn put_decimal(number: u16, out: &mut BytesMut) {
 }
 
 /// Appends a control frame around what `payload` writes, at most 125 bytes.
-fn put_control(out: &mut BytesMut, opcode: Opcode, key: Option<[u8; 4]>, payload: impl FnOnce(&mut BytesMut)) {
+fn put_control(
+    out: &mut BytesMut,
+    opcode: Opcode,
+    key: Option<[u8; 4]>,
+    payload: impl FnOnce(&mut BytesMut),
+) {
     // A control header has a fixed size, so it can be written before the length is known and patched.
     let (blank, start) = frame::encode(opcode, 0, key);
     out.reserve(blank.len() - start + CONTROL_BYTES_MAX);

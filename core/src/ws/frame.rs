@@ -200,12 +200,9 @@ mod tests {
     fn every_pair_of_first_bytes_is_judged_by_one_rule() {
         for bits in 0..=255_u8 {
             for length in 0..=255_u8 {
-                for (role, open) in [
-                    (Role::Client, false),
-                    (Role::Client, true),
-                    (Role::Server, false),
-                    (Role::Server, true),
-                ] {
+                for (role, open) in
+                    [(Role::Client, false), (Role::Client, true), (Role::Server, false), (Role::Server, true)]
+                {
                     let known = matches!(bits & 15, 0..=2 | 8..=10);
                     let control = bits & 8 != 0;
                     let fragment_ok = control || (bits & 15 == 0) == open;

@@ -180,7 +180,12 @@ pub enum Answer {
 ///
 /// `key` is the one of the request. Interim answers (100, 103) are passed over. An extension or subprotocol
 /// that nobody asked for is refused (RFC 6455 4.1).
-pub fn judge_response(key: &[u8; 16], input: &[u8], eof: bool, fields: &mut dyn FnMut(&Fields<'_>)) -> Answer {
+pub fn judge_response(
+    key: &[u8; 16],
+    input: &[u8],
+    eof: bool,
+    fields: &mut dyn FnMut(&Fields<'_>),
+) -> Answer {
     let mut start = 0;
     loop {
         let mut slots = [httparse::EMPTY_HEADER; ANSWER_FIELDS_MAX];
@@ -226,7 +231,9 @@ fn judge_switch(key: &[u8; 16], fields: &[httparse::Header<'_>]) -> Result<(), &
     if first(fields, "sec-websocket-accept") != Some(&accept_key(&encoded_key(key))) {
         return Err("answer 101 with a wrong accept value");
     }
-    if first(fields, "sec-websocket-extensions").is_some() || first(fields, "sec-websocket-protocol").is_some() {
+    if first(fields, "sec-websocket-extensions").is_some()
+        || first(fields, "sec-websocket-protocol").is_some()
+    {
         return Err("answer 101 with an extension or subprotocol that was not offered");
     }
     Ok(())
@@ -238,7 +245,8 @@ fn refused(status: u16, fields: &[httparse::Header<'_>], body: &[u8], eof: bool)
     if !kind.get(..JSON.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(JSON)) {
         return Answer::Refused { status, message: Vec::new() };
     }
-    let expected = first(fields, "content-length").and_then(|text| core::str::from_utf8(text).ok()?.parse().ok());
+    let expected =
+        first(fields, "content-length").and_then(|text| core::str::from_utf8(text).ok()?.parse().ok());
     let wanted = expected.unwrap_or(MESSAGE_BODY_BYTES_MAX).min(MESSAGE_BODY_BYTES_MAX);
     let body = &body[..body.len().min(wanted)];
     match json::error_member(body) {

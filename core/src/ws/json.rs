@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn nothing_is_found_in_what_is_none_and_no_cut_panics() {
-        for body in ["", "{", "[]", "null", "{}", r#"{"error":1}"#, r#"{"error":{"error":"x"}}"#, r#"{"error" "x"}"#]
+        for body in
+            ["", "{", "[]", "null", "{}", r#"{"error":1}"#, r#"{"error":{"error":"x"}}"#, r#"{"error" "x"}"#]
         {
             assert_eq!(error(body), None, "{body}");
         }

@@ -155,7 +155,11 @@ fn only_the_newest_ping_is_answered_and_only_once() {
 #[test]
 fn payload_in_front_of_an_end_is_delivered_and_what_follows_is_dropped() {
     for (ending, end, sent) in [
-        (masked(0x88, &[0x03, 0xe8, b'b', b'y', b'e']), End::Close(Some(1000)), raw(0x88, None, &[0x03, 0xe8])),
+        (
+            masked(0x88, &[0x03, 0xe8, b'b', b'y', b'e']),
+            End::Close(Some(1000)),
+            raw(0x88, None, &[0x03, 0xe8]),
+        ),
         (masked(0x88, &[]), End::Close(None), raw(0x88, None, &[])),
         (masked(0x81, b"text"), End::Text, vec![]),
         (raw(0x82, None, b"x"), End::Violation("bad MASK"), raw(0x88, None, b"\x03\xeabad MASK")),
@@ -249,7 +253,8 @@ fn a_connection_sends_one_close_and_nothing_after_it() {
     assert_eq!(out, [raw(0x8a, None, b"ping"), raw(0x88, None, &1001_u16.to_be_bytes())].concat());
     assert!(conn.is_closing());
     // The peer may still send; its data counts, its pings and its close are not answered.
-    let mut wire = [masked(0x82, b"late"), masked(0x89, b"p"), masked(0x88, &1001_u16.to_be_bytes())].concat();
+    let mut wire =
+        [masked(0x82, b"late"), masked(0x89, b"p"), masked(0x88, &1001_u16.to_be_bytes())].concat();
     let input = conn.handle_input(&mut wire);
     assert_eq!(&wire[input.payload], b"late");
     assert_eq!(input.end, Some(End::Close(Some(1001))));

@@ -51,7 +51,10 @@ fn the_accept_value_of_the_rfc() {
 #[test]
 fn requests_are_accepted_or_refused() {
     assert_eq!(judge("", ""), Ok(*ACCEPT));
-    assert_eq!(judge("", "Sec-WebSocket-Protocol: chat\nSec-WebSocket-Extensions: permessage-deflate"), Ok(*ACCEPT));
+    assert_eq!(
+        judge("", "Sec-WebSocket-Protocol: chat\nSec-WebSocket-Extensions: permessage-deflate"),
+        Ok(*ACCEPT)
+    );
     for (without, more) in [
         ("Connection", ""),
         ("Connection", "Connection: close"),
@@ -74,12 +77,20 @@ fn requests_are_accepted_or_refused() {
 
 #[test]
 fn origins_are_compared_with_the_host_by_name_and_port() {
-    for good in ["http://piko.example:8001", "https://PIKO.Example:8001", "http://u:p@piko.example:8001/path?q#f"] {
+    for good in
+        ["http://piko.example:8001", "https://PIKO.Example:8001", "http://u:p@piko.example:8001/path?q#f"]
+    {
         assert_eq!(judge("", &format!("Origin: {good}")), Ok(*ACCEPT), "{good}");
     }
-    for foreign in
-        ["http://piko.example", "http://piko.example:80", "http://evil.example:8001", "null", "", "http://", "piko.example:8001"]
-    {
+    for foreign in [
+        "http://piko.example",
+        "http://piko.example:80",
+        "http://evil.example:8001",
+        "null",
+        "",
+        "http://",
+        "piko.example:8001",
+    ] {
         assert_eq!(judge("", &format!("Origin: {foreign}")), Err(Refusal::ForeignOrigin), "{foreign}");
     }
     let block = block("", "Origin: http://other:1");
@@ -93,7 +104,10 @@ fn origins_are_compared_with_the_host_by_name_and_port() {
 fn the_request_has_the_fields_of_a_go_agent() {
     let mut out = BytesMut::new();
     let fields: &[(&str, &[u8])] = &[("User-Agent", b"piko/1.0"), ("Authorization", b"Bearer TOK")];
-    write_request(&Ask { host: b"127.0.0.1:8001", target: b"/piko/v1/upstream/e1", key: KEY, fields }, &mut out);
+    write_request(
+        &Ask { host: b"127.0.0.1:8001", target: b"/piko/v1/upstream/e1", key: KEY, fields },
+        &mut out,
+    );
     assert_eq!(
         String::from_utf8(out.to_vec()).unwrap(),
         "GET /piko/v1/upstream/e1 HTTP/1.1\r\nHost: 127.0.0.1:8001\r\nUser-Agent: piko/1.0\r\n\
@@ -107,9 +121,14 @@ fn configured_values_cannot_break_out_of_their_line() {
     let mut out = BytesMut::new();
     let fields: &[(&str, &[u8])] =
         &[("A", b"x\r\nEvil: 1\0"), ("B\r\nEvil", b"2"), ("", b"3"), ("C d", b"4"), ("E", b"\tok \xe9")];
-    write_request(&Ask { host: b"h\r\nEvil: 5", target: b"a b\r\n\xc3\xa9%20?x", key: KEY, fields }, &mut out);
+    write_request(
+        &Ask { host: b"h\r\nEvil: 5", target: b"a b\r\n\xc3\xa9%20?x", key: KEY, fields },
+        &mut out,
+    );
     let text = String::from_utf8_lossy(&out).to_string();
-    assert!(text.starts_with("GET /a%20b%0D%0A%C3%A9%20?x HTTP/1.1\r\nHost: h  Evil: 5\r\nA: x  Evil: 1 \r\nE: \tok "));
+    assert!(text.starts_with(
+        "GET /a%20b%0D%0A%C3%A9%20?x HTTP/1.1\r\nHost: h  Evil: 5\r\nA: x  Evil: 1 \r\nE: \tok "
+    ));
     assert!(!text.contains("\r\nEvil"));
     assert!(!text.contains("C d"));
 }
