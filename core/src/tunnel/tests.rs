@@ -1,0 +1,1 @@
+//! Two tunnels joined by their chunks and one clock.
