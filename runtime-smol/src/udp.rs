@@ -41,7 +41,7 @@ impl Datagram for SmolUdp {
                 Ok((n, from)) => return Poll::Ready(Ok((n, canonical(from)))),
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_readable(cx))?
+                    ready!(self.socket.poll_readable(cx))?;
                 }
                 Err(cause) => return Poll::Ready(Err(cause)),
             }
@@ -59,7 +59,7 @@ impl Datagram for SmolUdp {
             match self.socket.get_ref().send_to(data, to) {
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_writable(cx))?
+                    ready!(self.socket.poll_writable(cx))?;
                 }
                 result => return Poll::Ready(result),
             }
