@@ -89,15 +89,6 @@ impl SmolIo {
         }
     }
 
-    /// Keeps the kernel's queue of unsent data short, where the platform can (Linux, Android): for
-    /// connections that carry a tunnel. Best effort.
-    pub fn tune_tunnel(&self) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Socket::Tcp(stream) = &self.socket {
-            let _ = SockRef::from(stream.get_ref()).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-        }
-    }
-
     /// One write of `len` bytes in whatever form `write` and its Unix twin choose.
     fn poll_write_with(
         &mut self,
@@ -152,6 +143,13 @@ impl Io for SmolIo {
             Socket::Tcp(stream) => peek(stream.get_ref()),
             Socket::Unix(stream) => peek(stream.get_ref()),
             Socket::Gone => Probe::Spoilt,
+        }
+    }
+
+    fn tune_tunnel(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream.get_ref()).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         }
     }
 }

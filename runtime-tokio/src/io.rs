@@ -79,15 +79,6 @@ impl TokioIo {
             Socket::Gone => Err(aborted()),
         }
     }
-
-    /// Keeps the kernel's queue of unsent data short, where the platform can (Linux, Android): for
-    /// connections that carry a tunnel. Best effort.
-    pub fn tune_tunnel(&self) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Socket::Tcp(stream) = &self.socket {
-            let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-        }
-    }
 }
 
 impl Io for TokioIo {
@@ -109,6 +100,13 @@ impl Io for TokioIo {
             Socket::Tcp(stream) => peek(stream),
             Socket::Unix(stream) => peek(stream),
             Socket::Gone => Probe::Spoilt,
+        }
+    }
+
+    fn tune_tunnel(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         }
     }
 }

@@ -53,6 +53,7 @@ on_every_runtime!([
     a_drop_is_a_clean_end,
     a_probe_sees_bytes_and_ends,
     addresses_are_known,
+    a_tunnel_is_tuned,
     a_refused_connection_is_an_error,
     detached_and_adopted,
     a_timer_fires_in_time,
@@ -286,6 +287,17 @@ async fn addresses_are_known<R: Runtime>(rt: R) {
     assert!(!client.info().tls && !server.info().tls);
     assert!(R::detach(client).expect("TCP").nodelay().expect("an option"));
     assert!(R::detach(server).expect("TCP").nodelay().expect("an option"));
+}
+
+async fn a_tunnel_is_tuned<R: Runtime>(rt: R) {
+    let (client, server) = pair(&rt).await;
+    client.tune_tunnel();
+    let unsent_max = |io| {
+        let socket = R::detach(io).expect("TCP");
+        socket2::SockRef::from(&socket).tcp_notsent_lowat().expect("an option")
+    };
+    assert_eq!(unsent_max(client), 128 * 1024);
+    assert_ne!(unsent_max(server), 128 * 1024, "only tunnels are tuned");
 }
 
 async fn a_refused_connection_is_an_error<R: Runtime>(rt: R) {
