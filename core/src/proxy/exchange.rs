@@ -1,0 +1,459 @@
+//! The state machine of one proxied request.
+
+use super::answer::{Answer, cause};
+use super::config::{Config, Place};
+use super::deadlines::{Deadlines, Expired};
+use super::endpoint::{Asked, CONNECTION_OPTIONS_MAX, Seen};
+use super::fields::{self, RequestRules};
+use super::record::{Ended, Method, Record};
+use super::retry::Retry;
+use super::target::Target;
+use crate::http1::{BodyLength, Fault, Fields, RequestHead, ResponseHead, Version, list_members};
+use crate::id::EndpointId;
+use crate::route::Hop;
+use crate::time::{Deadline, Instant};
+use alloc::vec::Vec;
+use bytes::BytesMut;
+use core::net::IpAddr;
+
+/// One of the two connections of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// Whoever sent the request.
+    Client,
+    /// Whoever is to answer it: a tunnel stream, another node, the service.
+    Upstream,
+}
+
+/// Why a leg failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// A leg broke while bytes were expected. On the upstream leg before the response head: no byte of a
+    /// response was received (else it is [`Protocol`](Self::Protocol)).
+    Broken,
+    /// The client closed before its answer.
+    ClientGone,
+    /// The upstream could not be reached: refused, reset before a byte, go-away, no stream. Names the
+    /// [`cause`], a fixed word in kebab-case.
+    Connect(&'static str),
+    /// No upstream is registered, or none is left that was not tried.
+    NoUpstream,
+    /// The peer of that leg broke HTTP, or cut its message short.
+    Protocol(Fault),
+    /// The pooled connection had been closed by the service before any response byte.
+    Stale,
+}
+
+/// What the driver does next.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Give up: reset the upstream leg and cut the client's connection, so that nobody takes what was sent
+    /// for a complete message.
+    Abort,
+    /// Give up the upstream leg and send this.
+    Answer(Answer),
+    /// Send the head on, rewritten by [`Exchange::rewrite_request`] or [`Exchange::rewrite_response`].
+    Forward,
+    /// Nothing. An interim response is dropped.
+    Nothing,
+    /// Give up the upstream leg, choose another route (or a fresh connection) and send the request again.
+    Retry,
+    /// Behind a request: a TCP connection, which the driver opens. Behind a response: send the 101 on, then
+    /// copy bytes both ways.
+    Switch,
+}
+
+/// What is known of the client apart from its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address; `None` on a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// It came by TLS.
+    pub tls: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Ended,
+    Idle,
+    /// A TCP connection is asked for, and the 101 was not sent.
+    Opening,
+    Responding,
+    Switched,
+    Waiting,
+}
+
+/// One proxied request.
+///
+/// # Contract
+///
+/// 1. [`handle_request`](Self::handle_request) with the head decides. `Forward`: choose a route, write the
+///    head from [`rewrite_request`](Self::rewrite_request), then the body. `Switch`: a TCP connection to
+///    [`endpoint`](Self::endpoint). To a local tunnel: open a stream, answer 101, and say so with
+///    [`handle_switched`](Self::handle_switched). To another node: as with `Forward`.
+/// 2. Report each piece that was handed on, heads included, with [`handle_progress`](Self::handle_progress);
+///    writes that must wait with [`handle_blocked`](Self::handle_blocked); the end of the request's body with
+///    [`handle_request_end`](Self::handle_request_end).
+/// 3. Each response head, interim ones too, goes to [`handle_response`](Self::handle_response).
+/// 4. Whatever breaks goes to [`handle_failed`](Self::handle_failed), and the time to
+///    [`handle_timeout`](Self::handle_timeout) whenever [`poll_timeout`](Self::poll_timeout) has passed.
+///    Every `handle_*` call may move the deadline.
+/// 5. [`finish`](Self::finish) when both messages are through, an answer was sent, or all was given up.
+///
+/// Calls out of order change nothing and give `Nothing`. The endpoint and an upgrade's protocol are the only
+/// heap memory it holds, besides methods of more than 22 bytes.
+#[derive(Debug)]
+pub struct Exchange {
+    config: Config,
+    peer: Peer,
+    phase: Phase,
+    hop: Hop,
+    endpoint: Option<EndpointId>,
+    client_version: Version,
+    /// The request's Upgrade fields, joined by commas, when it asked for an upgrade.
+    upgrade: Option<Vec<u8>>,
+    deadlines: Deadlines,
+    retry: Retry,
+    method: Method,
+    status: u16,
+    response_bytes: u64,
+    started: Instant,
+    head_at: Option<Instant>,
+    how: Ended,
+}
+
+impl Exchange {
+    /// An exchange that waits for its request.
+    pub fn new(config: &Config, peer: Peer, now: Instant) -> Self {
+        Self {
+            config: config.clone(),
+            peer,
+            phase: Phase::Idle,
+            hop: Hop::First,
+            endpoint: None,
+            client_version: Version::Http11,
+            upgrade: None,
+            deadlines: Deadlines::new(config, now),
+            retry: Retry::new(config),
+            method: Method::EMPTY,
+            status: 0,
+            response_bytes: 0,
+            started: now,
+            head_at: None,
+            how: Ended::Aborted,
+        }
+    }
+
+    /// Judges the request: `Forward`, `Switch` (a TCP connection; server only) or `Answer`. An agent forwards
+    /// everything.
+    pub fn handle_request(&mut self, now: Instant, head: &RequestHead<'_>) -> Step {
+        if self.phase != Phase::Idle {
+            return Step::Nothing;
+        }
+        self.method = Method::new(head.method);
+        self.client_version = head.version;
+        self.retry.set_method(head.method);
+        self.upgrade = head.upgrade.then(|| join_upgrades(&head.fields));
+        let body_announced = !matches!(head.body, BodyLength::None | BodyLength::Known(0));
+        self.deadlines.handle_request(now, body_announced, head.expects_continue);
+        self.phase = Phase::Waiting;
+        if self.config.place == Place::Agent {
+            return Step::Forward;
+        }
+        let seen = Seen::of(&head.fields);
+        if seen.is_forwarded() {
+            self.hop = Hop::Forwarded;
+        }
+        match seen.judge(head) {
+            Ok(Asked::Http(endpoint)) => {
+                self.endpoint = Some(endpoint);
+                Step::Forward
+            }
+            Ok(Asked::Tcp(endpoint)) => {
+                self.endpoint = Some(endpoint);
+                self.phase = Phase::Opening;
+                Step::Switch
+            }
+            Err(answer) => self.answer(answer, Ended::Answered),
+        }
+    }
+
+    /// The endpoint that the request asks for; `None` before the request, after a refusal and on an agent.
+    pub fn endpoint(&self) -> Option<&EndpointId> {
+        self.endpoint.as_ref()
+    }
+
+    /// Whether another node sent the request (`x-piko-forward: true`, exactly).
+    pub fn hop(&self) -> Hop {
+        self.hop
+    }
+
+    /// The driver must keep a copy of what it hands to the upstream, so that it can send it again. Once false
+    /// it stays false, and the copy is of no more use. (Where nothing was handed over, what is unsent is
+    /// still there, and no copy is needed for a `Retry`.)
+    pub fn may_replay(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Opening | Phase::Waiting) && self.retry.may_replay()
+    }
+
+    /// Appends the target, when it changes, and the fields of the request for the next hop to `block`, and
+    /// gives the head over them. Framing and connection fields are left out: the connection adds them from
+    /// `body` and `upgrade`. `to_tunnel`: to a tunnel rather than to another node.
+    ///
+    /// `head` is the one that [`handle_request`](Self::handle_request) was given.
+    pub fn rewrite_request<'b>(
+        &self,
+        head: &RequestHead<'b>,
+        to_tunnel: bool,
+        block: &'b mut BytesMut,
+    ) -> RequestHead<'b> {
+        let target = Target::parse(head.method, head.target);
+        let start = block.len();
+        let is_new = target.write(head.method, &self.config, block);
+        let middle = block.len();
+        let rules = RequestRules {
+            place: self.config.place,
+            hop: self.hop,
+            to_tunnel,
+            ip: self.peer.ip,
+            tls: self.peer.tls,
+            authority: target.authority(),
+            endpoint: self.endpoint.as_ref().map(EndpointId::as_bytes),
+        };
+        fields::write_request(head, &rules, block);
+        let block: &'b BytesMut = block;
+        let new_target = block.get(start..middle).unwrap_or_default();
+        RequestHead {
+            target: if is_new { new_target } else { head.target },
+            version: Version::Http11,
+            fields: Fields::from_block(block.get(middle..).unwrap_or_default()),
+            ..*head
+        }
+    }
+
+    /// Appends the fields of the response for the client to `block` and gives the head over them. `date` (an
+    /// IMF-fixdate) is added to final responses that have none.
+    pub fn rewrite_response<'b>(
+        &self,
+        head: &ResponseHead<'b>,
+        date: Option<&[u8]>,
+        block: &'b mut BytesMut,
+    ) -> ResponseHead<'b> {
+        let start = block.len();
+        fields::write_response(head, date, self.client_version, block);
+        let block: &'b BytesMut = block;
+        let fields = Fields::from_block(block.get(start..).unwrap_or_default());
+        ResponseHead { version: Version::Http11, fields, ..*head }
+    }
+
+    /// Judges a response head, interim ones too: `Forward`, `Nothing` (drop this interim response),
+    /// `Switch`, or the `Answer` that takes its place.
+    pub fn handle_response(&mut self, now: Instant, head: &ResponseHead<'_>) -> Step {
+        if !matches!(self.phase, Phase::Opening | Phase::Waiting) {
+            return Step::Nothing;
+        }
+        self.retry.handle_response_seen();
+        let options: usize = (head.fields.all("connection")).map(|value| list_members(value).count()).sum();
+        if options > CONNECTION_OPTIONS_MAX || head.status < 100 {
+            return self
+                .answer(Answer::unreachable(self.config.place, cause::MALFORMED_RESPONSE), Ended::Answered);
+        }
+        match head.status {
+            101 if self.is_switch_asked_for(&head.fields) => {
+                self.head_at = Some(now);
+                self.status = 101;
+                self.switch();
+                Step::Switch
+            }
+            101 => self.answer(Answer::unreachable(self.config.place, cause::BAD_UPGRADE), Ended::Answered),
+            100..=199 => {
+                if head.status == 100 {
+                    self.deadlines.handle_continue(now);
+                }
+                // RFC 9110 15.2: HTTP/1.0 has no interim responses.
+                if self.client_version == Version::Http10 { Step::Nothing } else { Step::Forward }
+            }
+            _ => {
+                self.head_at = Some(now);
+                self.status = head.status;
+                self.phase = Phase::Responding;
+                self.deadlines.handle_response(now);
+                Step::Forward
+            }
+        }
+    }
+
+    /// The driver answered the request for a TCP connection with a 101 of its own.
+    pub fn handle_switched(&mut self, now: Instant) {
+        if self.phase == Phase::Opening {
+            self.head_at = Some(now);
+            self.status = 101;
+            self.switch();
+        }
+    }
+
+    /// The whole request has come from the client; a missing body is no longer waited for.
+    pub fn handle_request_end(&mut self, _now: Instant) {
+        self.deadlines.handle_request_end();
+    }
+
+    /// `bytes` were handed on *towards* `leg`: of the request to the upstream, of the response to the client.
+    /// Heads count, so that it is known whether any byte of the request is on its way.
+    pub fn handle_progress(&mut self, now: Instant, leg: Leg, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        if bytes == 0 {
+            return;
+        }
+        let new = match leg {
+            Leg::Client => {
+                self.response_bytes = self.response_bytes.saturating_add(bytes);
+                true
+            }
+            Leg::Upstream => self.retry.handle_sent(bytes),
+        };
+        self.deadlines.handle_progress(now, leg, new);
+    }
+
+    /// A write *towards* `leg` has to wait, or no longer does.
+    pub fn handle_blocked(&mut self, now: Instant, leg: Leg, blocked: bool) {
+        self.deadlines.handle_blocked(now, leg, blocked);
+    }
+
+    /// A leg failed: `Retry`, `Answer` while the client has seen no response, else `Abort`. `Nothing` when
+    /// the upstream fails behind the end.
+    pub fn handle_failed(&mut self, _now: Instant, leg: Leg, why: Failure) -> Step {
+        match (self.phase, leg) {
+            (Phase::Ended, Leg::Upstream) => Step::Nothing,
+            (Phase::Ended, Leg::Client) => Step::Abort,
+            (Phase::Idle | Phase::Opening | Phase::Waiting, Leg::Client) => match why {
+                Failure::Protocol(fault) => {
+                    self.answer(Answer::for_fault(self.config.place, &fault), Ended::Answered)
+                }
+                _ => self.abort(Ended::ClientGone),
+            },
+            (Phase::Idle | Phase::Opening | Phase::Waiting, Leg::Upstream) => self.fail_upstream(why),
+            (Phase::Responding, Leg::Upstream) => self.abort(Ended::Aborted),
+            (Phase::Responding, Leg::Client) => match why {
+                Failure::Protocol(_) => self.abort(Ended::Aborted),
+                _ => self.abort(Ended::ClientGone),
+            },
+            (Phase::Switched, _) => self.abort(Ended::Switched),
+        }
+    }
+
+    /// Gives up what has waited too long: 504 before the response head, `Abort` behind it. `Nothing` when
+    /// called early.
+    pub fn handle_timeout(&mut self, now: Instant) -> Step {
+        let Some(expired) = self.deadlines.expired(now) else { return Step::Nothing };
+        tracing::debug!(?expired, "exchange timed out");
+        let cause = match expired {
+            Expired::ResponseHead => cause::RESPONSE_TIMEOUT,
+            Expired::UpstreamBlocked => cause::UPSTREAM_STALLED,
+            Expired::ReadPause | Expired::RequestMissing => cause::REQUEST_STALLED,
+            Expired::ClientBlocked | Expired::WritePause => return self.abort(Ended::TimedOut),
+        };
+        if self.phase == Phase::Responding {
+            return self.abort(Ended::TimedOut);
+        }
+        let answer = Answer::timeout(self.config.place, cause);
+        // The rest of a body that stalled may still come, and must not be read as the next request.
+        let answer = if cause == cause::REQUEST_STALLED { answer.and_close() } else { answer };
+        self.answer(answer, Ended::TimedOut)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is wanted next. A pure read, O(1).
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        self.deadlines.poll()
+    }
+
+    /// Ends the exchange. One that had its response head counts as complete: what cut it short was told by
+    /// [`handle_failed`](Self::handle_failed) or [`handle_timeout`](Self::handle_timeout).
+    pub fn finish(self, now: Instant) -> Record {
+        let how = match self.phase {
+            Phase::Responding => Ended::Complete,
+            Phase::Switched => Ended::Switched,
+            Phase::Ended | Phase::Idle | Phase::Opening | Phase::Waiting => self.how,
+        };
+        Record {
+            endpoint: self.endpoint,
+            status: self.status,
+            method: self.method.into_vec(),
+            request_bytes: self.retry.sent_max(),
+            response_bytes: self.response_bytes,
+            started: self.started,
+            head_at: self.head_at,
+            ended: now,
+            retries: self.retry.retries(),
+            how,
+        }
+    }
+
+    fn fail_upstream(&mut self, why: Failure) -> Step {
+        let place = self.config.place;
+        let cause = match why {
+            Failure::Broken | Failure::ClientGone => cause::STREAM_RESET,
+            Failure::Connect(cause) => cause,
+            Failure::NoUpstream => cause::NO_UPSTREAM,
+            Failure::Protocol(_) => cause::MALFORMED_RESPONSE,
+            Failure::Stale => cause::CONNECTION_CLOSED,
+        };
+        if self.retry.handle_failed(why, cause) {
+            tracing::debug!(cause, retries = self.retry.retries(), "request is sent again");
+            self.deadlines.handle_retry();
+            return Step::Retry;
+        }
+        let answer = match (why, self.retry.last_cause()) {
+            (Failure::NoUpstream, None) => Answer::no_upstream(place),
+            // There was an upstream; that no other is left is not what went wrong.
+            (Failure::NoUpstream, Some(last)) => Answer::unreachable(place, last),
+            _ => Answer::unreachable(place, cause),
+        };
+        self.answer(answer, Ended::Answered)
+    }
+
+    /// The 101 is to a protocol that the request offered (RFC 9110 7.8), compared without case as in Go.
+    fn is_switch_asked_for(&self, fields: &Fields<'_>) -> bool {
+        let Some(asked) = &self.upgrade else { return false };
+        let mut any = false;
+        let offered = |protocol: &[u8]| list_members(asked).any(|offer| offer.eq_ignore_ascii_case(protocol));
+        let all = fields.all("upgrade").flat_map(list_members).all(|protocol| {
+            any = true;
+            offered(protocol)
+        });
+        any && all
+    }
+
+    fn switch(&mut self) {
+        self.phase = Phase::Switched;
+        self.deadlines.stop();
+    }
+
+    fn answer(&mut self, answer: Answer, how: Ended) -> Step {
+        tracing::debug!(status = answer.status, ?how, "answered here");
+        self.status = answer.status;
+        self.phase = Phase::Ended;
+        self.how = how;
+        self.deadlines.stop();
+        Step::Answer(answer)
+    }
+
+    fn abort(&mut self, how: Ended) -> Step {
+        tracing::debug!(?how, "exchange is given up");
+        self.phase = Phase::Ended;
+        self.how = how;
+        self.deadlines.stop();
+        Step::Abort
+    }
+}
+
+fn join_upgrades(fields: &Fields<'_>) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for value in fields.all("upgrade") {
+        if !joined.is_empty() {
+            joined.push(b',');
+        }
+        joined.extend_from_slice(value);
+    }
+    joined
+}

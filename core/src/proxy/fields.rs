@@ -1,0 +1,332 @@
+//! Which fields cross a hop: hop-by-hop, forwarding, credential and routing fields.
+//!
+//! Names, case and order go on as received. What frames the message or manages the connection is left out
+//! (RFC 9110 7.6.1): the connection machines write it anew from the head.
+
+use super::config::Place;
+use super::endpoint::is_reg_name_byte;
+use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, is_name, list_has, list_members};
+use crate::route::Hop;
+use bytes::BytesMut;
+use core::fmt::Write as _;
+use core::net::IpAddr;
+
+/// What decides about the fields of one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestRules<'a> {
+    pub(super) place: Place,
+    pub(super) hop: Hop,
+    pub(super) to_tunnel: bool,
+    /// The client's address and whether it came by TLS.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) tls: bool,
+    /// The target's authority, which takes the place of the Host field.
+    pub(super) authority: Option<&'a [u8]>,
+    /// What becomes the Host when there is none.
+    pub(super) endpoint: Option<&'a [u8]>,
+}
+
+/// What a field is to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Connection,
+    ContentLength,
+    Date,
+    ForwardedFor,
+    ForwardedHost,
+    ForwardedProto,
+    Host,
+    /// Goes no further, without a second thought.
+    HopByHop,
+    Other,
+    PikoAuthorization,
+    PikoForward,
+    Te,
+    Trailer,
+    Upgrade,
+}
+
+impl Kind {
+    /// Lengths differ mostly: most fields cost one jump and one comparison.
+    fn of(name: &[u8]) -> Self {
+        let (wanted, kind) = match name.len() {
+            2 => ("te", Self::Te),
+            4 if is_name(name, "date") => return Self::Date,
+            4 => ("host", Self::Host),
+            7 if is_name(name, "upgrade") => return Self::Upgrade,
+            7 => ("trailer", Self::Trailer),
+            10 if is_name(name, "connection") => return Self::Connection,
+            10 => ("keep-alive", Self::HopByHop),
+            14 if is_name(name, "content-length") => return Self::ContentLength,
+            14 => ("x-piko-forward", Self::PikoForward),
+            15 => ("x-forwarded-for", Self::ForwardedFor),
+            16 if is_name(name, "proxy-connection") => return Self::HopByHop,
+            16 => ("x-forwarded-host", Self::ForwardedHost),
+            17 if is_name(name, "transfer-encoding") => return Self::HopByHop,
+            17 => ("x-forwarded-proto", Self::ForwardedProto),
+            18 => ("proxy-authenticate", Self::HopByHop),
+            19 => ("proxy-authorization", Self::HopByHop),
+            20 => ("x-piko-authorization", Self::PikoAuthorization),
+            _ => return Self::Other,
+        };
+        if is_name(name, wanted) { kind } else { Self::Other }
+    }
+}
+
+/// What a first pass over the fields must know before the first line is written.
+#[derive(Default)]
+struct Survey<'i> {
+    host: Option<&'i [u8]>,
+    has_forwarded_for: bool,
+    has_forwarded_host: bool,
+    has_forwarded_proto: bool,
+    /// `Connection` names fields, beyond what every hop handles anyway.
+    names_fields: bool,
+}
+
+impl<'i> Survey<'i> {
+    fn of(fields: &Fields<'i>) -> Self {
+        let mut survey = Self::default();
+        for (name, value) in fields.iter() {
+            match Kind::of(name) {
+                Kind::Connection => survey.names_fields |= list_members(value).any(names_field),
+                Kind::ForwardedFor => survey.has_forwarded_for |= !value.is_empty(),
+                Kind::ForwardedHost => survey.has_forwarded_host = true,
+                Kind::ForwardedProto => survey.has_forwarded_proto = true,
+                Kind::Host => {
+                    survey.host.get_or_insert(value);
+                }
+                _ => {}
+            }
+        }
+        survey
+    }
+}
+
+/// Appends the fields of a request for the next hop to `out`.
+pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
+    let fields = &head.fields;
+    let survey = Survey::of(fields);
+    out.reserve(fields.block().len() + 256);
+    let first_node = rules.place == Place::Server && rules.hop == Hop::First;
+    if survey.host.is_none() {
+        put_missing_host(rules, out);
+    }
+    let mut host_due = survey.host.is_some();
+    let mut addresses_due = survey.has_forwarded_for;
+    for (name, value) in fields.iter() {
+        match Kind::of(name) {
+            Kind::Connection | Kind::ContentLength | Kind::HopByHop => {}
+            Kind::PikoForward if rules.place == Place::Server => {}
+            Kind::ForwardedFor if first_node && rules.ip.is_some() => {
+                // One line with all addresses: services that look at the first line only see them all.
+                if core::mem::take(&mut addresses_due) {
+                    put_forwarded_for(name, fields, rules.ip, out);
+                }
+            }
+            Kind::Host => {
+                if core::mem::take(&mut host_due) {
+                    put(out, name, rules.authority.unwrap_or(value));
+                }
+            }
+            Kind::PikoAuthorization if rules.place == Place::Server && rules.to_tunnel => {}
+            Kind::Te => {
+                if list_has(value, "trailers") {
+                    put(out, name, b"trailers");
+                }
+            }
+            Kind::Trailer if head.body != BodyLength::Chunked => {}
+            Kind::Upgrade => {
+                if head.upgrade {
+                    put(out, name, value);
+                }
+            }
+            Kind::Other if survey.names_fields && is_named(fields, name) && !is_protected(name) => {}
+            _ => put(out, name, value),
+        }
+    }
+    if rules.place == Place::Server {
+        if first_node {
+            put_forwarding(&survey, rules, out);
+        }
+        if !rules.to_tunnel {
+            put(out, b"x-piko-forward", b"true");
+        }
+    }
+}
+
+/// Appends the fields of a response for the client to `out`.
+pub(super) fn write_response(
+    head: &ResponseHead<'_>,
+    date: Option<&[u8]>,
+    client: Version,
+    out: &mut BytesMut,
+) {
+    let fields = &head.fields;
+    let survey = Survey::of(fields);
+    out.reserve(fields.block().len() + 64);
+    let mut has_date = false;
+    for (name, value) in fields.iter() {
+        let stays = match Kind::of(name) {
+            Kind::Connection | Kind::HopByHop | Kind::Te => false,
+            // Of a response without a body (HEAD, 304) the length is a fact about another one, not framing.
+            Kind::ContentLength => head.body == BodyLength::None && head.status >= 200 && head.status != 204,
+            Kind::Date => {
+                has_date = true;
+                true
+            }
+            Kind::Trailer => head.body == BodyLength::Chunked && client == Version::Http11,
+            Kind::Upgrade => head.status == 101,
+            _ => !(survey.names_fields && is_named(fields, name)),
+        };
+        if stays {
+            put(out, name, value);
+        }
+    }
+    // RFC 9110 6.6.1: a recipient with a clock adds it. Interim responses go without.
+    if let Some(date) = date.filter(|_| !has_date && head.status >= 200) {
+        put(out, b"Date", date);
+    }
+}
+
+/// Appends those trailer fields to `out` that may cross a hop, in both directions.
+///
+/// Dropped are fields that RFC 9110 6.5.1 forbids there because they frame the message, route it, carry
+/// credentials or say how the content is to be read: a receiver that merges trailers into the head must not
+/// be misled by what came too late to be judged.
+pub fn rewrite_trailers(fields: &Fields<'_>, out: &mut BytesMut) {
+    out.reserve(fields.block().len());
+    for (name, value) in fields.iter() {
+        let harmless = match Kind::of(name) {
+            Kind::Other => !is_protected(name) && !must_come_first(name),
+            Kind::Date => true,
+            _ => false,
+        };
+        if harmless {
+            put(out, name, value);
+        }
+    }
+}
+
+/// A connection option that is the name of a field to remove. What every hop removes or handles by itself
+/// needs no second look, which spares most requests the search.
+fn names_field(option: &[u8]) -> bool {
+    !["close", "keep-alive", "te", "upgrade"].iter().any(|known| is_name(option, known))
+}
+
+/// `name` stands in a Connection field (RFC 9110 7.6.1).
+fn is_named(fields: &Fields<'_>, name: &[u8]) -> bool {
+    fields.iter().any(|(field, value)| {
+        Kind::of(field) == Kind::Connection
+            && list_members(value).any(|option| option.eq_ignore_ascii_case(name))
+    })
+}
+
+/// Fields that `Connection` cannot remove and trailers cannot add. A client could else hide its address, its
+/// credentials or its destination from the hop that trusts these. (Those with a [`Kind`] of their own are
+/// out of reach already.)
+fn is_protected(name: &[u8]) -> bool {
+    let starts_with = |prefix: &str| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    match name.len() {
+        3 => is_name(name, "via"),
+        6 => is_name(name, "cookie") || is_name(name, "expect"),
+        9 => is_name(name, "forwarded") || is_name(name, "x-real-ip"),
+        13 if is_name(name, "authorization") => true,
+        _ => ["x-forwarded-", "x-piko-", "x-pico-"].into_iter().any(starts_with),
+    }
+}
+
+/// Fields that say how content is to be read, or leave something with the client: too late behind it.
+fn must_come_first(name: &[u8]) -> bool {
+    ["content-encoding", "content-range", "content-type", "set-cookie"]
+        .iter()
+        .any(|known| is_name(name, known))
+}
+
+/// HTTP/1.1 wants a Host (RFC 9112 3.2): the target's, else the endpoint, else an empty one.
+fn put_missing_host(rules: &RequestRules<'_>, out: &mut BytesMut) {
+    match (rules.authority, rules.endpoint) {
+        (Some(authority), _) => put(out, b"Host", authority),
+        (None, Some(endpoint)) if endpoint.iter().all(|&b| is_reg_name_byte(b)) => {
+            put(out, b"Host", endpoint);
+        }
+        (None, Some(endpoint)) => {
+            out.extend_from_slice(b"Host: ");
+            percent_encode(endpoint, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        (None, None) => put(out, b"Host", b""),
+    }
+}
+
+/// The forwarding fields that the client did not send.
+fn put_forwarding(survey: &Survey<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
+    if let Some(ip) = rules.ip.filter(|_| !survey.has_forwarded_for) {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        put_ip(ip, out);
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some(host) =
+        rules.authority.or(survey.host).filter(|host| !survey.has_forwarded_host && !host.is_empty())
+    {
+        put(out, b"X-Forwarded-Host", host);
+    }
+    if !survey.has_forwarded_proto {
+        put(out, b"X-Forwarded-Proto", if rules.tls { b"https" } else { b"http" });
+    }
+}
+
+/// All received addresses, then the client's.
+fn put_forwarded_for(name: &[u8], fields: &Fields<'_>, ip: Option<IpAddr>, out: &mut BytesMut) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    for (_, value) in
+        fields.iter().filter(|(name, value)| Kind::of(name) == Kind::ForwardedFor && !value.is_empty())
+    {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    if let Some(ip) = ip {
+        put_ip(ip, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An address without a port. Version 4 addresses, also mapped ones, are written by hand: they are on the
+/// path of most requests.
+fn put_ip(ip: IpAddr, out: &mut BytesMut) {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.extend_from_slice(b".");
+                }
+                let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10];
+                let leading = usize::from(octet < 100) + usize::from(octet < 10);
+                out.extend_from_slice(digits.get(leading..).unwrap_or_default());
+            }
+        }
+        // Writing into a growing buffer cannot fail.
+        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
+    }
+}
+
+fn percent_encode(text: &[u8], out: &mut BytesMut) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &b in text {
+        if is_reg_name_byte(b) {
+            out.extend_from_slice(&[b]);
+        } else {
+            out.extend_from_slice(&[b'%', HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
+        }
+    }
+}
