@@ -7,7 +7,7 @@ use crate::sync::Mutex;
 use piko_core::id::{EndpointId, StreamId};
 use piko_core::mux::{CloseReason, GoAway, OpenError};
 use piko_core::time::Instant;
-use piko_core::tunnel::{Tunnel, TunnelEvent};
+use piko_core::tunnel::{TransportEnd, Tunnel, TunnelEvent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +49,8 @@ impl Shared {
                 TunnelEvent::Readable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take())),
                 TunnelEvent::Writable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take())),
                 TunnelEvent::Incoming => wake.extend(self.acceptor.take()),
-                TunnelEvent::Slot => wake.extend(self.openers.pop_front()),
+                // One event may stand for many slots, and an opener may have given up: all look again.
+                TunnelEvent::Slot => wake.extend(self.openers.drain(..)),
                 TunnelEvent::GoingAway(code) => {
                     self.going_away = Some(code);
                     wake.append(&mut self.watchers);
@@ -109,6 +110,29 @@ impl std::fmt::Debug for TunnelHandle {
 }
 
 impl TunnelHandle {
+    /// A tunnel without its transport yet: streams can be opened and wait. [`crate::TunnelLoop::with_handle`]
+    /// brings it to life, [`Self::fail`] ends it.
+    pub fn detached<R: crate::Runtime>(rt: &R, tunnel: Tunnel, info: IoInfo) -> Self {
+        Self::new(tunnel, Clock::of(rt), info)
+    }
+
+    /// Ends a tunnel whose transport is gone or never came; all streams fail. Nothing when it is over.
+    pub fn fail(&self) {
+        let mut wake = Vec::new();
+        {
+            let mut shared = self.shared.state.lock();
+            if shared.closed.is_none() {
+                let now = self.shared.clock.now();
+                shared.tunnel.handle_end(now, TransportEnd::Failed);
+                shared.drain_events(&mut wake);
+                shared.end(CloseReason::Transport, &mut wake);
+            }
+        }
+        for waker in wake {
+            waker.wake();
+        }
+    }
+
     pub(crate) fn new(tunnel: Tunnel, clock: Clock, info: IoInfo) -> Self {
         let shared = Shared {
             tunnel,
