@@ -347,6 +347,24 @@ fn a_grant_ends_the_tunnel_when_it_expires() {
 }
 
 #[test]
+fn a_grant_expires_over_a_stuck_transport_too_and_its_deadline_goes_away() {
+    let grant = Grant { expires: Some(at(3_000)) };
+    let mut stuck = End::new(Tunnel::accepted(endpoint(), grant, Config::default(), at(2_900)));
+    let mut now = at(2_900);
+    let mut steps = 0;
+    while let Some(deadline) = stuck.tunnel.poll_timeout() {
+        assert!(deadline.at > now, "{} is due again", deadline.why);
+        now = deadline.at;
+        stuck.tunnel.handle_timeout(now);
+        steps += 1;
+    }
+    stuck.gather();
+    assert!((1..10).contains(&steps));
+    assert!(now <= at(13_000));
+    assert_eq!(stuck.closed(), Some(CloseReason::Local));
+}
+
+#[test]
 fn the_end_of_the_transport_ends_every_stream_with_an_error() {
     for (how, reason) in
         [(TransportEnd::Closed, CloseReason::Eof), (TransportEnd::Failed, CloseReason::Transport)]
