@@ -172,8 +172,10 @@ impl Tunnel {
         self.session.handle_timeout(now);
         if self.expires.is_some_and(|at| at <= now) {
             self.expires = None;
-            tracing::info!(endpoint = %self.endpoint, "grant expired");
-            self.last_word(now, GoAway::InternalError);
+            if self.close_reason().is_none() {
+                tracing::info!(endpoint = %self.endpoint, "grant expired");
+                self.last_word(now, GoAway::InternalError);
+            }
         }
         self.settle(now);
     }
