@@ -93,7 +93,7 @@ impl Pair {
     }
 
     /// Brings what they wrote to us in random pieces.
-    fn to_ours(&mut self) -> (Vec<u8>, Option<End>) {
+    fn theirs_to_us(&mut self) -> (Vec<u8>, Option<End>) {
         self.theirs.flush().ok();
         let wire: Vec<u8> = self.wire.written();
         let (mut got, mut end, mut rest) = (vec![], None, &wire[..]);
@@ -159,7 +159,7 @@ fn their_messages_reach_us() {
                 pair.theirs.send(Message::Binary(payload.into())).expect("sent");
             }
         }
-        let (got, end) = pair.to_ours();
+        let (got, end) = pair.theirs_to_us();
         assert!(got == expected, "seed {seed}");
         assert_eq!(end, None);
         assert_eq!(pair.ours.wants_send(), pinged.is_some());
@@ -197,7 +197,7 @@ fn their_close_is_echoed_to_their_content() {
             pair.theirs.send(Message::Binary(b"last"[..].into())).expect("sent");
             let close = code.map(|code| CloseFrame { code, reason: "good bye".into() });
             pair.theirs.close(close).expect("closing");
-            let (got, end) = pair.to_ours();
+            let (got, end) = pair.theirs_to_us();
             assert_eq!((&got[..], end), (&b"last"[..], Some(End::Close(code.map(u16::from)))));
             assert!(pair.ours.is_closing());
             pair.send_our_control();
@@ -222,7 +222,7 @@ fn our_close_is_echoed_by_them() {
             let (messages, _) = pair.read_theirs();
             let close = code.map(|code| CloseFrame { code: code.into(), reason: "".into() });
             assert_eq!(messages, [Message::Binary(b"last"[..].into()), Message::Close(close)]);
-            let (_, end) = pair.to_ours();
+            let (_, end) = pair.theirs_to_us();
             assert_eq!(end, Some(End::Close(code)));
             assert!(!pair.ours.wants_send());
         }

@@ -281,7 +281,7 @@ fn calls_in_any_order_never_panic_and_never_stall() {
             match reconnector.state {
                 State::Connected { .. } | State::GivenUp => assert_eq!(reconnector.poll_timeout(), None),
                 State::Dialling { .. } | State::Waiting { .. } => {
-                    assert!(reconnector.poll_timeout().is_some())
+                    assert!(reconnector.poll_timeout().is_some());
                 }
             }
         }

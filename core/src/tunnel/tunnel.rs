@@ -16,9 +16,6 @@ const LATE_SYN_WAIT: Duration = Duration::from_millis(200);
 /// before this one ends.
 const HINT_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a last go-away may wait for a transport that takes nothing.
-const LAST_WORD_WAIT: Duration = Duration::from_secs(5);
-
 /// How the transport ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportEnd {
@@ -97,10 +94,8 @@ enum Phase {
     Flushing {
         until: Instant,
     },
-    /// The session closes once its go-away was transmitted; at `until` in any case.
-    LastWord {
-        until: Instant,
-    },
+    /// The session closes once its go-away was transmitted, which it bounds by itself.
+    LastWord,
     Open,
     /// Nothing is open; what comes late is refused until `over`.
     Quiet {
@@ -177,8 +172,10 @@ impl Tunnel {
         self.session.handle_timeout(now);
         if self.expires.is_some_and(|at| at <= now) {
             self.expires = None;
-            tracing::info!(endpoint = %self.endpoint, "grant expired");
-            self.last_word(now, GoAway::InternalError);
+            if self.close_reason().is_none() {
+                tracing::info!(endpoint = %self.endpoint, "grant expired");
+                self.last_word(now, GoAway::InternalError);
+            }
         }
         self.settle(now);
     }
@@ -202,7 +199,7 @@ impl Tunnel {
                 let until = before.min(until.max(self.agent_earliest(now)));
                 self.phase = Phase::Draining { earliest: earliest.min(until), until };
             }
-            Phase::Flushing { .. } | Phase::LastWord { .. } | Phase::Quiet { .. } => {}
+            Phase::Flushing { .. } | Phase::LastWord | Phase::Quiet { .. } => {}
         }
         self.settle(now);
     }
@@ -283,12 +280,18 @@ impl Tunnel {
         self.settle(now);
     }
 
-    /// Fills `out` with what is to be sent and says how many bytes were added; swaps buffers where it can.
+    /// Swaps `out`, which must be empty, for what is to be sent, as the mux does: `Config::front_room` free
+    /// bytes, then as many as it says. Nothing when it says zero.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> usize {
         self.settle(now);
         let written = self.session.poll_transmit(now, out);
         self.settle(now);
         written
+    }
+
+    /// False while buffered bytes reached the budget: the transport should not be read then.
+    pub fn wants_input(&self) -> bool {
+        self.session.wants_input()
     }
 
     /// True when output waits whose receiver waits for it (not only lazy frames).
@@ -329,8 +332,7 @@ impl Tunnel {
             }
             Phase::Draining { until, .. } => Some(Deadline::new(until, "drain grace")),
             Phase::Flushing { until } => Some(Deadline::new(until, "drain flush")),
-            Phase::LastWord { until } => Some(Deadline::new(until, "last go-away")),
-            Phase::Open => None,
+            Phase::LastWord | Phase::Open => None,
             Phase::Quiet { over, .. } => Some(Deadline::new(over, "late streams")),
         };
         Deadline::earliest(Deadline::earliest(grant, phase), self.session.poll_timeout())
@@ -361,7 +363,7 @@ impl Tunnel {
         }
         match self.phase {
             Phase::Flushing { .. } if !self.session.wants_transmit() => self.end_here(now),
-            Phase::Flushing { until } | Phase::LastWord { until } if until <= now => self.end_here(now),
+            Phase::Flushing { until } if until <= now => self.end_here(now),
             _ => {}
         }
     }
@@ -378,9 +380,9 @@ impl Tunnel {
     }
 
     fn last_word(&mut self, now: Instant, code: GoAway) {
-        if self.close_reason().is_none() && !matches!(self.phase, Phase::LastWord { .. }) {
+        if self.close_reason().is_none() && !matches!(self.phase, Phase::LastWord) {
             self.session.close(now, code);
-            self.phase = Phase::LastWord { until: now + LAST_WORD_WAIT };
+            self.phase = Phase::LastWord;
         }
     }
 

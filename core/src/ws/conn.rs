@@ -1,5 +1,6 @@
 //! One connection after the upgrade: fragments, control frames, close.
 
+use super::control::{BAD_CLOSE_CODE, CloseFrame, is_close_code, put_control};
 use super::frame::{self, CONTROL_BYTES_MAX, FRONT_ROOM, Opcode, Role};
 use super::mask;
 use alloc::vec::Vec;
@@ -14,9 +15,6 @@ const EMPTY_FRAMES_MAX: u32 = 100_000;
 /// How many of them each call of [`Conn::handle_input`] forgives, so that a peer which pings an idle
 /// connection for months is not taken for a flood, whose frames come by the thousand per call.
 const EMPTY_FRAMES_FORGIVEN: u32 = 64;
-
-/// The close code for a violation (RFC 6455 7.4.1).
-const PROTOCOL_ERROR: u16 = 1002;
 
 /// One WebSocket connection after the upgrade, as a machine without IO.
 ///
@@ -86,13 +84,6 @@ enum Closing {
     No,
     Owed(CloseFrame),
     Sent,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CloseFrame {
-    BadCode(u16),
-    Code(Option<u16>),
-    Violation(&'static str),
 }
 
 impl Conn {
@@ -340,72 +331,6 @@ impl Conn {
     fn key(&self, mask: [u8; 4]) -> Option<[u8; 4]> {
         (self.role == Role::Client).then_some(mask)
     }
-}
-
-const BAD_CLOSE_CODE: &str = "bad close code";
-
-impl CloseFrame {
-    /// Appends the payload: at most 2 + 41 bytes, since every reason is one of ours.
-    fn put(self, out: &mut BytesMut) {
-        match self {
-            Self::BadCode(code) => {
-                out.put_u16(PROTOCOL_ERROR);
-                out.put_slice(BAD_CLOSE_CODE.as_bytes());
-                out.put_u8(b' ');
-                put_decimal(code, out);
-            }
-            Self::Code(None) => {}
-            Self::Code(Some(code)) => out.put_u16(code),
-            Self::Violation(reason) => {
-                out.put_u16(PROTOCOL_ERROR);
-                out.put_slice(reason.as_bytes());
-            }
-        }
-    }
-}
-
-fn put_decimal(number: u16, out: &mut BytesMut) {
-    let mut digits = [0; 5];
-    let mut start = digits.len();
-    let mut rest = number;
-    while start > 0 {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.put_slice(&digits[start..]);
-}
-
-/// Appends a control frame around what `payload` writes, at most 125 bytes.
-fn put_control(
-    out: &mut BytesMut,
-    opcode: Opcode,
-    key: Option<[u8; 4]>,
-    payload: impl FnOnce(&mut BytesMut),
-) {
-    // A control header has a fixed size, so it can be written before the length is known and patched.
-    let (blank, start) = frame::encode(opcode, 0, key);
-    out.reserve(blank.len() - start + CONTROL_BYTES_MAX);
-    let at = out.len();
-    out.put_slice(&blank[start..]);
-    let body = out.len();
-    payload(out);
-    let len = out.len() - body;
-    debug_assert!(len <= CONTROL_BYTES_MAX);
-    if let Some(key) = key {
-        mask::apply(&mut out[body..], key);
-    }
-    let (header, start) = frame::encode(opcode, len, key);
-    out[at..body].copy_from_slice(&header[start..]);
-}
-
-/// Codes that may stand in a close frame: those that the registry defines and the two free ranges
-/// (RFC 6455 7.4).
-fn is_close_code(code: u16) -> bool {
-    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// Brings `part` and the payload collected in front of it together, and gives the range of both. The shorter

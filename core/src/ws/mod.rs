@@ -13,6 +13,7 @@
 
 mod base64;
 mod conn;
+mod control;
 mod frame;
 pub mod handshake;
 mod json;

@@ -1,4 +1,5 @@
 use crate::http1::{BodyLength, Fields, RequestHead, Version};
+use crate::rng::Rng;
 use crate::ws::handshake::{
     Answer, Ask, Refusal, accept_key, judge_request, judge_response, write_request, write_response,
 };
@@ -232,4 +233,34 @@ fn a_refusal_without_a_json_message_does_not_wait() {
     assert_eq!(answer(chunked.as_bytes(), false), refused(502, "busy"));
     let endless = format!("{json}\r\n{{\"error\":\"{}", "x".repeat(2000));
     assert_eq!(answer(endless.as_bytes(), false), refused(502, ""));
+}
+
+#[test]
+fn a_verdict_on_damaged_answers_stays_when_more_bytes_come() {
+    let mut good = BytesMut::new();
+    write_response(ACCEPT, &[("x-piko-caps", b"v=1")], &mut good);
+    let refusal =
+        b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\n\r\n{\"error\":\"no \\u00e9\"}";
+    let mut rng = Rng::new(11);
+    let mut decided = [0; 3];
+    for _ in 0..3000 {
+        let mut bytes = if rng.below(2) == 0 { good.to_vec() } else { refusal.to_vec() };
+        for _ in 0..rng.below(3) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            bytes[at] = rng.next_u64() as u8;
+        }
+        let mut verdict = Answer::Partial;
+        for end in 0..=bytes.len() {
+            let next = answer(&bytes[..end], false);
+            assert!(verdict == Answer::Partial || verdict == next, "{}", bytes.escape_ascii());
+            verdict = next;
+        }
+        match verdict {
+            Answer::Bad(_) => decided[0] += 1,
+            Answer::Refused { .. } => decided[1] += 1,
+            Answer::Upgraded { .. } => decided[2] += 1,
+            Answer::Partial => assert_ne!(answer(&bytes, true), Answer::Partial),
+        }
+    }
+    assert!(decided.iter().all(|count| *count > 100), "{decided:?}");
 }
