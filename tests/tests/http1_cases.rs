@@ -4,11 +4,10 @@
 use bytes::BytesMut;
 use piko_core::http1::Fields;
 use piko_core::http1::{
-    BodyLength, ClientConn, Config, Fault, Next, Part, Refused, RequestHead, ResponseHead, Reuse, ServerConn,
-    Version, unfold, write_field,
+    BodyLength, ClientConn, Config, Fault, Next, Part, RequestHead, ResponseHead, Reuse, ServerConn, Version,
+    unfold, write_field,
 };
 use piko_core::time::Instant;
-use std::time::Duration;
 
 const NOW: Instant = Instant::ZERO;
 
