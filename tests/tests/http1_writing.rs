@@ -230,7 +230,7 @@ fn request_framing() {
     for (method, target) in
         [(&b"G T"[..], &b"/"[..]), (b"GET", b"/ HTTP/1.1\r\nX: y"), (b"GET", b""), (b"", b"/")]
     {
-        let head = RequestHead { method, target, ..request(b"GET", BodyLength::None, false) };
+        let head = RequestHead { method, target, ..request(b"GET", None, false) };
         assert_eq!(conn.send_head(&head, true, &mut out), Err(Refused::State));
     }
     assert!(out.is_empty());
