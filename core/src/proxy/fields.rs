@@ -7,6 +7,7 @@ use super::config::Place;
 use super::endpoint::is_reg_name_byte;
 use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, is_name, list_has, list_members};
 use crate::route::Hop;
+use alloc::vec::Vec;
 use bytes::BytesMut;
 use core::fmt::Write as _;
 use core::net::IpAddr;
@@ -80,8 +81,9 @@ struct Survey<'i> {
     has_forwarded_for: bool,
     has_forwarded_host: bool,
     has_forwarded_proto: bool,
-    /// `Connection` names fields, beyond what every hop handles anyway.
-    names_fields: bool,
+    /// What `Connection` names, beyond what every hop handles anyway. Mostly empty, and then no memory; at
+    /// most `CONNECTION_OPTIONS_MAX` in heads that were judged.
+    named: Vec<&'i [u8]>,
 }
 
 impl<'i> Survey<'i> {
@@ -89,7 +91,9 @@ impl<'i> Survey<'i> {
         let mut survey = Self::default();
         for (name, value) in fields.iter() {
             match Kind::of(name) {
-                Kind::Connection => survey.names_fields |= list_members(value).any(names_field),
+                Kind::Connection => {
+                    survey.named.extend(list_members(value).filter(|option| names_field(option)));
+                }
                 Kind::ForwardedFor => survey.has_forwarded_for |= !value.is_empty(),
                 Kind::ForwardedHost => survey.has_forwarded_host = true,
                 Kind::ForwardedProto => survey.has_forwarded_proto = true,
@@ -100,6 +104,11 @@ impl<'i> Survey<'i> {
             }
         }
         survey
+    }
+
+    /// `name` stands in a Connection field (RFC 9110 7.6.1).
+    fn is_named(&self, name: &[u8]) -> bool {
+        self.named.iter().any(|option| option.eq_ignore_ascii_case(name))
     }
 }
 
@@ -141,7 +150,7 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
                     put(out, name, value);
                 }
             }
-            Kind::Other if survey.names_fields && is_named(fields, name) && !is_protected(name) => {}
+            Kind::Other if survey.is_named(name) && !is_protected(name) => {}
             _ => put(out, name, value),
         }
     }
@@ -176,8 +185,9 @@ pub(super) fn write_response(
                 true
             }
             Kind::Trailer => head.body == BodyLength::Chunked && client == Version::Http11,
-            Kind::Upgrade => head.status == 101,
-            _ => !(survey.names_fields && is_named(fields, name)),
+            // 426 must say what to upgrade to (RFC 9110 15.5.22).
+            Kind::Upgrade => matches!(head.status, 101 | 426),
+            _ => !survey.is_named(name),
         };
         if stays {
             put(out, name, value);
@@ -209,17 +219,9 @@ pub fn rewrite_trailers(fields: &Fields<'_>, out: &mut BytesMut) {
 }
 
 /// A connection option that is the name of a field to remove. What every hop removes or handles by itself
-/// needs no second look, which spares most requests the search.
+/// needs no second look, which spares most requests the list.
 fn names_field(option: &[u8]) -> bool {
     !["close", "keep-alive", "te", "upgrade"].iter().any(|known| is_name(option, known))
-}
-
-/// `name` stands in a Connection field (RFC 9110 7.6.1).
-fn is_named(fields: &Fields<'_>, name: &[u8]) -> bool {
-    fields.iter().any(|(field, value)| {
-        Kind::of(field) == Kind::Connection
-            && list_members(value).any(|option| option.eq_ignore_ascii_case(name))
-    })
 }
 
 /// Fields that `Connection` cannot remove and trailers cannot add. A client could else hide its address, its

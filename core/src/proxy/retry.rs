@@ -2,7 +2,7 @@
 //! idempotent, unless it knows that the first was never acted on).
 
 use super::config::{Config, Place};
-use super::exchange::Failure;
+use super::step::Failure;
 
 /// The retry state of one exchange.
 #[derive(Debug)]

@@ -243,7 +243,9 @@ fn too_many_connection_options_are_refused() {
         |count: usize| format!("GET / HTTP/1.1\r\nHost: ep.x\r\nConnection: {}\r\n", "a,".repeat(count));
     forwarding(&head(64));
     let text = head(65);
-    assert_eq!(said(server().handle_request(T0, &request(&text))), (400, "malformed-request".into()));
+    for mut exchange in [server(), agent()] {
+        assert_eq!(said(exchange.handle_request(T0, &request(&text))), (400, "malformed-request".into()));
+    }
 }
 
 #[test]

@@ -37,6 +37,12 @@ fn hop_by_hop_fields_are_removed() {
 }
 
 #[test]
+fn a_426_says_what_to_upgrade_to() {
+    let out = rewritten_response(&forwarding(PLAIN), "426 Up\r\nConnection: upgrade\r\nUpgrade: a\r\n", None);
+    assert_eq!(out, "Upgrade: a\r\n");
+}
+
+#[test]
 fn trailers_are_announced_to_clients_that_can_have_them() {
     let chunked = "200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n";
     assert_eq!(rewritten_response(&forwarding(PLAIN), chunked, None), "Trailer: a\r\n");
