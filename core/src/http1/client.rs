@@ -5,7 +5,7 @@ use super::body::{Piece, Reader, Writer};
 use super::config::Config;
 use super::error::{Fault, Refused};
 use super::fields::{Fields, is_name, is_token, list_members};
-use super::head::{BodyLength, Part, RequestHead, ResponseHead};
+use super::head::{BodyLength, Part, RequestHead, ResponseHead, ResponsePart};
 use super::parse::{Asked, judge_response_start, parse_response};
 use super::scan::{Ends, Scan};
 use super::state::{Cycle, Event, Half, Offer};
@@ -188,12 +188,11 @@ impl ClientConn {
     /// # Errors
     /// The service broke HTTP, status 502; further input is ignored. Only behind a fault that
     /// [`is_folded`](Fault::is_folded) the same input may be repaired and handed in again.
-    #[allow(clippy::type_complexity)] // The type is the contract of both machines.
     pub fn handle_input<'i>(
         &mut self,
         _now: Instant,
         input: &'i [u8],
-    ) -> Result<(usize, Option<Part<ResponseHead<'i>, Fields<'i>>>), Fault> {
+    ) -> Result<(usize, Option<ResponsePart<'i>>), Fault> {
         let verdict = match (self.cycle.request(), self.cycle.response()) {
             (_, Half::Body) => self.read_body(input),
             (_, Half::Done) if self.end_owed => {
@@ -218,11 +217,7 @@ impl ClientConn {
         verdict
     }
 
-    #[allow(clippy::type_complexity)]
-    fn read_head<'i>(
-        &mut self,
-        input: &'i [u8],
-    ) -> Result<(usize, Option<Part<ResponseHead<'i>, Fields<'i>>>), Fault> {
+    fn read_head<'i>(&mut self, input: &'i [u8]) -> Result<(usize, Option<ResponsePart<'i>>), Fault> {
         judge_response_start(input)?;
         let Some(found) = self.scan.find_end(input, &self.config, Ends::Lenient)? else {
             return Ok((0, None));
@@ -271,11 +266,7 @@ impl ClientConn {
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn read_body<'i>(
-        &mut self,
-        input: &'i [u8],
-    ) -> Result<(usize, Option<Part<ResponseHead<'i>, Fields<'i>>>), Fault> {
+    fn read_body<'i>(&mut self, input: &'i [u8]) -> Result<(usize, Option<ResponsePart<'i>>), Fault> {
         let (consumed, piece) = self.reader.read(input, &self.config, Ends::Lenient)?;
         Ok((
             consumed,

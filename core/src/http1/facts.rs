@@ -127,13 +127,11 @@ impl Length {
 
 impl Coding {
     fn note(&mut self, value: &[u8]) {
-        let mut members = list_members(value).peekable();
-        if members.peek().is_none() {
-            *self = Self::Bad;
-        }
-        for member in members {
+        for member in value.split(|&b| b == b',') {
+            let member = member.trim_ascii();
             let chunked = is_name(member, "chunked");
             *self = match (*self, chunked) {
+                _ if member.is_empty() => Self::Bad,
                 (Self::Absent, true) => Self::Chunked,
                 (Self::Absent, false) => Self::Unknown,
                 // Nothing may follow `chunked`.
@@ -228,6 +226,8 @@ mod tests {
             &["chunked, chunked"],
             &["chunked", "chunked"],
             &["chunked, gzip"],
+            &["chunked,"],
+            &[", chunked"],
             &["", "chunked"],
         ] {
             assert_eq!(coding(bad), Coding::Bad, "{bad:?}");

@@ -125,8 +125,11 @@ pub(super) fn parse_response<'i>(
     let body = response_body(status, asked, &facts)?;
     // A length beside a transfer coding, or a coding in HTTP/1.0, may be an attempt to smuggle: this message
     // has one certain reading, but what follows it does not (RFC 9112 6.1).
-    let suspicious =
-        facts.coding != Coding::Absent && (facts.length != Length::Absent || version == Version::Http10);
+    // The same holds for a 204 that announces content (RFC 9112 6.3).
+    let suspicious = (facts.coding != Coding::Absent
+        && (facts.length != Length::Absent || version == Version::Http10))
+        || (status == 204
+            && (facts.coding != Coding::Absent || !matches!(facts.length, Length::Absent | Length::One(0))));
     let persist = persists(version, &facts) && body != BodyLength::UntilClose && !suspicious;
     Ok((ResponseHead { status, reason, version, fields: fields(input, found), body }, Wish { persist }))
 }

@@ -91,7 +91,9 @@ impl Scan {
                 Some(b' ' | b'\t') if self.lines == 1 => {
                     return Err(Fault::new(status, "whitespace before the first field (RFC 9112 2.2)"));
                 }
-                Some(b' ' | b'\t') if ends == Ends::Strict => return Err(Fault::new(status, FOLDED)),
+                Some(b' ' | b'\t') if ends == Ends::Strict => {
+                    return Err(Fault::new(status, "a field line is folded (RFC 9112 5.2)"));
+                }
                 Some(b' ' | b'\t') => self.folded = true,
                 Some(_) if self.lines == 0 => self.fields_at = lf + 1,
                 Some(_) => {}

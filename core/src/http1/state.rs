@@ -104,12 +104,6 @@ impl Cycle {
         reusable
     }
 
-    /// The request is complete, but what stands behind it is another protocol or the next request: only the
-    /// answer will tell.
-    pub(super) fn is_held(&self) -> bool {
-        self.request == Half::Done && self.response == Half::Idle && self.offer != Offer::Nothing
-    }
-
     /// The table.
     pub(super) fn step(&mut self, event: Event) -> Result<(), Illegal> {
         use Half::{Body, Done, Failed, Idle, Switched};
@@ -248,18 +242,5 @@ mod tests {
                 assert_eq!(cycle == Cycle::new(), want || (request == Idle && response == Idle && persist));
             }
         }
-    }
-
-    #[test]
-    fn input_is_held_only_between_an_offer_and_its_answer() {
-        let mut cycle = Cycle::new();
-        cycle.step(Event::RequestHead(Offer::Upgrade)).unwrap();
-        assert!(!cycle.is_held(), "the body of an upgrade request is read as usual");
-        cycle.step(Event::RequestEnd).unwrap();
-        assert!(cycle.is_held());
-        cycle.step(Event::ResponseInterim).unwrap();
-        assert!(cycle.is_held());
-        cycle.step(Event::ResponseHead).unwrap();
-        assert!(!cycle.is_held(), "an answer that does not switch lets HTTP go on");
     }
 }
