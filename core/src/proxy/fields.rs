@@ -151,7 +151,7 @@ fn write_request_lines<'i>(
             Kind::PikoForward if on_server => continue,
             Kind::ForwardedFor if adds_address => {
                 // One line with all addresses: services that look at the first line only see them all.
-                if !met.forwarded_for && !value.is_empty() {
+                if !met.forwarded_for {
                     met.forwarded_for = true;
                     put_forwarded_for(name, &head.fields, rules.ip, out);
                 }
