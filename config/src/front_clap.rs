@@ -122,13 +122,15 @@ pub fn usage_error(error: &clap::Error) -> UsageError {
     };
     let arg = about(ContextKind::InvalidArg);
     match error.kind() {
-        ErrorKind::UnknownArgument if arg.starts_with('-') => {
+        // A lone hyphen is a word.
+        ErrorKind::UnknownArgument if arg.starts_with('-') && arg != "-" => {
             UsageError::unknown_flag_near(arg, Some(about(ContextKind::SuggestedArg)))
         }
         ErrorKind::UnknownArgument => UsageError::unexpected_argument(arg),
         ErrorKind::InvalidSubcommand => {
             let near = match error.get(ContextKind::SuggestedSubcommand) {
-                Some(ContextValue::Strings(near)) => near.first().map(String::as_str),
+                // The best one comes last.
+                Some(ContextValue::Strings(near)) => near.last().map(String::as_str),
                 Some(ContextValue::String(near)) => Some(near.as_str()),
                 _ => None,
             };

@@ -30,7 +30,7 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
-    let mut line = Line { verb: Verb::Agent, given: Vec::new(), arguments: Vec::new() };
+    let mut line = Line { verb: Verb::Agent, given: Vec::new(), arguments: Vec::new(), words_only: false };
     if let Some(early) = line.read(&mut Parser::from_args(args))? {
         return Ok(early);
     }
@@ -47,6 +47,8 @@ struct Line {
     verb: Verb,
     given: Vec<(&'static str, String)>,
     arguments: Vec<String>,
+    /// Behind `--`, where neither flags nor commands stand.
+    words_only: bool,
 }
 
 /// What one option stands for.
@@ -56,27 +58,45 @@ enum Meaning {
     Version,
 }
 
+impl Meaning {
+    /// For `--help=x`. What follows a short one is the next short one, as in `-hv`.
+    fn refuse_value(&self, parser: &mut Parser) -> Result<(), UsageError> {
+        let name = match self {
+            Self::Flag(_) => return Ok(()),
+            Self::Help => "--help",
+            Self::Version => "--version",
+        };
+        match parser.optional_value() {
+            Some(_) => Err(UsageError::unexpected_value(name)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Line {
     /// Reads to the end, or to the first thing that makes the rest not matter.
     fn read(&mut self, parser: &mut Parser) -> Result<Option<AgentInvocation>, UsageError> {
-        while let Some(arg) = parser.next().map_err(|error| from_lexopt(&error))? {
+        loop {
+            self.words_only |=
+                parser.try_raw_args().is_some_and(|raw| raw.peek().is_some_and(|word| word == "--"));
+            let Some(arg) = parser.next().map_err(|error| from_lexopt(&error))? else { return Ok(None) };
             let meaning = match arg {
                 Arg::Value(word) => {
                     let word = word.into_string().map_err(|_| UsageError::no_text())?;
-                    if self.verb == Verb::Agent && word == "help" {
+                    if self.verb == Verb::Agent && word == "help" && !self.words_only {
                         return help_on(parser).map(Some);
                     }
                     self.word(word)?;
                     continue;
                 }
-                Arg::Long(name) => self.long(name)?,
+                Arg::Long(name) => {
+                    let meaning = self.long(name)?;
+                    meaning.refuse_value(parser)?;
+                    meaning
+                }
                 Arg::Short(letter) => self.short(letter)?,
             };
             match meaning {
-                Meaning::Help | Meaning::Version if parser.optional_value().is_some() => {
-                    let name = if matches!(meaning, Meaning::Help) { "--help" } else { "--version" };
-                    return Err(UsageError::unexpected_value(name));
-                }
                 Meaning::Help => return Ok(Some(AgentInvocation::Help(help(self.verb)))),
                 Meaning::Version => return Ok(Some(AgentInvocation::Version)),
                 Meaning::Flag(flag) => {
@@ -85,7 +105,6 @@ impl Line {
                 }
             }
         }
-        Ok(None)
     }
 
     fn long(&self, name: &str) -> Result<Meaning, UsageError> {
@@ -112,7 +131,7 @@ impl Line {
 
     fn word(&mut self, word: String) -> Result<(), UsageError> {
         match self.verb {
-            Verb::Agent => self.verb = verb_named(&word)?,
+            Verb::Agent if !self.words_only => self.verb = verb_named(&word)?,
             Verb::AgentHttp | Verb::AgentTcp if self.arguments.len() < 2 => self.arguments.push(word),
             _ => return Err(UsageError::unexpected_argument(&word)),
         }
@@ -150,19 +169,17 @@ fn value_of(parser: &mut Parser, flag: &Flag) -> Result<String, UsageError> {
     value.into_string().map_err(|_| UsageError::no_text())
 }
 
-/// `help`, `help http`.
+/// `help`, `help http`: all that follows is names of commands, whatever it looks like.
 fn help_on(parser: &mut Parser) -> Result<AgentInvocation, UsageError> {
-    let mut verb = Verb::Agent;
-    while let Some(arg) = parser.next().map_err(|error| from_lexopt(&error))? {
-        match arg {
-            Arg::Value(word) if verb == Verb::Agent => verb = verb_named(&word.to_string_lossy())?,
-            Arg::Value(word) => return Err(UsageError::unknown_command(&word.to_string_lossy(), &[])),
-            Arg::Long("help") | Arg::Short('h') => break,
-            Arg::Long(name) => return Err(UsageError::unknown_flag(verb, &format!("--{name}"))),
-            Arg::Short(letter) => return Err(UsageError::unknown_flag(verb, &format!("-{letter}"))),
+    let mut about = None;
+    for word in parser.raw_args().map_err(|error| from_lexopt(&error))? {
+        let word = word.to_string_lossy();
+        if about.is_some() {
+            return Err(UsageError::unknown_command(&word, &[]));
         }
+        about = Some(if word == "help" { Verb::Agent } else { verb_named(&word)? });
     }
-    Ok(AgentInvocation::Help(help(verb)))
+    Ok(AgentInvocation::Help(help(about.unwrap_or(Verb::Agent))))
 }
 
 fn verb_named(word: &str) -> Result<Verb, UsageError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::env::{self, Env};
-use crate::error::{UsageError, quoted};
+use crate::error::UsageError;
 use crate::table::{self, Effect, Flag, Program, Verb, flags};
 use crate::value::{BindAddr, GoDuration, Value};
 
@@ -91,10 +91,10 @@ impl Values {
     /// `given` holds names without dashes in the order of the command line.
     pub fn resolve(command: Command, given: &[(&str, String)], env: Env<'_>) -> Result<Self, UsageError> {
         let verb = command.verb();
-        for (name, _) in given {
-            if !table::find(verb.program(), name).is_some_and(|flag| flag.belongs_to(verb)) {
-                return Err(UsageError::unknown_flag(verb, &format!("--{name}")));
-            }
+        let taken = |name: &str| table::find(verb.program(), name).is_some_and(|flag| flag.belongs_to(verb));
+        // Of several, the same one is told whichever front collected them.
+        if let Some(name) = given.iter().map(|(name, _)| *name).filter(|name| !taken(name)).min() {
+            return Err(UsageError::unknown_flag(verb, &format!("--{name}")));
         }
         let mut values = Self { command, entries: Vec::new(), notices: Vec::new() };
         for flag in flags(verb.program()) {
@@ -115,8 +115,10 @@ impl Values {
     /// Words that Go ignores are ignored here too, but not in silence.
     #[cfg(feature = "clap")]
     pub(crate) fn notice_ignored_word(&mut self, word: &str) {
-        self.notices
-            .push(format!("ignored argument: {} (a switch takes its value as --flag=value)", quoted(word)));
+        self.notices.push(format!(
+            "ignored argument: {} (a switch takes its value as --flag=value)",
+            crate::error::quoted(word)
+        ));
     }
 
     /// What the program was told to do.

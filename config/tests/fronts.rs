@@ -317,10 +317,18 @@ fn clap_finds_no_fault_with_the_commands() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_mixture_of_words_is_judged_alike(args in prop::collection::vec(prop::sample::select(WORDS), 0..7)) {
-        let (clap, lexopt) = both(&args, &|_| None);
+        let (mut clap, mut lexopt) = both(&args, &|_| None);
+        if args.contains(&"--") {
+            // clap does not say whether a word too many stood behind the double dash, so it calls `--x` a flag there.
+            for outcome in [&mut clap, &mut lexopt] {
+                if let Outcome::Refused(line, 2) = outcome {
+                    line.clear();
+                }
+            }
+        }
         prop_assert_eq!(clap, lexopt);
     }
 }
