@@ -1,3 +1,4 @@
 //! What the tests share: golden vectors, reference models, processes.
 
+pub mod model;
 pub mod vectors;

@@ -469,8 +469,12 @@ impl Session {
         if stream.recv == RecvHalf::Ended && stream.queue.is_empty() {
             return;
         }
+        let had_news = stream.has_news();
         stream.stop();
         self.drop_unread(at);
+        if !had_news {
+            self.notify_readable(at);
+        }
         self.update_discard(at);
         self.offer_credit(at);
     }
