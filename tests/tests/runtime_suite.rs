@@ -47,6 +47,7 @@ on_every_runtime!({
         addresses_are_known,
         a_tunnel_is_tuned,
         a_refused_connection_is_an_error,
+        a_socket_never_meets_itself,
         detached_and_adopted,
     ],
     time: [
