@@ -1,0 +1,293 @@
+//! A field block as it stood on the wire, split lazily: a head is small and borrows only the input.
+//!
+//! Grammar: RFC 9110 5.1 (names), 5.5 (values), 5.6.1 (lists); RFC 9112 5 (field lines).
+
+use super::error::Refused;
+use bytes::BufMut;
+
+/// A validated field block: lines `name: value CRLF` without the final blank line. Split lazily, order and
+/// case kept.
+///
+/// Blocks of responses may hold lines that end in a bare LF (RFC 9112 2.2 allows a reader to take them);
+/// [`Fields::iter`] splits those too, and whatever a machine writes ends in CRLF.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields<'i> {
+    block: &'i [u8],
+}
+
+impl<'i> Fields<'i> {
+    /// Takes a block over unseen. The caller vouches that every line of `block` is `name ":" OWS value CRLF`,
+    /// as another machine or [`write_field`] wrote it. A line without a colon is passed over, never a panic.
+    pub fn from_block(block: &'i [u8]) -> Self {
+        Self { block }
+    }
+
+    /// The lines as they stand, each with its line end.
+    pub fn block(&self) -> &'i [u8] {
+        self.block
+    }
+
+    /// True when there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.block.is_empty()
+    }
+
+    /// All fields in order: (name as received, value without surrounding whitespace).
+    pub fn iter(&self) -> FieldIter<'i> {
+        FieldIter { rest: self.block }
+    }
+
+    /// The lines in order, each with the bytes it takes in the block. For writers that copy runs of lines.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'i>> + use<'i> {
+        Lines { rest: self.block }
+    }
+
+    /// First value of a field, by case-insensitive name (RFC 9110 5.1).
+    pub fn first(&self, name: &str) -> Option<&'i [u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of all lines of one field, by case-insensitive name, in order.
+    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
+        self.iter().filter(move |(n, _)| is_name(n, name)).map(|(_, value)| value)
+    }
+
+    /// True when the comma-separated list of all lines `name` contains `token`, case-insensitively
+    /// (RFC 9110 5.6.1). Quoted strings are not understood: no list that a proxy acts on has them.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.all(name).any(|value| list_has(value, token))
+    }
+}
+
+/// Iterator over the fields of a block, see [`Fields::iter`].
+#[derive(Clone, Debug)]
+pub struct FieldIter<'i> {
+    rest: &'i [u8],
+}
+
+impl<'i> Iterator for FieldIter<'i> {
+    type Item = (&'i [u8], &'i [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut lines = Lines { rest: self.rest };
+        let line = lines.next();
+        self.rest = lines.rest;
+        line.map(|line| (line.name, line.value))
+    }
+}
+
+/// One line of a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'i> {
+    /// The whole line with its line end.
+    pub(super) raw: &'i [u8],
+    pub(super) name: &'i [u8],
+    pub(super) value: &'i [u8],
+}
+
+impl Line<'_> {
+    /// The line already stands as this product writes it: `name ": " value CRLF`.
+    pub(super) fn is_canonical(&self) -> bool {
+        self.raw.len() == line_len(self.name, self.value) && self.raw.ends_with(b"\r\n")
+    }
+}
+
+struct Lines<'i> {
+    rest: &'i [u8],
+}
+
+impl<'i> Iterator for Lines<'i> {
+    type Item = Line<'i>;
+
+    fn next(&mut self) -> Option<Line<'i>> {
+        while !self.rest.is_empty() {
+            let end = find(b'\n', self.rest).map_or(self.rest.len(), |lf| lf + 1);
+            let (raw, rest) = self.rest.split_at(end);
+            self.rest = rest;
+            // Names are short, so that a plain loop finds the colon faster than words would.
+            if let Some(colon) = raw.iter().position(|&b| b == b':') {
+                let (name, value) = raw.split_at(colon);
+                let value = trim(value.get(1..).unwrap_or_default());
+                return Some(Line { raw, name, value });
+            }
+        }
+        None
+    }
+}
+
+/// Appends the line `name: value CRLF`. The caller vouches that `name` is a token ([`is_token`]) and `value`
+/// holds no control characters ([`is_value`]).
+///
+/// # Errors
+/// [`Refused::NoRoom`] with the length of the line when `block` cannot take it; nothing is written then.
+pub fn write_field(block: &mut impl BufMut, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    let needed = line_len(name, value);
+    if block.remaining_mut() < needed {
+        return Err(Refused::NoRoom(needed));
+    }
+    block.put_slice(name);
+    block.put_slice(b": ");
+    block.put_slice(value);
+    block.put_slice(b"\r\n");
+    Ok(())
+}
+
+/// What [`write_field`] would append, in bytes.
+fn line_len(name: &[u8], value: &[u8]) -> usize {
+    name.len() + value.len() + 4
+}
+
+/// True when `name` is the field `wanted`, whatever the case. Lengths differ mostly, so they are asked first.
+pub fn is_name(name: &[u8], wanted: &str) -> bool {
+    name.len() == wanted.len() && name.eq_ignore_ascii_case(wanted.as_bytes())
+}
+
+/// The members of one comma-separated value, without surrounding whitespace; empty members are left out
+/// (RFC 9110 5.6.1.2).
+pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(trim).filter(|member| !member.is_empty())
+}
+
+/// True when the comma-separated `value` has the member `token`, case-insensitively.
+pub fn list_has(value: &[u8], token: &str) -> bool {
+    list_members(value).any(|member| is_name(member, token))
+}
+
+/// A token of RFC 9110 5.6.2: a method, a field name, a protocol name. Never empty.
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| is_tchar(b))
+}
+
+/// One character of a token.
+pub(super) const fn is_tchar(b: u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(
+            b,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// A field value without control characters other than the tab (RFC 9110 5.5); also a reason phrase
+/// (RFC 9112 4).
+pub fn is_value(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+}
+
+/// Without the whitespace (and line ends) around it.
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t' | b'\r' | b'\n'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The position of the first `wanted`, eight bytes at a time (a word with a zero byte is found by the borrow
+/// that runs into it).
+pub(super) fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let pattern = LOW * u64::from(wanted);
+    let mut start = 0;
+    let mut rest = bytes;
+    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
+        let diff = u64::from_le_bytes(*word) ^ pattern;
+        let zero = diff.wrapping_sub(LOW) & !diff & HIGH;
+        if zero != 0 {
+            return Some(start + (zero.trailing_zeros() / 8) as usize);
+        }
+        start += 8;
+        rest = tail;
+    }
+    rest.iter().position(|&b| b == wanted).map(|at| start + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn fields_come_in_order_with_their_case_and_without_whitespace() {
+        let fields = Fields::from_block(b"Host: a\r\nX-A:b\r\nx-a: \t c \t\r\nE:\r\nlf: 1\n");
+        let all: Vec<_> = fields.iter().collect();
+        let want: [(&[u8], &[u8]); 5] =
+            [(b"Host", b"a"), (b"X-A", b"b"), (b"x-a", b"c"), (b"E", b""), (b"lf", b"1")];
+        assert_eq!(all, want);
+        assert_eq!(fields.first("x-A"), Some(&b"b"[..]));
+        assert_eq!(fields.first("x-"), None);
+        assert_eq!(fields.all("X-a").count(), 2);
+        assert!(!fields.is_empty());
+        assert!(Fields::default().is_empty());
+        assert_eq!(Fields::default().iter().next(), None);
+    }
+
+    #[test]
+    fn a_block_that_nobody_vouched_for_cannot_panic() {
+        for block in [&b"no colon\r\n"[..], b":", b"\r\n\r\n", b"a", b"a:", b"\n:\n"] {
+            assert!(Fields::from_block(block).iter().count() <= 1, "{block:?}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_found_in_any_line_and_case_but_never_in_parts() {
+        let fields = Fields::from_block(b"Connection: keep-alive, Upgrade\r\nCONNECTION: ,x-y ,\tTE\r\n");
+        for token in ["keep-alive", "upgrade", "x-y", "te"] {
+            assert!(fields.has_token("connection", token), "{token}");
+        }
+        for token in ["keep", "close", "x", ""] {
+            assert!(!fields.has_token("connection", token), "{token}");
+        }
+        assert!(!fields.has_token("upgrade", "upgrade"));
+    }
+
+    #[test]
+    fn the_word_search_agrees_with_the_plain_one() {
+        // Every length to three words, every position, with neighbours that differ in one bit.
+        for len in 0..24 {
+            for at in 0..=len {
+                let mut bytes: Vec<u8> = (0..len).map(|i| if i % 2 == 0 { 0x0b } else { 0x8a }).collect();
+                if at < len {
+                    bytes[at] = b'\n';
+                }
+                assert_eq!(find(b'\n', &bytes), bytes.iter().position(|&b| b == b'\n'), "{len} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_does_not_fit_is_not_written() {
+        let mut small = [0u8; 8];
+        let mut out = &mut small[..];
+        assert_eq!(write_field(&mut out, b"ab", b"cde"), Err(Refused::NoRoom(9)));
+        assert_eq!(out.len(), 8);
+        assert_eq!(write_field(&mut out, b"ab", b"cd"), Ok(()));
+        assert_eq!(&small, b"ab: cd\r\n");
+    }
+
+    #[test]
+    fn tokens_and_values_have_their_characters() {
+        for b in 0..=u8::MAX {
+            let tchar = b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&b);
+            assert_eq!(is_token(&[b]), tchar, "{b:#x}");
+            assert_eq!(is_value(&[b]), b == b'\t' || !b.is_ascii_control(), "{b:#x}");
+        }
+        assert!(!is_token(b""));
+        assert!(is_value(b""));
+    }
+}
