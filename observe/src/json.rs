@@ -20,6 +20,13 @@ pub(crate) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
+/// Appends `,"key":` for a key that needs no escapes.
+pub(crate) fn key(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
 /// Appends `bytes` with escapes and without quotes.
 pub(crate) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.iter().all(|&b| PLAIN[usize::from(b)]) {

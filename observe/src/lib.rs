@@ -9,6 +9,9 @@
 //! The crate is linked into the small agent: no subscriber framework, no serialiser, no registry.
 
 mod json;
+mod sink;
 mod stamp;
 
+pub mod access;
 pub mod log;
+pub mod metrics;

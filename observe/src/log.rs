@@ -20,7 +20,7 @@ mod list;
 pub use level::{BadLevel, Level};
 pub use list::List;
 
-use line::Line;
+pub(crate) use line::Line;
 use std::cell::Cell;
 use std::fmt;
 use std::io::Write;

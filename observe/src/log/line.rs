@@ -25,19 +25,41 @@ impl<'a> Line<'a> {
     }
 
     pub(crate) fn subsystem(&mut self, name: &str) {
-        self.out.extend_from_slice(b",\"subsystem\":");
-        json::string(self.out, name.as_bytes());
+        self.text("subsystem", name.as_bytes());
     }
 
     /// The message first, then the other fields in the order of the macro.
     pub(crate) fn fields(&mut self, event: &Event<'_>) {
-        self.out.extend_from_slice(b",\"msg\":");
+        self.key("msg");
         let before = self.out.len();
         event.record(&mut Message(self.out));
         if self.out.len() == before {
             self.out.extend_from_slice(b"\"\"");
         }
         event.record(&mut Others(self.out));
+    }
+
+    /// The message of a line that is no event.
+    pub(crate) fn message(&mut self, text: &str) {
+        self.text("msg", text.as_bytes());
+    }
+
+    /// A field that is a string; `key` needs no escapes.
+    pub(crate) fn text(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
+        json::string(self.out, value);
+    }
+
+    /// A field that is a number; `key` needs no escapes.
+    pub(crate) fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        json::decimal(self.out, value);
+    }
+
+    /// The key of a field whose value the caller appends to what this gives.
+    pub(crate) fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        json::key(self.out, key);
+        self.out
     }
 
     pub(crate) fn end(self) {
