@@ -259,18 +259,6 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
 impl<R: Runtime, T> Drop for TunnelLoop<R, T> {
     /// A loop that is dropped before its tunnel is over must not leave streams waiting for ever.
     fn drop(&mut self) {
-        let mut wake = Vec::new();
-        {
-            let mut shared = self.handle.shared.state.lock();
-            if shared.closed.is_none() {
-                let now = self.rt.now();
-                shared.tunnel.handle_end(now, TransportEnd::Failed);
-                shared.drain_events(&mut wake);
-                shared.end(CloseReason::Transport, &mut wake);
-            }
-        }
-        for waker in wake {
-            waker.wake();
-        }
+        self.handle.fail();
     }
 }

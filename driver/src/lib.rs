@@ -16,6 +16,7 @@ mod stream;
 mod sync;
 mod transport;
 mod tunnel;
+mod wait;
 mod wire;
 
 pub use accept::accept;
@@ -26,5 +27,8 @@ pub use runtime::{Addr, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Ru
 pub use serve::{Attempt, Connected, Decision, HeadBudget, Port, Served, Service, serve};
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;
+#[cfg(feature = "tungstenite")]
+pub use transport::TungsteniteTransport;
 pub use transport::{RawTransport, Received, Transport, WsTransport};
 pub use tunnel::TunnelHandle;
+pub use wait::{Elapsed, sleep_until, timeout_at};

@@ -149,6 +149,10 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     }
     /// A clean end of the sending direction that nobody waits for: it may ride along with later output.
     fn finish_lazily(&mut self) {}
+    /// Prepares a connection that carries a tunnel: keeps the kernel's queue of unsent data short, so that a
+    /// ping or a small answer does not stand behind megabytes (`TCP_NOTSENT_LOWAT`, 128 KiB, where the
+    /// platform has it). Best effort.
+    fn tune_tunnel(&self) {}
 }
 
 /// Accepts connections.

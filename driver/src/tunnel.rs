@@ -7,7 +7,7 @@ use crate::sync::Mutex;
 use piko_core::id::{EndpointId, StreamId};
 use piko_core::mux::{CloseReason, GoAway, OpenError};
 use piko_core::time::Instant;
-use piko_core::tunnel::{Tunnel, TunnelEvent};
+use piko_core::tunnel::{TransportEnd, Tunnel, TunnelEvent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +36,8 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Option<Waker>,
     pub(crate) openers: VecDeque<Waker>,
     pub(crate) going_away: Option<GoAway>,
-    /// The task that wants to hear of going-away and the end.
-    pub(crate) watcher: Option<Waker>,
+    /// Tasks that want to hear of going-away and the end.
+    pub(crate) watchers: Vec<Waker>,
     pub(crate) closed: Option<CloseReason>,
 }
 
@@ -49,10 +49,11 @@ impl Shared {
                 TunnelEvent::Readable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take())),
                 TunnelEvent::Writable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take())),
                 TunnelEvent::Incoming => wake.extend(self.acceptor.take()),
-                TunnelEvent::Slot => wake.extend(self.openers.pop_front()),
+                // One event may stand for many slots, and an opener may have given up: all look again.
+                TunnelEvent::Slot => wake.extend(self.openers.drain(..)),
                 TunnelEvent::GoingAway(code) => {
                     self.going_away = Some(code);
-                    wake.extend(self.watcher.take());
+                    wake.append(&mut self.watchers);
                     wake.extend(self.openers.drain(..));
                 }
                 TunnelEvent::Closed(reason) => self.end(reason, wake),
@@ -70,7 +71,7 @@ impl Shared {
         }
         wake.extend(self.acceptor.take());
         wake.extend(self.openers.drain(..));
-        wake.extend(self.watcher.take());
+        wake.append(&mut self.watchers);
     }
 
     /// The loop's waker when a change made by a handle needs it: output that somebody waits for and
@@ -109,6 +110,29 @@ impl std::fmt::Debug for TunnelHandle {
 }
 
 impl TunnelHandle {
+    /// A tunnel without its transport yet: streams can be opened and wait. [`crate::TunnelLoop::with_handle`]
+    /// brings it to life, [`Self::fail`] ends it.
+    pub fn detached<R: crate::Runtime>(rt: &R, tunnel: Tunnel, info: IoInfo) -> Self {
+        Self::new(tunnel, Clock::of(rt), info)
+    }
+
+    /// Ends a tunnel whose transport is gone or never came; all streams fail. Nothing when it is over.
+    pub fn fail(&self) {
+        let mut wake = Vec::new();
+        {
+            let mut shared = self.shared.state.lock();
+            if shared.closed.is_none() {
+                let now = self.shared.clock.now();
+                shared.tunnel.handle_end(now, TransportEnd::Failed);
+                shared.drain_events(&mut wake);
+                shared.end(CloseReason::Transport, &mut wake);
+            }
+        }
+        for waker in wake {
+            waker.wake();
+        }
+    }
+
     pub(crate) fn new(tunnel: Tunnel, clock: Clock, info: IoInfo) -> Self {
         let shared = Shared {
             tunnel,
@@ -120,7 +144,7 @@ impl TunnelHandle {
             acceptor: None,
             openers: VecDeque::new(),
             going_away: None,
-            watcher: None,
+            watchers: Vec::new(),
             closed: None,
         };
         let inner = Inner {
@@ -191,11 +215,22 @@ impl TunnelHandle {
 
     /// Ready once the peer takes no new streams, or the tunnel is over.
     pub fn poll_going_away(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch(cx, |shared| shared.going_away.is_some() || shared.closed.is_some())
+    }
+
+    /// Ready once the tunnel is over.
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch(cx, |shared| shared.closed.is_some())
+    }
+
+    fn watch(&self, cx: &mut Context<'_>, done: impl Fn(&Shared) -> bool) -> Poll<()> {
         let mut shared = self.shared.state.lock();
-        if shared.going_away.is_some() || shared.closed.is_some() {
+        if done(&shared) {
             return Poll::Ready(());
         }
-        shared.watcher = Some(cx.waker().clone());
+        if !shared.watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            shared.watchers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

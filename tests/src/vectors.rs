@@ -11,6 +11,6 @@ pub fn load(name: &str) -> Vec<serde_json::Value> {
 
 /// Bytes of a hexadecimal string.
 pub fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len() % 2 == 0, "odd number of hex digits");
+    assert!(text.len().is_multiple_of(2), "odd number of hex digits");
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex digit")).collect()
 }

@@ -16,7 +16,8 @@ pub struct Fault {
 
 pub(super) const MISSING_HOST: &str = "missing required Host header (RFC 9112 3.2)";
 pub(super) const MALFORMED_HOST: &str = "malformed Host header (RFC 9112 3.2)";
-pub(super) const FOLDED: &str = "a field line is folded (RFC 9112 5.2)";
+/// Only for response heads, which can be repaired.
+pub(super) const FOLDED: &str = "field lines of a response are folded (RFC 9112 5.2)";
 
 impl Fault {
     pub(super) const fn new(status: u16, what: &'static str) -> Self {

@@ -79,6 +79,8 @@ impl<'i> Iterator for FieldIter<'i> {
 /// One line of a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'i> {
+    /// So many bytes of lines without a colon stood before it.
+    pub(super) skipped: usize,
     /// The whole line with its line end.
     pub(super) raw: &'i [u8],
     pub(super) name: &'i [u8],
@@ -100,6 +102,7 @@ impl<'i> Iterator for Lines<'i> {
     type Item = Line<'i>;
 
     fn next(&mut self) -> Option<Line<'i>> {
+        let mut skipped = 0;
         while !self.rest.is_empty() {
             let end = find(b'\n', self.rest).map_or(self.rest.len(), |lf| lf + 1);
             let (raw, rest) = self.rest.split_at(end);
@@ -108,8 +111,9 @@ impl<'i> Iterator for Lines<'i> {
             if let Some(colon) = raw.iter().position(|&b| b == b':') {
                 let (name, value) = raw.split_at(colon);
                 let value = trim(value.get(1..).unwrap_or_default());
-                return Some(Line { raw, name, value });
+                return Some(Line { skipped, raw, name, value });
             }
+            skipped += raw.len();
         }
         None
     }

@@ -78,3 +78,9 @@ pub enum Part<H, F> {
     /// The fields behind the last chunk; `End` follows without further input.
     Trailers(F),
 }
+
+/// What a [`ServerConn`](super::ServerConn) reads.
+pub type RequestPart<'i> = Part<RequestHead<'i>, Fields<'i>>;
+
+/// What a [`ClientConn`](super::ClientConn) reads.
+pub type ResponsePart<'i> = Part<ResponseHead<'i>, Fields<'i>>;

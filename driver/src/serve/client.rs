@@ -247,10 +247,10 @@ fn step<S: Service, C: Io>(
 }
 
 fn begin<S: Service, C: Io>(now: Instant, head: &RequestHead<'_>, service: &S, io: &C) -> Begun<S> {
-    let note = service.note(head);
+    let note = service.note(io.info(), head);
     let mut exchange = service.exchange(now, io.info());
     let step = exchange.handle_request(now, head);
-    let decision = service.decide(now, step, &mut exchange, head);
+    let decision = service.decide(now, step, &mut exchange, &note, head);
     Begun::new(now, head, exchange, decision, note)
 }
 

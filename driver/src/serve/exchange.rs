@@ -7,8 +7,9 @@ use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::Out;
 use futures::io::AsyncRead;
 use bytes::BytesMut;
-use piko_core::http1::{self, ClientConn, Next, Part, RequestHead, Reuse};
-use piko_core::proxy::{Answer, Exchange, Failure, Leg, Step, rewrite_trailers};
+use piko_core::http1::{self, ClientConn, Fault, Fields, Next, Part, RequestHead, Reuse};
+use piko_core::proxy::fields::rewrite_trailers;
+use piko_core::proxy::{Answer, Exchange, Failure, Leg, Step};
 use piko_core::time::Instant;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -67,8 +68,8 @@ impl<S: Service> Begun<S> {
                     deaf: false,
                     heard: false,
                 };
-                // Everything that is written is kept until the first response byte, for a retry.
-                up.out.queue.set_keep(true);
+                // What is written is kept until the first response byte, where a retry is possible.
+                up.out.queue.set_keep(exchange.may_replay());
                 SCRATCH.with_borrow_mut(|block| {
                     block.clear();
                     let head = exchange.rewrite_request(head, to_tunnel, block);
@@ -129,7 +130,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             return finish(rt, client, service, exchange, note, next).await;
         }
         Plan::Switch(answer, switched) => {
-            client.answer(&answer);
+            let _ = client.answer(&answer);
             let written = client.flush().await;
             service.record(exchange.finish(rt.now()), note);
             return if written.is_ok() { Ended::Handed(switched) } else { Ended::Close };
@@ -377,7 +378,12 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     /// What a broken upstream means at this point.
     fn broken(&mut self) -> Outcome {
-        let why = if self.pooled && !self.up.heard { Failure::Stale } else { Failure::Broken };
+        let why = match (self.up.heard, self.pooled) {
+            // RFC 9112 8: a message that ends early is incomplete.
+            (true, _) => Failure::Protocol(Fault { status: 502, what: "response was cut (RFC 9112 8)" }),
+            (false, true) => Failure::Stale,
+            (false, false) => Failure::Broken,
+        };
         self.fail(Leg::Upstream, why)
     }
 
@@ -400,10 +406,11 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     fn note_up(&mut self, moved: usize) {
         let now = self.client.rt.now();
-        if moved > 0 {
-            self.exchange.handle_progress(now, Leg::Client, moved);
-        }
+        self.exchange.handle_progress(now, Leg::Upstream, moved);
         self.exchange.handle_blocked(now, Leg::Upstream, self.up.out.blocked);
+        if self.up.out.queue.keeps() && !self.exchange.may_replay() {
+            self.up.out.queue.set_keep(false);
+        }
     }
 
     /// Request bytes: client → upstream.
@@ -468,20 +475,16 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     let data = &here[range];
                     match up.http.send_data(data.len(), up.out.queue.tail()) {
                         Ok(suffix) => match up.out.push(&mut self.io, cx, data, suffix) {
-                            Ok(_) => {}
+                            Ok(moved) => self.note_up(moved),
                             Err(_) => up.deaf = true,
                         },
                         Err(_) => up.deaf = true,
                     }
-                    self.exchange.handle_progress(now, Leg::Client, data.len());
-                    if self.up.out.queue.keeps() && !self.exchange.may_replay() {
-                        self.up.out.queue.set_keep(false);
-                    }
                 }
                 Some(Part::Trailers(fields)) => {
                     let mut block = BytesMut::new();
-                    let fields = rewrite_trailers(&fields, &mut block);
-                    let _ = up.http.send_trailers(&fields, up.out.queue.tail());
+                    rewrite_trailers(&fields, &mut block);
+                    let _ = up.http.send_trailers(&Fields::from_block(&block), up.out.queue.tail());
                 }
                 Some(Part::End) => {
                     let _ = up.http.send_end(up.out.queue.tail());
@@ -515,9 +518,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     fn note_down(&mut self, moved: usize) {
         let now = self.client.rt.now();
-        if moved > 0 {
-            self.exchange.handle_progress(now, Leg::Upstream, moved);
-        }
+        self.exchange.handle_progress(now, Leg::Client, moved);
         self.exchange.handle_blocked(now, Leg::Client, self.client.out.blocked);
     }
 
@@ -573,17 +574,16 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
             used += n;
             match part {
                 None => break,
-                Some(Part::Interim(head)) => self.send_head(&head),
-                Some(Part::Head(head)) => {
-                    match self.exchange.handle_response(now, &head) {
-                        Step::Nothing | Step::Forward | Step::Switch => {}
-                        step => return Err(Outcome::Ended(Stop { step, failure: None })),
+                Some(Part::Interim(head) | Part::Head(head)) => match self.exchange.handle_response(now, &head) {
+                    Step::Nothing => {}
+                    Step::Forward | Step::Switch => {
+                        if self.client.shutdown.is_triggered() {
+                            self.client.http.close_after_response();
+                        }
+                        self.send_head(&head);
                     }
-                    if self.client.shutdown.is_triggered() {
-                        self.client.http.close_after_response();
-                    }
-                    self.send_head(&head);
-                }
+                    step => return Err(Outcome::Ended(Stop { step, failure: None })),
+                },
                 Some(Part::Data(range)) => {
                     let data = &here[range];
                     let Client { http, out, io, .. } = &mut *self.client;
@@ -599,9 +599,9 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 }
                 Some(Part::Trailers(fields)) => {
                     let mut block = BytesMut::new();
-                    let fields = rewrite_trailers(&fields, &mut block);
+                    rewrite_trailers(&fields, &mut block);
                     let Client { http, out, .. } = &mut *self.client;
-                    let _ = http.send_trailers(&fields, out.queue.tail());
+                    let _ = http.send_trailers(&Fields::from_block(&block), out.queue.tail());
                 }
                 Some(Part::End) => self.end(),
                 Some(Part::Switched) => {

@@ -7,7 +7,7 @@ mod heads;
 pub use heads::HeadBudget;
 
 use crate::relay::relay;
-use crate::runtime::{Io, Runtime};
+use crate::runtime::{Io, IoInfo, Runtime};
 use crate::shutdown::Shutdown;
 use client::{Client, Idle};
 use exchange::Ended;
@@ -34,11 +34,12 @@ pub trait Service: Send + Sync + 'static {
         now: Instant,
         step: Step,
         exchange: &mut Exchange,
+        note: &Self::Note,
         head: &RequestHead<'_>,
     ) -> Decision<Self::Target, Self::Switched>;
 
     /// A new exchange for a connection from `peer`.
-    fn exchange(&self, now: Instant, info: &crate::runtime::IoInfo) -> Exchange;
+    fn exchange(&self, now: Instant, info: &IoInfo) -> Exchange;
 
     /// Reaches the target. `fresh` forbids a pooled connection.
     fn connect(
@@ -54,7 +55,7 @@ pub trait Service: Send + Sync + 'static {
     fn release(&self, target: Self::Target, reusable: Option<Self::Up>);
 
     /// What to remember about a request, before it is decided.
-    fn note(&self, head: &RequestHead<'_>) -> Self::Note;
+    fn note(&self, info: &IoInfo, head: &RequestHead<'_>) -> Self::Note;
 
     /// The final response head as the client gets it.
     fn note_response(&self, note: &mut Self::Note, head: &ResponseHead<'_>);
@@ -173,8 +174,8 @@ pub async fn serve<R: Runtime, C: Io, S: Service>(
                 let out = std::mem::take(&mut client.out);
                 let (sent, received, _) = relay(&mut client.io, out, &mut up, up_out).await;
                 let now = rt.now();
-                exchange.handle_progress(now, piko_core::proxy::Leg::Client, sent as usize);
-                exchange.handle_progress(now, piko_core::proxy::Leg::Upstream, received as usize);
+                exchange.handle_progress(now, piko_core::proxy::Leg::Upstream, sent as usize);
+                exchange.handle_progress(now, piko_core::proxy::Leg::Client, received as usize);
                 service.release(target, None);
                 service.record(exchange.finish(now), note);
                 return Served::Closed;

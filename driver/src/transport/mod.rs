@@ -1,9 +1,13 @@
 //! A reliable ordered pipe of chunks, under a tunnel.
 
 mod raw;
+#[cfg(feature = "tungstenite")]
+mod tungstenite;
 mod ws;
 
 pub use raw::RawTransport;
+#[cfg(feature = "tungstenite")]
+pub use tungstenite::TungsteniteTransport;
 pub use ws::WsTransport;
 
 use bytes::BytesMut;

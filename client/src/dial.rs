@@ -1,0 +1,188 @@
+//! One attempt: resolve, connect, upgrade.
+
+use crate::Upstream;
+use bytes::BytesMut;
+use piko_core::id::EndpointId;
+use piko_core::tunnel::{Caps, Failure};
+use piko_core::ws::Role;
+use piko_core::ws::handshake::{self, Answer, Ask};
+use piko_driver::{Addr, Io, Runtime, WsTransport, timeout_at};
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// TCP, TLS and the upgrade together take at most this, as in Go (wire protocol 3.4).
+const ATTEMPT_MAX: Duration = Duration::from_secs(60);
+/// An answer to the upgrade that is longer is none.
+const ANSWER_BYTES_MAX: usize = 20 * 1024;
+
+/// Why an attempt failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DialError {
+    /// What answered does not speak the protocol.
+    Handshake(&'static str),
+    /// No connection: refused, reset, unreachable.
+    Io(io::Error),
+    /// The server's status, and its message where it gave one.
+    Refused(u16, String),
+    /// The name has no address.
+    Resolve(io::Error),
+    /// It took too long.
+    Timeout,
+    /// The URL asks for TLS, which this build does not have.
+    TlsMissing,
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshake(why) => write!(f, "handshake: {why}"),
+            Self::Io(error) => error.fmt(f),
+            Self::Refused(status, message) if message.is_empty() => write!(f, "{status}: bad handshake"),
+            Self::Refused(status, message) => write!(f, "{status}: {message}"),
+            Self::Resolve(error) => write!(f, "resolve: {error}"),
+            Self::Timeout => f.write_str("timed out"),
+            Self::TlsMissing => f.write_str("https needs TLS, which this build does not have"),
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+impl DialError {
+    /// Which failures another attempt may cure (wire protocol 3.4).
+    pub(crate) fn failure(&self) -> Failure {
+        match *self {
+            Self::Refused(status, _) if !matches!(status, 408 | 429 | 500 | 502 | 503 | 504) => {
+                Failure::Fatal { status }
+            }
+            _ => Failure::Retry,
+        }
+    }
+}
+
+pub(crate) struct Dialled<I> {
+    pub(crate) transport: WsTransport<I>,
+    pub(crate) info: piko_driver::IoInfo,
+    #[allow(dead_code)] // Half-close and drain hints hang on it; neither exists before the cluster.
+    pub(crate) caps: Caps,
+}
+
+pub(crate) async fn dial<R: Runtime>(
+    upstream: &Upstream<R>,
+    endpoint: &EndpointId,
+    limit: Option<Duration>,
+) -> Result<Dialled<R::Tcp>, DialError> {
+    let rt = &upstream.rt;
+    let until = rt.now() + limit.unwrap_or(ATTEMPT_MAX).min(ATTEMPT_MAX);
+    timeout_at(rt, Some(until), attempt(upstream, endpoint)).await.unwrap_or(Err(DialError::Timeout))
+}
+
+async fn attempt<R: Runtime>(
+    upstream: &Upstream<R>,
+    endpoint: &EndpointId,
+) -> Result<Dialled<R::Tcp>, DialError> {
+    let url = &upstream.url;
+    if url.tls {
+        return Err(DialError::TlsMissing);
+    }
+    let addrs = upstream.rt.resolve(&url.host, url.port).await.map_err(DialError::Resolve)?;
+    let mut last = DialError::Resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    // Every address of the name is tried: `localhost` is two.
+    for addr in addrs {
+        match upstream.rt.connect(&Addr::Ip(addr)).await {
+            Ok(io) => return upgrade(upstream, endpoint, io).await,
+            Err(error) => {
+                last = DialError::Io(io::Error::new(error.kind(), format!("connect {addr}: {error}")));
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn upgrade<R: Runtime>(
+    upstream: &Upstream<R>,
+    endpoint: &EndpointId,
+    mut io: R::Tcp,
+) -> Result<Dialled<R::Tcp>, DialError> {
+    let key = rand::random::<[u8; 16]>();
+    let caps = Caps::ours().to_value();
+    let target = format!("{}/piko/v1/upstream/{}", upstream.url.prefix, percent_encode(endpoint.as_bytes()));
+    let bearer = upstream.token.as_ref().map(|token| format!("Bearer {token}"));
+    let mut fields: Vec<(&str, &[u8])> =
+        vec![("User-Agent", concat!("piko-rust/", env!("CARGO_PKG_VERSION")).as_bytes())];
+    fields.extend(bearer.as_ref().map(|bearer| ("Authorization", bearer.as_bytes())));
+    fields.extend(upstream.tenant.as_ref().map(|tenant| ("X-Piko-Tenant-Id", tenant.as_bytes())));
+    fields.push(("X-Piko-Caps", caps.as_bytes()));
+    let ask =
+        Ask { host: upstream.url.authority().as_bytes(), target: target.as_bytes(), key, fields: &fields };
+    let mut request = BytesMut::new();
+    handshake::write_request(&ask, &mut request);
+    io.write_all(&request).await.map_err(DialError::Io)?;
+    let mut input = Vec::new();
+    let mut chunk = [0; 2048];
+    let mut theirs = Caps::default();
+    loop {
+        let n = io.read(&mut chunk).await.map_err(DialError::Io)?;
+        input.extend_from_slice(&chunk[..n]);
+        let answer = handshake::judge_response(&key, &input, n == 0, &mut |fields| {
+            theirs = fields.first("x-piko-caps").map(Caps::parse).unwrap_or_default();
+        });
+        match answer {
+            Answer::Partial if n == 0 => return Err(DialError::Io(io::ErrorKind::UnexpectedEof.into())),
+            Answer::Partial if input.len() > ANSWER_BYTES_MAX => {
+                return Err(DialError::Handshake("the answer is too long"));
+            }
+            Answer::Partial => {}
+            Answer::Bad(why) => return Err(DialError::Handshake(why)),
+            Answer::Refused { status, message } => {
+                return Err(DialError::Refused(status, String::from_utf8_lossy(&message).into_owned()));
+            }
+            Answer::Upgraded { head_bytes } => {
+                input.drain(..head_bytes);
+                let info = *io.info();
+                let caps = Caps::ours().both(&theirs);
+                return Ok(Dialled { transport: WsTransport::new(io, Role::Client, input), info, caps });
+            }
+        }
+    }
+}
+
+/// One path segment (RFC 3986 3.3): unreserved bytes stay, others are escaped.
+fn percent_encode(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len());
+    for &b in bytes {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            text.push(char::from(b));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(text, "%{b:02X}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoint_ids_become_one_path_segment() {
+        assert_eq!(percent_encode(b"my-endpoint"), "my-endpoint");
+        assert_eq!(percent_encode("a b%/é".as_bytes()), "a%20b%25%2F%C3%A9");
+    }
+
+    #[test]
+    fn only_statuses_that_may_change_are_tried_again() {
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert_eq!(DialError::Refused(status, String::new()).failure(), Failure::Retry);
+        }
+        for status in [200, 301, 400, 401, 403, 404, 409, 425, 501, 505] {
+            assert_eq!(DialError::Refused(status, String::new()).failure(), Failure::Fatal { status });
+        }
+        assert_eq!(DialError::Timeout.failure(), Failure::Retry);
+    }
+}

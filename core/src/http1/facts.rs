@@ -1,0 +1,256 @@
+//! What the fields of a head say about framing and connection, gathered in one pass over the block.
+
+use super::error::Fault;
+use super::fields::{is_name, list_has, list_members};
+use super::scan::Found;
+use alloc::vec;
+use httparse::{EMPTY_HEADER, Header};
+
+/// Facts that both directions need; which of them are faults depends on the direction.
+#[derive(Debug, Default)]
+pub(super) struct Facts<'i> {
+    pub(super) hosts: usize,
+    pub(super) host: &'i [u8],
+    pub(super) length: Length,
+    pub(super) coding: Coding,
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade_option: bool,
+    /// There is an `Upgrade` field, and it is printable ASCII.
+    pub(super) upgrade_field: bool,
+    pub(super) expects_continue: bool,
+    pub(super) expects_other: bool,
+}
+
+/// All `Content-Length` lines together (RFC 9110 8.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Length {
+    #[default]
+    Absent,
+    /// Not digits, or beyond 64 bits.
+    Bad,
+    /// Several values that are not the same.
+    Differing,
+    One(u64),
+    /// The same value several times.
+    Repeated(u64),
+}
+
+/// All `Transfer-Encoding` lines together (RFC 9112 6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Coding {
+    #[default]
+    Absent,
+    /// Empty, `chunked` twice, or `chunked` not last.
+    Bad,
+    Chunked,
+    /// Codings that this product does not know, with or without `chunked` behind them.
+    Unknown,
+}
+
+impl<'i> Facts<'i> {
+    /// Reads the field lines of `input` with httparse, which refuses names that are no tokens, whitespace
+    /// before the colon, folded lines and control characters in values.
+    pub(super) fn gather(input: &'i [u8], found: &Found, fault_status: u16) -> Result<Self, Fault> {
+        let block = input.get(found.fields_at..found.end).unwrap_or_default();
+        // Most heads have few lines. The large table is the exception, so that it is not cleared for them.
+        match found.fields {
+            0..=24 => Self::parse(block, &mut [EMPTY_HEADER; 24], fault_status),
+            25..=128 => Self::parse(block, &mut [EMPTY_HEADER; 128], fault_status),
+            many => Self::parse(block, &mut vec![EMPTY_HEADER; many], fault_status),
+        }
+    }
+
+    fn parse(block: &'i [u8], table: &mut [Header<'i>], fault_status: u16) -> Result<Self, Fault> {
+        let mut facts = Self::default();
+        match httparse::parse_headers(block, table) {
+            Ok(httparse::Status::Complete((_, headers))) => {
+                headers.iter().for_each(|header| facts.note(header.name.as_bytes(), header.value));
+                Ok(facts)
+            }
+            Ok(httparse::Status::Partial) | Err(httparse::Error::NewLine) => {
+                Err(Fault::new(fault_status, "a bare CR (RFC 9112 2.2)"))
+            }
+            Err(httparse::Error::HeaderValue) => Err(Fault::new(
+                fault_status,
+                "a control character in a field value (RFC 9110 5.5, RFC 9112 2.2)",
+            )),
+            Err(_) => Err(Fault::new(
+                fault_status,
+                "a field name is not a token right before a colon (RFC 9112 5.1)",
+            )),
+        }
+    }
+
+    fn note(&mut self, name: &[u8], value: &'i [u8]) {
+        match name.len() {
+            4 if is_name(name, "host") => {
+                self.hosts += 1;
+                self.host = value;
+            }
+            6 if is_name(name, "expect") => {
+                for member in list_members(value) {
+                    let is_continue = is_name(member, "100-continue");
+                    self.expects_continue |= is_continue;
+                    self.expects_other |= !is_continue;
+                }
+            }
+            7 if is_name(name, "upgrade") => {
+                self.upgrade_field |= !value.is_empty() && value.iter().all(|b| (b' '..=b'~').contains(b));
+            }
+            10 if is_name(name, "connection") => {
+                self.close |= list_has(value, "close");
+                self.keep_alive |= list_has(value, "keep-alive");
+                self.upgrade_option |= list_has(value, "upgrade");
+            }
+            14 if is_name(name, "content-length") => self.length.note(value),
+            17 if is_name(name, "transfer-encoding") => self.coding.note(value),
+            _ => {}
+        }
+    }
+}
+
+impl Length {
+    pub(super) fn note(&mut self, value: &[u8]) {
+        // Empty members count here: `5,` is no length.
+        for member in value.split(|&b| b == b',') {
+            let member = member.trim_ascii();
+            *self = match (*self, parse_length(member)) {
+                (Self::Bad, _) | (_, None) => Self::Bad,
+                (Self::Absent, Some(n)) => Self::One(n),
+                (Self::One(m) | Self::Repeated(m), Some(n)) if m == n => Self::Repeated(n),
+                (Self::One(_) | Self::Repeated(_) | Self::Differing, Some(_)) => Self::Differing,
+            };
+        }
+    }
+}
+
+impl Coding {
+    fn note(&mut self, value: &[u8]) {
+        for member in value.split(|&b| b == b',') {
+            let member = member.trim_ascii();
+            let chunked = is_name(member, "chunked");
+            *self = match (*self, chunked) {
+                _ if member.is_empty() => Self::Bad,
+                (Self::Absent, true) => Self::Chunked,
+                (Self::Absent, false) => Self::Unknown,
+                // Nothing may follow `chunked`.
+                (Self::Bad | Self::Chunked, _) => Self::Bad,
+                (Self::Unknown, _) => Self::Unknown,
+            };
+        }
+    }
+}
+
+/// `1*DIGIT` that fits 64 bits.
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Judges the lines of a trailer section, which have no meaning for framing (RFC 9112 7.1.2).
+pub(super) fn judge_trailers(block: &[u8], found: &Found, fault_status: u16) -> Result<(), Fault> {
+    Facts::gather(block, found, fault_status).map(|_| ())
+}
+
+/// Checked at compile time: the limit on lines keeps the table of a hostile head small.
+const _: () = assert!(size_of::<Header<'static>>() <= 32);
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Config;
+    use super::*;
+
+    fn length(values: &[&str]) -> Length {
+        let mut length = Length::Absent;
+        values.iter().for_each(|value| length.note(value.as_bytes()));
+        length
+    }
+
+    fn coding(values: &[&str]) -> Coding {
+        let mut coding = Coding::Absent;
+        values.iter().for_each(|value| coding.note(value.as_bytes()));
+        coding
+    }
+
+    #[test]
+    fn lengths_are_digits_and_all_the_same() {
+        assert_eq!(length(&[]), Length::Absent);
+        assert_eq!(length(&["0"]), Length::One(0));
+        assert_eq!(length(&["005"]), Length::One(5));
+        assert_eq!(length(&["18446744073709551615"]), Length::One(u64::MAX));
+        assert_eq!(length(&["5, 5"]), Length::Repeated(5));
+        assert_eq!(length(&["5", "5"]), Length::Repeated(5));
+        assert_eq!(length(&["5", "6"]), Length::Differing);
+        assert_eq!(length(&["5,6,5"]), Length::Differing);
+        for bad in [
+            "",
+            "+5",
+            "-5",
+            "5.0",
+            "0x5",
+            "5,",
+            ",5",
+            "5 5",
+            "18446744073709551616",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(length(&[bad]), Length::Bad, "{bad}");
+            assert_eq!(length(&["5", bad]), Length::Bad, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_final_chunked_is_known() {
+        assert_eq!(coding(&[]), Coding::Absent);
+        assert_eq!(coding(&["chunked"]), Coding::Chunked);
+        assert_eq!(coding(&["CHUNKED"]), Coding::Chunked);
+        for unknown in [
+            &["gzip"][..],
+            &["gzip, chunked"],
+            &["gzip", "chunked"],
+            &["identity"],
+            &["chunked;a=b"],
+            &["xchunked"],
+        ] {
+            assert_eq!(coding(unknown), Coding::Unknown, "{unknown:?}");
+        }
+        for bad in [
+            &[""][..],
+            &[","],
+            &["chunked, chunked"],
+            &["chunked", "chunked"],
+            &["chunked, gzip"],
+            &["chunked,"],
+            &[", chunked"],
+            &["", "chunked"],
+        ] {
+            assert_eq!(coding(bad), Coding::Bad, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_table_grows_with_the_head() {
+        for fields in [0, 1, 24, 25, 128, 129, 1000] {
+            let mut input = b"GET / HTTP/1.1\r\n".to_vec();
+            (0..fields).for_each(|_| input.extend_from_slice(b"Content-Length: 7\r\n"));
+            input.extend_from_slice(b"\r\n");
+            let found = super::super::scan::Scan::default()
+                .find_end(&input, &Config::default(), super::super::scan::Ends::Strict)
+                .unwrap()
+                .unwrap();
+            assert_eq!(found.fields, fields);
+            let want = match fields {
+                0 => Length::Absent,
+                1 => Length::One(7),
+                _ => Length::Repeated(7),
+            };
+            assert_eq!(Facts::gather(&input, &found, 400).unwrap().length, want);
+        }
+    }
+}

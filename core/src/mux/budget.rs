@@ -1,0 +1,121 @@
+//! Memory shared by sessions: what is buffered, and credit promised beyond the protocol's window.
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// The default limit of a process: 64 MiB of received, unread bytes in all its sessions.
+const DEFAULT_BYTES: usize = 64 << 20;
+
+/// A limit in bytes on what sessions buffer together.
+///
+/// The initial window of a stream cannot be refused, so what arrives is always taken and charged; beyond the
+/// limit the sessions ask their drivers to stop reading ([`super::Session::wants_input`]), which can
+/// overshoot by what each session was handed at once. Only growth of windows is refused outright.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `bytes`.
+    pub fn new(bytes: usize) -> Self {
+        Self { limit: bytes, used: AtomicUsize::new(0) }
+    }
+
+    /// Bytes charged at this moment.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The limit in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether more is charged than the limit.
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.used() > self.limit
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(DEFAULT_BYTES)
+    }
+}
+
+/// What one session took from its budget; gives all of it back when dropped.
+#[derive(Debug)]
+pub(super) struct Account {
+    budget: Arc<Budget>,
+    charged: usize,
+}
+
+impl Account {
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, charged: 0 }
+    }
+
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.budget.is_exceeded()
+    }
+
+    /// Takes `bytes`, also beyond the limit.
+    pub(super) fn charge(&mut self, bytes: usize) {
+        self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        self.charged += bytes;
+    }
+
+    /// Takes `bytes` only when at most half of the budget is used afterwards: growth is a luxury.
+    pub(super) fn charge_spare(&mut self, bytes: usize) -> bool {
+        let spare = self.budget.used().saturating_add(bytes) <= self.budget.limit / 2;
+        if spare {
+            self.charge(bytes);
+        }
+        spare
+    }
+
+    pub(super) fn release(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.charged, "released more than was charged");
+        let bytes = bytes.min(self.charged);
+        self.charged -= bytes;
+        self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.release(self.charged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_account_gives_everything_back() {
+        let budget = Arc::new(Budget::new(100));
+        let mut a = Account::new(budget.clone());
+        a.charge(80);
+        let mut b = Account::new(budget.clone());
+        b.charge(30);
+        assert!(budget.is_exceeded());
+        b.release(10);
+        assert!(!budget.is_exceeded());
+        drop(a);
+        assert_eq!(budget.used(), 20);
+        drop(b);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn growth_takes_only_the_spare_half() {
+        let budget = Arc::new(Budget::new(100));
+        let mut a = Account::new(budget.clone());
+        assert!(a.charge_spare(50));
+        assert!(!a.charge_spare(1));
+        assert_eq!(budget.used(), 50);
+    }
+}

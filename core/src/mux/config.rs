@@ -1,0 +1,101 @@
+//! Limits, their defaults and their sum.
+
+use super::budget::Budget;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+/// The window that the protocol gives every direction of every stream, in bytes (wire protocol 4.4).
+pub const INITIAL_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// The outbox in all: front room, data and control frames, in bytes (design guide A.1).
+pub(super) const OUTBOX_BYTES_MAX: usize = 64 * 1024;
+/// The end of the outbox that only control frames may use, in bytes.
+pub(super) const CONTROL_BYTES: usize = 4 * 1024;
+/// The most front room that leaves the outbox useful, in bytes.
+pub(super) const FRONT_ROOM_MAX: usize = 4 * 1024;
+/// Unanswered pings of the peer that are remembered; one more closes the session (weakness M14).
+pub(super) const PONGS_MAX: usize = 16;
+/// Refused SYNs whose RST waits; a Go opener has at most 256 unacknowledged ones, so more is a flood.
+pub(super) const REFUSALS_MAX: usize = 256;
+/// What a stream in discard mode may still receive, in bytes, before it is reset.
+pub(super) const DISCARD_BYTES_MAX: u32 = 1 << 20;
+/// How long discard mode may last before the stream is reset.
+pub(super) const DISCARD_TIME: Duration = Duration::from_secs(10);
+/// How long a frame that nobody waits for may wait for company.
+pub(super) const LAZY_TIME: Duration = Duration::from_millis(2);
+/// How long granted room waits for its writers before the next ones in the line are called.
+pub(super) const LINE_TIME: Duration = Duration::from_millis(2);
+/// How long an exceeded budget may see no consumption before the longest waiting stream is reset.
+pub(super) const PRESSURE_TIME: Duration = Duration::from_secs(2);
+/// How often a session that stopped its input looks whether others made room.
+pub(super) const PRESSURE_LOOK: Duration = Duration::from_millis(20);
+/// Frames without payload within [`BARREN_TIME`] and without a payload byte between them: beyond is a flood.
+pub(super) const BARREN_MAX: u32 = 100_000;
+/// The span over which frames without payload are counted, so that years of pings add up to nothing.
+pub(super) const BARREN_TIME: Duration = Duration::from_secs(60);
+
+const _: () = assert!(CONTROL_BYTES + FRONT_ROOM_MAX + 16 * 1024 < OUTBOX_BYTES_MAX);
+const _: () = assert!(REFUSALS_MAX * super::frame::HEADER_BYTES < CONTROL_BYTES);
+
+/// Limits of one session.
+///
+/// With the defaults a session holds at most: 64 KiB of outbox (and the buffer that the driver swaps in); about
+/// 200 bytes for each stream; for each stream up to its window of unread bytes and two partly filled blocks
+/// of 16 KiB, of which all sessions of one [`Budget`] together hold its limit (64 MiB) and what was read at
+/// once by each of them; 1 KiB of refused ids. An idle session owns no buffer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Bytes that `poll_transmit` leaves free in front of the outbox for the transport's header; at most 4 KiB.
+    pub front_room: usize,
+    /// Streams that a peer may have open towards us at once; 0 refuses every SYN with RST. Default 4096.
+    pub incoming_max: usize,
+    /// Streams that may wait for `accept`; the next SYN is answered with RST. Default 256 (wire protocol 4.4).
+    pub accept_backlog: usize,
+    /// Own streams that may wait for their ACK; the next `open` is refused. Default 256 (wire protocol 4.4).
+    pub unacked_max: usize,
+    /// Payload bytes that one stream may add to the outbox between two transmissions. Default 16 KiB.
+    pub quantum: usize,
+    /// The window that a stream's receive direction may grow to, in bytes; the initial 256 KiB switches
+    /// growth off. Default 1 MiB; at most 1 GiB.
+    pub window_max: u32,
+    /// Silence of the peer before a keep-alive ping. Default 5 s.
+    pub ping_after: Duration,
+    /// Silence after the ping before the peer counts as dead. Default 5 s.
+    pub ping_timeout: Duration,
+    /// Time without an ACK before an own stream is reset. Default 75 s (wire protocol 4.4).
+    pub open_timeout: Duration,
+    /// Time after the own FIN without the peer's before the stream is reset. Default 5 min (wire protocol 4.4).
+    pub close_timeout: Duration,
+    /// Memory for received bytes, shared with other sessions.
+    pub budget: Arc<Budget>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            front_room: 0,
+            incoming_max: 4096,
+            accept_backlog: 256,
+            unacked_max: 256,
+            quantum: 16 * 1024,
+            window_max: 1 << 20,
+            ping_after: Duration::from_secs(5),
+            ping_timeout: Duration::from_secs(5),
+            open_timeout: Duration::from_secs(75),
+            close_timeout: Duration::from_secs(300),
+            budget: Arc::new(Budget::default()),
+        }
+    }
+}
+
+impl Config {
+    /// Brings every value into the range that the session's arithmetic relies on.
+    pub(super) fn clamped(mut self) -> Self {
+        self.front_room = self.front_room.min(FRONT_ROOM_MAX);
+        self.quantum = self.quantum.clamp(1, OUTBOX_BYTES_MAX);
+        self.window_max = self.window_max.clamp(INITIAL_WINDOW_BYTES, 1 << 30);
+        self.accept_backlog = self.accept_backlog.min(self.incoming_max);
+        self
+    }
+}

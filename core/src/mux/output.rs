@@ -1,0 +1,294 @@
+//! To the wire: data through the outbox, control frames from what is owed, and the line of refused writers.
+
+use super::config::LINE_TIME;
+use super::error::{CloseReason, GoAway};
+use super::frame::{Flags, HEADER_BYTES, Header, Kind};
+use super::session::{Phase, Session, Urgency};
+use super::stream::{RecvHalf, SendHalf};
+use super::table::List;
+use crate::time::Instant;
+use bytes::BytesMut;
+
+/// Frames that one stream may owe at once: ACK, credit, FIN.
+const OWED_FRAMES_MAX: usize = 3;
+/// The least and the most that is set aside for a writer in the line, in bytes: a whole small answer, and a
+/// share that the outbox can always give when it is empty.
+const SHARE_BYTES_MIN: usize = 1024;
+const SHARE_BYTES_MAX: usize = 16 * 1024;
+
+impl Session {
+    /// Hands out what waits for the wire: `out`, which must be empty, is swapped for the outbox.
+    ///
+    /// When it returns n > 0, `out` holds [`super::Config::front_room`] free bytes and n bytes of frames, data in
+    /// order and then owed control frames, at most 64 KiB in all. Otherwise `out` stays empty. Lazy frames go
+    /// along whether or not [`Self::wants_transmit`] asks for the call. A go-away that is owed after a
+    /// violation is still given out when the session is over.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> usize {
+        self.tick(now);
+        debug_assert!(out.is_empty(), "the caller's buffer becomes the outbox");
+        if !out.is_empty() {
+            return 0;
+        }
+        let said_goodbye = self.put_control();
+        if self.outbox.is_empty() {
+            self.rest();
+            return 0;
+        }
+        let n = self.outbox.swap(out);
+        if matches!(self.phase, Phase::Closing { .. }) && said_goodbye {
+            self.end(CloseReason::Local);
+        }
+        self.rest();
+        self.line_at = None;
+        self.call_line();
+        self.offer_slot();
+        n
+    }
+
+    /// True when output waits whose receiver waits for it, or when lazy frames have waited long enough.
+    pub fn wants_transmit(&self) -> bool {
+        match self.phase {
+            Phase::Open | Phase::Closing { .. } => {
+                self.owed.urgent || self.owed.lazy_due || !self.outbox.is_empty() || self.keepalive.is_owed()
+            }
+            Phase::Closed(_) => self.owed.away.is_some(),
+        }
+    }
+
+    /// The transport took `bytes` of what [`Self::poll_transmit`] gave, and all of it when `drained`. The
+    /// keep-alive counts it as progress.
+    pub fn handle_sent(&mut self, now: Instant, bytes: usize, drained: bool) {
+        self.tick(now);
+        self.keepalive.sent(self.now, bytes, drained);
+    }
+
+    /// Appends the owed control frames that fit; true when a go-away is among them.
+    fn put_control(&mut self) -> bool {
+        if self.is_closed() {
+            return self.put_go_away();
+        }
+        let mut all = true;
+        // These two always find room in the control part: both are bounded, and data may not use it.
+        for value in core::mem::take(&mut self.owed.pongs) {
+            self.put(Kind::Ping, Flags::ACK, 0, value);
+        }
+        if self.keepalive.is_owed() && self.outbox.fits_control(1) {
+            let value = self.keepalive.hand_out(self.now);
+            self.put(Kind::Ping, Flags::SYN, 0, value);
+        }
+        if self.outbox.fits_control(self.owed.refused.len()) {
+            for id in core::mem::take(&mut self.owed.refused) {
+                self.put(Kind::WindowUpdate, Flags::RST, id, 0);
+            }
+        } else {
+            all = false;
+        }
+        while let Some(at) = self.table.head(List::Owed) {
+            if !self.outbox.fits_control(OWED_FRAMES_MAX) {
+                all = false;
+                break;
+            }
+            self.put_owed(at);
+        }
+        self.owed.urgent = !all;
+        self.owed.lazy_since = None;
+        self.owed.lazy_due = false;
+        // A go-away that ends the session comes behind everything that was owed before it.
+        let said = all && self.put_go_away();
+        self.owed.urgent |= self.owed.away.is_some();
+        said
+    }
+
+    fn put_go_away(&mut self) -> bool {
+        if !self.outbox.fits_control(1) {
+            return false;
+        }
+        match self.owed.away.take() {
+            Some(code) => {
+                self.put(Kind::GoAway, Flags::NONE, 0, code.code());
+                code != GoAway::Normal
+            }
+            None => false,
+        }
+    }
+
+    fn put(&mut self, kind: Kind, flags: Flags, id: u32, length: u32) {
+        self.outbox.put(Header::new(kind, flags, id, length));
+    }
+
+    /// Appends what one stream owes: each as a frame of its own, as Go does (performance guide 2.5).
+    fn put_owed(&mut self, at: u32) {
+        self.table.leave(List::Owed, at);
+        let Some(stream) = self.table.get_mut(at) else { return };
+        let id = stream.id;
+        if core::mem::take(&mut stream.rst_owed) {
+            self.put(Kind::WindowUpdate, Flags::RST, id, 0);
+        }
+        self.put_ack(at);
+        self.put_credit(at);
+        let Some(stream) = self.table.get_mut(at) else { return };
+        if stream.send == SendHalf::FinOwed && !stream.reset {
+            stream.fin_sent();
+            let waits = stream.recv == RecvHalf::Open;
+            self.put(Kind::WindowUpdate, Flags::FIN, id, 0);
+            if waits && !self.table.is_in(List::Discarding, at) {
+                self.start_timer(at, List::Closing);
+            }
+        }
+        self.reap(at);
+    }
+
+    /// Appends the ACK when it is owed: once, and in front of the stream's data.
+    fn put_ack(&mut self, at: u32) {
+        if let Some(stream) = self.table.get_mut(at) {
+            if core::mem::take(&mut stream.ack_owed) {
+                let id = stream.id;
+                self.put(Kind::WindowUpdate, Flags::ACK, id, 0);
+            }
+        }
+    }
+
+    /// Appends the credit that is due at this moment, with the growth of the window when the budget allows it.
+    fn put_credit(&mut self, at: u32) {
+        let Some(stream) = self.table.get_mut(at) else { return };
+        if !core::mem::take(&mut stream.credit_owed) || stream.reset || stream.recv == RecvHalf::Ended {
+            return;
+        }
+        let unread = stream.queue.bytes();
+        let window = stream.window.window();
+        if core::mem::take(&mut stream.hungry) && !stream.stopped && unread < window / 2 {
+            let wider = window.saturating_mul(2).min(self.config.window_max);
+            if wider > window && self.blocks.account().charge_spare((wider - window) as usize) {
+                stream.window.grow(wider);
+            }
+        }
+        if let Some(bytes) = stream.window.due(unread) {
+            stream.window.grant(bytes);
+            let id = stream.id;
+            self.put(Kind::WindowUpdate, Flags::NONE, id, bytes);
+        }
+    }
+
+    /// Owes credit when at least half a window of it is due (wire protocol 4.5).
+    pub(super) fn offer_credit(&mut self, at: u32) {
+        let Some(stream) = self.table.get_mut(at) else { return };
+        if stream.reset || stream.recv == RecvHalf::Ended || stream.window.due(stream.queue.bytes()).is_none()
+        {
+            return;
+        }
+        stream.credit_owed = true;
+        let urgency = if stream.window.is_low() { Urgency::Now } else { Urgency::Lazy };
+        self.owe(at, urgency);
+    }
+
+    /// How much the stream may write: its credit, what is left of its quantum, and the outbox.
+    pub(super) fn write_room(&self, at: u32) -> usize {
+        let Some(stream) = self.table.get(at) else { return 0 };
+        if self.phase != Phase::Open || stream.reset || stream.send != SendHalf::Open {
+            return 0;
+        }
+        let turn = self.outbox.turn();
+        let used = if stream.turn == turn { stream.used as usize } else { 0 };
+        let share = if stream.granted == turn { stream.want as usize } else { 0 };
+        let ack = if stream.ack_owed { HEADER_BYTES } else { 0 };
+        let quantum = self.config.quantum.saturating_sub(used);
+        stream.credit.bytes().min(quantum).min(self.outbox.room(share, ack))
+    }
+
+    /// Appends one data frame with the first `n` bytes of `parts`; the caller asked [`Self::write_room`].
+    pub(super) fn put_data(&mut self, at: u32, parts: &[&[u8]], n: usize) {
+        self.put_ack(at);
+        let Some(stream) = self.table.get(at) else { return };
+        // At most an outbox.
+        let header = Header::new(Kind::Data, Flags::NONE, stream.id, n as u32);
+        self.outbox.put_data(header, parts, n);
+        self.wrote(at, n);
+    }
+
+    /// Begins a data frame of at most `n` bytes, behind the ACK.
+    pub(super) fn begin_data(&mut self, at: u32, n: usize) -> usize {
+        self.put_ack(at);
+        self.outbox.begin(n)
+    }
+
+    /// Completes a begun frame; an empty one is cut off again.
+    pub(super) fn end_data(&mut self, at: u32, start: usize, max: usize) -> usize {
+        let n = self.outbox.written(start).min(max);
+        let Some(stream) = self.table.get(at).filter(|_| n > 0) else {
+            self.outbox.cancel(start);
+            return 0;
+        };
+        self.outbox.shorten(start, n);
+        self.outbox.end(start, Header::new(Kind::Data, Flags::NONE, stream.id, n as u32));
+        self.wrote(at, n);
+        n
+    }
+
+    /// Accounts for `n` payload bytes in the outbox.
+    fn wrote(&mut self, at: u32, n: usize) {
+        let turn = self.outbox.turn();
+        let Some(stream) = self.table.get_mut(at) else { return };
+        stream.credit.take(n);
+        if stream.turn != turn {
+            stream.turn = turn;
+            stream.used = 0;
+        }
+        stream.used = stream.used.saturating_add(n as u32);
+        stream.refused = false;
+        self.barren = 0;
+        self.table.leave(List::Line, at);
+        self.give_back(at);
+    }
+
+    /// A write of `want` bytes was refused: the stream gets in line, unless it is credit that it lacks.
+    pub(super) fn refuse(&mut self, at: u32, want: usize) {
+        self.give_back(at);
+        let Some(stream) = self.table.get_mut(at) else { return };
+        stream.refused = true;
+        // The frame's header and an ACK in front of it.
+        stream.want = (want.clamp(SHARE_BYTES_MIN, SHARE_BYTES_MAX) + 2 * HEADER_BYTES) as u32;
+        if stream.credit.bytes() > 0 {
+            self.table.join(List::Line, at);
+        }
+    }
+
+    /// Gives back the room that was set aside for this stream, for the next ones in the line.
+    pub(super) fn give_back(&mut self, at: u32) {
+        let turn = self.outbox.turn();
+        let Some(stream) = self.table.get_mut(at) else { return };
+        if stream.granted == turn {
+            stream.granted = 0;
+            self.outbox.unreserve(stream.want as usize);
+            self.call_line();
+        }
+    }
+
+    /// Calls refused writers in the order of their refusal, as many as there is room for.
+    pub(super) fn call_line(&mut self) {
+        let turn = self.outbox.turn();
+        let quantum = self.config.quantum;
+        while let Some(at) = self.table.head(List::Line) {
+            let Some(stream) = self.table.get_mut(at) else { break };
+            // Who used up the quantum of this turn waits for the next, which the bytes written bring about.
+            let exhausted = stream.turn == turn && stream.used as usize >= quantum;
+            if exhausted || self.outbox.unreserved() < stream.want as usize {
+                break;
+            }
+            stream.granted = turn;
+            self.outbox.reserve(stream.want as usize);
+            self.table.leave(List::Line, at);
+            self.notify_writable(at);
+        }
+        let stuck = self.table.count(List::Line) > 0 && self.outbox.has_reserved();
+        self.line_at = if stuck { self.line_at.or(Some(self.now + LINE_TIME)) } else { None };
+    }
+
+    /// The called writers did not write: their share goes to the next ones.
+    pub(super) fn skip_line(&mut self, now: Instant) {
+        if self.line_at.is_some_and(|at| now >= at) {
+            self.line_at = None;
+            self.outbox.next_turn();
+            self.call_line();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Time: one deadline out of all that wait, and what is due at it.
+
+use super::config::{DISCARD_TIME, LAZY_TIME, PRESSURE_LOOK, PRESSURE_TIME};
+use super::error::CloseReason;
+use super::session::{Phase, Session};
+use super::table::List;
+use crate::time::{Deadline, Instant};
+
+impl Session {
+    /// When [`Self::handle_timeout`] is due, and why. A pure read in constant time.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        match self.phase {
+            Phase::Open => {}
+            Phase::Closing { since } => {
+                return Some(Deadline::new(since + self.config.ping_timeout, "go-away"));
+            }
+            Phase::Closed(_) => return None,
+        }
+        let mut first = self.keepalive.deadline();
+        if let (Some(since), false) = (self.owed.lazy_since, self.owed.lazy_due) {
+            first = Deadline::earliest(first, Some(Deadline::new(since + LAZY_TIME, "lazy")));
+        }
+        for (list, why) in
+            [(List::Opening, "no ACK"), (List::Closing, "no FIN"), (List::Discarding, "discard mode")]
+        {
+            if let Some(stream) = self.table.head(list).and_then(|at| self.table.get(at)) {
+                first = Deadline::earliest(first, Some(Deadline::new(stream.timer_at, why)));
+            }
+        }
+        if let Some(at) = self.line_at {
+            first = Deadline::earliest(first, Some(Deadline::new(at, "line of writers")));
+        }
+        if self.pressed.is_some() || self.blocks.is_pressed() {
+            // Other sessions may make room without a word, hence the look before the time is up.
+            let limit = self.pressed.map_or(Instant::FAR, |since| since + PRESSURE_TIME);
+            let look = limit.min(self.now + PRESSURE_LOOK);
+            first = Deadline::earliest(first, Some(Deadline::new(look, "budget")));
+        }
+        first
+    }
+
+    /// Does what is due at `now`; harmless when nothing is.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.tick(now);
+        let now = self.now;
+        match self.phase {
+            Phase::Open => {}
+            Phase::Closing { since } => {
+                if now >= since + self.config.ping_timeout {
+                    self.end(CloseReason::Local);
+                }
+                return;
+            }
+            Phase::Closed(_) => return,
+        }
+        self.handle_pressure(now);
+        if self.keepalive.handle_timeout(now) {
+            self.end(CloseReason::KeepAlive);
+            return;
+        }
+        if self.owed.lazy_since.is_some_and(|since| now >= since + LAZY_TIME) {
+            self.owed.lazy_due = true;
+        }
+        for list in List::TIMERS {
+            while let Some(at) = self.table.head(list) {
+                if self.table.get(at).is_none_or(|stream| now < stream.timer_at) {
+                    break;
+                }
+                tracing::debug!(?list, "mux stream timed out");
+                self.kill(at);
+            }
+        }
+        self.skip_line(now);
+    }
+
+    /// Starts the one timer of a stream anew.
+    pub(super) fn start_timer(&mut self, at: u32, list: List) {
+        let span = match list {
+            List::Closing => self.config.close_timeout,
+            List::Discarding => DISCARD_TIME,
+            _ => self.config.open_timeout,
+        };
+        self.table.leave_timer(at);
+        if let Some(stream) = self.table.get_mut(at) {
+            stream.timer_at = self.now + span;
+            self.table.join(list, at);
+        }
+    }
+
+    /// Under an exceeded budget: silence is excused, and when nothing was consumed for too long, the stream
+    /// whose bytes wait longest is reset (design guide A.1).
+    fn handle_pressure(&mut self, now: Instant) {
+        if !self.blocks.is_pressed() {
+            if self.pressed.take().is_some() {
+                self.keepalive.excuse(now);
+            }
+            return;
+        }
+        self.keepalive.excuse(now);
+        let since = *self.pressed.get_or_insert(now);
+        if now < since + PRESSURE_TIME {
+            return;
+        }
+        self.pressed = Some(now);
+        if let Some(at) = self.table.head(List::Unread) {
+            tracing::warn!(
+                streams = self.table.len(),
+                "memory budget exceeded: resetting the stream unread for longest"
+            );
+            self.kill(at);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! When an exchange has waited long enough.
+
+use super::config::Config;
+use super::step::Leg;
+use crate::time::{Deadline, Instant};
+use core::time::Duration;
+
+/// Which deadlines hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The response body is under way.
+    Body,
+    /// The response head is awaited.
+    Head,
+    /// Before the request, after the end and behind a switch there are none.
+    Off,
+}
+
+/// Which deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    ClientBlocked,
+    ReadPause,
+    RequestMissing,
+    ResponseHead,
+    UpstreamBlocked,
+    WritePause,
+}
+
+impl Expired {
+    const fn why(self) -> &'static str {
+        match self {
+            Self::ClientBlocked => "write to the client blocked",
+            Self::ReadPause => "read timeout",
+            Self::RequestMissing => "request body missing",
+            Self::ResponseHead => "response head",
+            Self::UpstreamBlocked => "write to the upstream blocked",
+            Self::WritePause => "write timeout",
+        }
+    }
+}
+
+/// The clocks of one exchange. All calls are O(1); deadlines are derived, so that no call order can leave a
+/// stale one behind.
+#[derive(Debug)]
+pub(super) struct Deadlines {
+    response: Option<Duration>,
+    stall: Option<Duration>,
+    read: Option<Duration>,
+    write: Option<Duration>,
+    stage: Stage,
+    /// The request head, or the last new bytes of the request that went on.
+    request_at: Instant,
+    /// The response head, or the last bytes of the response that went on.
+    response_at: Instant,
+    /// Since when a write is blocked, or its last progress.
+    client_blocked: Option<Instant>,
+    upstream_blocked: Option<Instant>,
+    /// A request body was announced.
+    body_announced: bool,
+    /// The whole request has come. Apart from the announcement, so that the two may come in any order.
+    request_ended: bool,
+    /// The client waits for a 100 before it sends the body: what is missing is not its fault.
+    awaits_continue: bool,
+}
+
+impl Deadlines {
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            response: config.response_timeout,
+            stall: config.stall_timeout,
+            read: config.read_timeout,
+            write: config.write_timeout,
+            stage: Stage::Off,
+            request_at: now,
+            response_at: now,
+            client_blocked: None,
+            upstream_blocked: None,
+            body_announced: false,
+            request_ended: false,
+            awaits_continue: false,
+        }
+    }
+
+    pub(super) fn handle_request(&mut self, now: Instant, body_announced: bool, awaits_continue: bool) {
+        self.stage = Stage::Head;
+        self.request_at = now;
+        self.response_at = now;
+        self.body_announced = body_announced;
+        self.awaits_continue = awaits_continue;
+    }
+
+    pub(super) fn handle_continue(&mut self, now: Instant) {
+        if self.awaits_continue {
+            self.awaits_continue = false;
+            self.request_at = self.request_at.max(now);
+        }
+    }
+
+    pub(super) fn handle_request_end(&mut self) {
+        self.request_ended = true;
+    }
+
+    pub(super) fn handle_response(&mut self, now: Instant) {
+        self.stage = Stage::Body;
+        self.response_at = self.response_at.max(now);
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stage = Stage::Off;
+    }
+
+    /// A try ended with its connection, and the next one is not blocked yet.
+    pub(super) fn handle_retry(&mut self) {
+        self.upstream_blocked = None;
+    }
+
+    /// Bytes went on towards `leg`; `new` is false for bytes of the request that an earlier try sent too.
+    pub(super) fn handle_progress(&mut self, now: Instant, leg: Leg, new: bool) {
+        let (at, blocked) = match leg {
+            Leg::Client => (&mut self.response_at, &mut self.client_blocked),
+            Leg::Upstream => (&mut self.request_at, &mut self.upstream_blocked),
+        };
+        if new {
+            *at = (*at).max(now);
+        }
+        if let Some(since) = blocked {
+            *since = (*since).max(now);
+        }
+    }
+
+    pub(super) fn handle_blocked(&mut self, now: Instant, leg: Leg, blocked: bool) {
+        let since = match leg {
+            Leg::Client => &mut self.client_blocked,
+            Leg::Upstream => &mut self.upstream_blocked,
+        };
+        // Being told twice that it is blocked must not push the deadline away.
+        *since = if blocked { since.or(Some(now)) } else { None };
+    }
+
+    /// The earliest deadline and what it stands for.
+    pub(super) fn earliest(&self) -> Option<(Instant, Expired)> {
+        if self.stage == Stage::Off {
+            return None;
+        }
+        let head = self.stage == Stage::Head;
+        // Nobody reads the body while the upstream does not take it: that is the upstream's stall.
+        let missing = self.body_announced
+            && !self.request_ended
+            && !self.awaits_continue
+            && self.upstream_blocked.is_none();
+        let any_progress = self.request_at.max(self.response_at);
+        let at = |since: Option<Instant>, span: Option<Duration>, what| {
+            since.zip(span).map(|(since, span)| (since + span, what))
+        };
+        [
+            at(head.then_some(self.request_at), self.response, Expired::ResponseHead),
+            at(self.client_blocked, self.stall, Expired::ClientBlocked),
+            at(self.upstream_blocked, self.stall, Expired::UpstreamBlocked),
+            at(missing.then_some(any_progress), self.stall, Expired::RequestMissing),
+            at(missing.then_some(self.request_at), self.read, Expired::ReadPause),
+            at((!head).then_some(self.response_at), self.write, Expired::WritePause),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    pub(super) fn poll(&self) -> Option<Deadline> {
+        self.earliest().map(|(at, what)| Deadline::new(at, what.why()))
+    }
+
+    /// What has passed, if anything.
+    pub(super) fn expired(&self, now: Instant) -> Option<Expired> {
+        self.earliest().filter(|(at, _)| *at <= now).map(|(_, what)| what)
+    }
+}

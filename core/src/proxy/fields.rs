@@ -1,0 +1,366 @@
+//! Which fields cross a hop: hop-by-hop, forwarding, credential and routing fields.
+//!
+//! Names, case and order go on as received. What frames the message or manages the connection is left out
+//! (RFC 9110 7.6.1): the connection machines write it anew from the head.
+
+use super::config::Place;
+use super::endpoint::is_reg_name_byte;
+use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, is_name, list_has, list_members};
+use crate::route::Hop;
+use alloc::vec::Vec;
+use bytes::BytesMut;
+use core::fmt::Write as _;
+use core::net::IpAddr;
+
+/// What decides about the fields of one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestRules<'a> {
+    pub(super) place: Place,
+    pub(super) hop: Hop,
+    pub(super) to_tunnel: bool,
+    /// The client's address and whether it came by TLS.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) tls: bool,
+    /// The target's authority, which takes the place of the Host field.
+    pub(super) authority: Option<&'a [u8]>,
+    /// What becomes the Host when there is none.
+    pub(super) endpoint: Option<&'a [u8]>,
+}
+
+/// What a field is to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Connection,
+    ContentLength,
+    Date,
+    ForwardedFor,
+    ForwardedHost,
+    ForwardedProto,
+    Host,
+    /// Goes no further, without a second thought.
+    HopByHop,
+    Other,
+    PikoAuthorization,
+    PikoForward,
+    Te,
+    Trailer,
+    Upgrade,
+}
+
+impl Kind {
+    /// Lengths differ mostly: most fields cost one jump and one comparison.
+    fn of(name: &[u8]) -> Self {
+        let (wanted, kind) = match name.len() {
+            2 => ("te", Self::Te),
+            4 if is_name(name, "date") => return Self::Date,
+            4 => ("host", Self::Host),
+            7 if is_name(name, "upgrade") => return Self::Upgrade,
+            7 => ("trailer", Self::Trailer),
+            10 if is_name(name, "connection") => return Self::Connection,
+            10 => ("keep-alive", Self::HopByHop),
+            14 if is_name(name, "content-length") => return Self::ContentLength,
+            14 => ("x-piko-forward", Self::PikoForward),
+            15 => ("x-forwarded-for", Self::ForwardedFor),
+            16 if is_name(name, "proxy-connection") => return Self::HopByHop,
+            16 => ("x-forwarded-host", Self::ForwardedHost),
+            17 if is_name(name, "transfer-encoding") => return Self::HopByHop,
+            17 => ("x-forwarded-proto", Self::ForwardedProto),
+            18 => ("proxy-authenticate", Self::HopByHop),
+            19 => ("proxy-authorization", Self::HopByHop),
+            20 => ("x-piko-authorization", Self::PikoAuthorization),
+            _ => return Self::Other,
+        };
+        if is_name(name, wanted) { kind } else { Self::Other }
+    }
+}
+
+/// What was met on the way through the fields of a request.
+#[derive(Default)]
+struct Met<'i> {
+    host: Option<&'i [u8]>,
+    forwarded_for: bool,
+    forwarded_host: bool,
+    forwarded_proto: bool,
+}
+
+/// The fields that `Connection` names (RFC 9110 7.6.1), at most `CONNECTION_OPTIONS_MAX` in heads that were
+/// judged. `Unknown` is the hope that there are none, which nearly always comes true and saves a pass over
+/// the head; a head that disappoints it is written again.
+#[derive(Clone, Copy)]
+enum Named<'a> {
+    Known(&'a [&'a [u8]]),
+    Unknown,
+}
+
+impl Named<'_> {
+    fn has(self, name: &[u8]) -> bool {
+        match self {
+            Self::Known(list) => list.iter().any(|option| option.eq_ignore_ascii_case(name)),
+            Self::Unknown => false,
+        }
+    }
+
+    /// A Connection field came: true when it names fields that should have been known.
+    fn is_disappointed_by(self, connection: &[u8]) -> bool {
+        matches!(self, Self::Unknown) && list_members(connection).any(names_field)
+    }
+}
+
+fn named_fields<'i>(fields: &Fields<'i>) -> Vec<&'i [u8]> {
+    let lists = fields.iter().filter(|(name, _)| Kind::of(name) == Kind::Connection);
+    lists.flat_map(|(_, value)| list_members(value)).filter(|option| names_field(option)).collect()
+}
+
+/// Appends the fields of a request for the next hop to `out`.
+pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
+    let start = out.len();
+    out.reserve(head.fields.block().len() + 256);
+    let mut met = write_request_lines(head, rules, Named::Unknown, out).filter(|met| met.host.is_some());
+    if met.is_none() {
+        out.truncate(start);
+        if !head.fields.iter().any(|(name, _)| Kind::of(name) == Kind::Host) {
+            // It comes first, as RFC 9110 7.2 asks for.
+            put_missing_host(rules, out);
+        }
+        met = write_request_lines(head, rules, Named::Known(&named_fields(&head.fields)), out);
+    }
+    if rules.place == Place::Server {
+        if rules.hop == Hop::First {
+            put_forwarding(&met.unwrap_or_default(), rules, out);
+        }
+        if !rules.to_tunnel {
+            put(out, b"x-piko-forward", b"true");
+        }
+    }
+}
+
+/// The lines that go on. `None`: write again, with the fields that Connection names.
+fn write_request_lines<'i>(
+    head: &RequestHead<'i>,
+    rules: &RequestRules<'_>,
+    named: Named<'_>,
+    out: &mut BytesMut,
+) -> Option<Met<'i>> {
+    let on_server = rules.place == Place::Server;
+    let adds_address = on_server && rules.hop == Hop::First && rules.ip.is_some();
+    let mut met = Met::default();
+    for (name, value) in head.fields.iter() {
+        match Kind::of(name) {
+            Kind::Connection if named.is_disappointed_by(value) => return None,
+            Kind::Connection | Kind::ContentLength | Kind::HopByHop => continue,
+            Kind::PikoForward if on_server => continue,
+            Kind::ForwardedFor if adds_address => {
+                // One line with all addresses: services that look at the first line only see them all.
+                if !met.forwarded_for {
+                    met.forwarded_for = true;
+                    put_forwarded_for(name, &head.fields, rules.ip, out);
+                }
+                continue;
+            }
+            Kind::ForwardedHost => met.forwarded_host = true,
+            Kind::ForwardedProto => met.forwarded_proto = true,
+            Kind::Host => {
+                if met.host.is_none() {
+                    met.host = Some(value);
+                    put(out, name, rules.authority.unwrap_or(value));
+                }
+                continue;
+            }
+            Kind::PikoAuthorization if on_server && rules.to_tunnel => continue,
+            Kind::Te => {
+                if list_has(value, "trailers") {
+                    put(out, name, b"trailers");
+                }
+                continue;
+            }
+            Kind::Trailer if head.body != BodyLength::Chunked => continue,
+            Kind::Upgrade if !head.upgrade => continue,
+            Kind::Other if named.has(name) && !is_protected(name) => continue,
+            _ => {}
+        }
+        put(out, name, value);
+    }
+    Some(met)
+}
+
+/// Appends the fields of a response for the client to `out`.
+pub(super) fn write_response(
+    head: &ResponseHead<'_>,
+    date: Option<&[u8]>,
+    client: Version,
+    out: &mut BytesMut,
+) {
+    let start = out.len();
+    out.reserve(head.fields.block().len() + 64);
+    let mut has_date = write_response_lines(head, client, Named::Unknown, out);
+    if has_date.is_none() {
+        out.truncate(start);
+        has_date = write_response_lines(head, client, Named::Known(&named_fields(&head.fields)), out);
+    }
+    // RFC 9110 6.6.1: a recipient with a clock adds it. Interim responses go without.
+    if let Some(date) = date.filter(|_| has_date != Some(true) && head.status >= 200) {
+        put(out, b"Date", date);
+    }
+}
+
+/// The lines that go on; says whether a Date is among them. `None`: write again, as above.
+fn write_response_lines(
+    head: &ResponseHead<'_>,
+    client: Version,
+    named: Named<'_>,
+    out: &mut BytesMut,
+) -> Option<bool> {
+    let mut has_date = false;
+    for (name, value) in head.fields.iter() {
+        let stays = match Kind::of(name) {
+            Kind::Connection if named.is_disappointed_by(value) => return None,
+            Kind::Connection | Kind::HopByHop | Kind::Te => false,
+            // Of a response without a body (HEAD, 304) the length is a fact about another one, not framing.
+            Kind::ContentLength => head.body == BodyLength::None && head.status >= 200 && head.status != 204,
+            Kind::Date => {
+                has_date = true;
+                true
+            }
+            Kind::Trailer => head.body == BodyLength::Chunked && client == Version::Http11,
+            // 426 must say what to upgrade to (RFC 9110 15.5.22).
+            Kind::Upgrade => matches!(head.status, 101 | 426),
+            _ => !named.has(name),
+        };
+        if stays {
+            put(out, name, value);
+        }
+    }
+    Some(has_date)
+}
+
+/// Appends those trailer fields to `out` that may cross a hop, in both directions.
+///
+/// Dropped are fields that RFC 9110 6.5.1 forbids there because they frame the message, route it, carry
+/// credentials or say how the content is to be read: a receiver that merges trailers into the head must not
+/// be misled by what came too late to be judged.
+pub fn rewrite_trailers(fields: &Fields<'_>, out: &mut BytesMut) {
+    out.reserve(fields.block().len());
+    for (name, value) in fields.iter() {
+        let harmless = match Kind::of(name) {
+            Kind::Other => !is_protected(name) && !must_come_first(name),
+            Kind::Date => true,
+            _ => false,
+        };
+        if harmless {
+            put(out, name, value);
+        }
+    }
+}
+
+/// A connection option that is the name of a field to remove. What every hop removes or handles by itself
+/// needs no second look, which spares most requests the list.
+fn names_field(option: &[u8]) -> bool {
+    !["close", "keep-alive", "te", "upgrade"].iter().any(|known| is_name(option, known))
+}
+
+/// Fields that `Connection` cannot remove and trailers cannot add. A client could else hide its address, its
+/// credentials or its destination from the hop that trusts these. (Those with a [`Kind`] of their own are
+/// out of reach already.)
+fn is_protected(name: &[u8]) -> bool {
+    let starts_with = |prefix: &str| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    match name.len() {
+        3 => is_name(name, "via"),
+        6 => is_name(name, "cookie") || is_name(name, "expect"),
+        9 => is_name(name, "forwarded") || is_name(name, "x-real-ip"),
+        13 if is_name(name, "authorization") => true,
+        _ => ["x-forwarded-", "x-piko-", "x-pico-"].into_iter().any(starts_with),
+    }
+}
+
+/// Fields that say how content is to be read, or leave something with the client: too late behind it.
+fn must_come_first(name: &[u8]) -> bool {
+    ["content-encoding", "content-range", "content-type", "set-cookie"]
+        .iter()
+        .any(|known| is_name(name, known))
+}
+
+/// HTTP/1.1 wants a Host (RFC 9112 3.2): the target's, else the endpoint, else an empty one.
+fn put_missing_host(rules: &RequestRules<'_>, out: &mut BytesMut) {
+    match (rules.authority, rules.endpoint) {
+        (Some(authority), _) => put(out, b"Host", authority),
+        (None, Some(endpoint)) if endpoint.iter().all(|&b| is_reg_name_byte(b)) => {
+            put(out, b"Host", endpoint);
+        }
+        (None, Some(endpoint)) => {
+            out.extend_from_slice(b"Host: ");
+            percent_encode(endpoint, out);
+            out.extend_from_slice(b"\r\n");
+        }
+        (None, None) => put(out, b"Host", b""),
+    }
+}
+
+/// The forwarding fields that the client did not send.
+fn put_forwarding(met: &Met<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
+    if let Some(ip) = rules.ip.filter(|_| !met.forwarded_for) {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        put_ip(ip, out);
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some(host) = rules.authority.or(met.host).filter(|host| !met.forwarded_host && !host.is_empty()) {
+        put(out, b"X-Forwarded-Host", host);
+    }
+    if !met.forwarded_proto {
+        put(out, b"X-Forwarded-Proto", if rules.tls { b"https" } else { b"http" });
+    }
+}
+
+/// All received addresses, then the client's.
+fn put_forwarded_for(name: &[u8], fields: &Fields<'_>, ip: Option<IpAddr>, out: &mut BytesMut) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    for (_, value) in
+        fields.iter().filter(|(name, value)| Kind::of(name) == Kind::ForwardedFor && !value.is_empty())
+    {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    if let Some(ip) = ip {
+        put_ip(ip, out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An address without a port. Version 4 addresses, also mapped ones, are written by hand: they are on the
+/// path of most requests.
+fn put_ip(ip: IpAddr, out: &mut BytesMut) {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.extend_from_slice(b".");
+                }
+                let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10];
+                let leading = usize::from(octet < 100) + usize::from(octet < 10);
+                out.extend_from_slice(digits.get(leading..).unwrap_or_default());
+            }
+        }
+        // Writing into a growing buffer cannot fail.
+        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
+    }
+}
+
+fn percent_encode(text: &[u8], out: &mut BytesMut) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &b in text {
+        if is_reg_name_byte(b) {
+            out.extend_from_slice(&[b]);
+        } else {
+            out.extend_from_slice(&[b'%', HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
+        }
+    }
+}

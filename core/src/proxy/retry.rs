@@ -1,0 +1,106 @@
+//! Whether a request may be sent once more (RFC 9110 9.2.2: a proxy must not repeat one that is not
+//! idempotent, unless it knows that the first was never acted on).
+
+use super::config::{Config, Place};
+use super::step::Failure;
+
+/// The retry state of one exchange.
+#[derive(Debug)]
+pub(super) struct Retry {
+    place: Place,
+    idempotent: bool,
+    bytes_max: u64,
+    retries_max: u32,
+    retries: u32,
+    /// Bytes of the request that this try has handed to the upstream.
+    sent_this_try: u64,
+    /// The most that any try has handed over.
+    sent_max: u64,
+    /// A byte of a response came: the upstream is acting on the request, and the client may have seen it.
+    response_seen: bool,
+    /// Why the try before failed: said when there is no upstream left for another.
+    last_cause: Option<&'static str>,
+}
+
+impl Retry {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            place: config.place,
+            idempotent: false,
+            bytes_max: config.replay_bytes_max,
+            // An agent has one service and nobody else to turn to: only a pooled connection is worth a
+            // second try, and that one is made on a fresh connection.
+            retries_max: match config.place {
+                Place::Agent => config.retries_max.min(1),
+                Place::Server => config.retries_max,
+            },
+            retries: 0,
+            sent_this_try: 0,
+            sent_max: 0,
+            response_seen: false,
+            last_cause: None,
+        }
+    }
+
+    pub(super) fn set_method(&mut self, method: &[u8]) {
+        self.idempotent = is_idempotent(method);
+    }
+
+    /// Counts bytes handed to the upstream. True when bytes were among them that no try sent before.
+    pub(super) fn handle_sent(&mut self, bytes: u64) -> bool {
+        self.sent_this_try = self.sent_this_try.saturating_add(bytes);
+        let new = self.sent_this_try > self.sent_max;
+        self.sent_max = self.sent_max.max(self.sent_this_try);
+        new
+    }
+
+    pub(super) fn handle_response_seen(&mut self) {
+        self.response_seen = true;
+    }
+
+    /// A request that was sent may be sent again.
+    pub(super) fn may_replay(&self) -> bool {
+        self.idempotent && self.is_open() && self.sent_max <= self.bytes_max
+    }
+
+    /// The upstream failed: true when the request is to be sent once more, which is counted.
+    pub(super) fn handle_failed(&mut self, why: Failure, cause: &'static str) -> bool {
+        let allowed = match why {
+            // Nothing of this try reached anybody, and what earlier ones sent is still kept, or there would
+            // not have been this one.
+            Failure::Connect(_) if self.place == Place::Server => {
+                (self.sent_this_try == 0 && self.is_open()) || self.may_replay()
+            }
+            Failure::Broken | Failure::ClientGone if self.place == Place::Server => self.may_replay(),
+            Failure::Stale => self.may_replay(),
+            _ => false,
+        };
+        if allowed {
+            self.retries += 1;
+            self.sent_this_try = 0;
+            self.last_cause = Some(cause);
+        }
+        allowed
+    }
+
+    pub(super) fn retries(&self) -> u32 {
+        self.retries
+    }
+
+    pub(super) fn sent_max(&self) -> u64 {
+        self.sent_max
+    }
+
+    pub(super) fn last_cause(&self) -> Option<&'static str> {
+        self.last_cause
+    }
+
+    fn is_open(&self) -> bool {
+        !self.response_seen && self.retries < self.retries_max
+    }
+}
+
+/// RFC 9110 9.2.2. Methods are case-sensitive, and unknown ones are taken for not idempotent.
+fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"DELETE" | b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"TRACE")
+}

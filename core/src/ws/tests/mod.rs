@@ -1,0 +1,2 @@
+mod conn;
+mod handshake;

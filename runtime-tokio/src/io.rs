@@ -1,0 +1,174 @@
+//! TCP and Unix streams as one futures-io type.
+
+use crate::listener::canonical;
+use futures::io::{AsyncRead, AsyncWrite};
+use piko_driver::{Io, IoInfo, Probe};
+use socket2::SockRef;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// How much unsent data the kernel takes on a tunnel before it calls the socket full. More would stand in
+/// front of every ping and small answer (design guide A.6).
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
+/// A connected TCP or Unix stream.
+///
+/// After [`Io::abort`] every operation fails with `ConnectionAborted`. Closing a connection that the peer
+/// has reset is no error: what there is to say about it, reading and writing say. Tokio takes a short read
+/// for a drained socket, so there is no extra system call that only finds nothing (performance guide 3.6).
+#[derive(Debug)]
+pub struct TokioIo {
+    socket: Socket,
+    info: IoInfo,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    /// `abort` was called.
+    Gone,
+}
+
+impl TokioIo {
+    /// A connection that we opened.
+    pub(crate) fn dialled(stream: TcpStream) -> io::Result<Self> {
+        let io = Self::tcp(stream);
+        // Nobody listens there, but the kernel happened to choose the very same port for our end, and TCP
+        // lets a socket meet itself.
+        if io.info.local.is_some() && io.info.local == io.info.peer {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(io)
+    }
+
+    /// A connection that was opened to us.
+    pub(crate) fn accepted(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self::with_peer(stream, Some(peer))
+    }
+
+    pub(crate) fn tcp(stream: TcpStream) -> Self {
+        let peer = stream.peer_addr().ok();
+        Self::with_peer(stream, peer)
+    }
+
+    fn with_peer(stream: TcpStream, peer: Option<SocketAddr>) -> Self {
+        // Fails only on a connection that is dead already, which reading will tell.
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().ok();
+        Self { info: IoInfo::new(local.map(canonical), peer.map(canonical)), socket: Socket::Tcp(stream) }
+    }
+
+    pub(crate) fn unix(stream: UnixStream) -> Self {
+        Self { socket: Socket::Unix(stream), info: IoInfo::default() }
+    }
+
+    /// Takes the socket off the runtime; it stays in non-blocking mode. Only TCP can be taken.
+    pub(crate) fn into_std(self) -> io::Result<std::net::TcpStream> {
+        match self.socket {
+            Socket::Tcp(stream) => stream.into_std(),
+            Socket::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Socket::Gone => Err(aborted()),
+        }
+    }
+}
+
+impl Io for TokioIo {
+    fn info(&self) -> &IoInfo {
+        &self.info
+    }
+
+    /// TCP: an RST leaves at once, and what was not sent is lost. A Unix socket knows no reset: its peer
+    /// sees a plain end.
+    fn abort(&mut self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+        self.socket = Socket::Gone;
+    }
+
+    fn probe(&mut self) -> Probe {
+        match &self.socket {
+            Socket::Tcp(stream) => peek(stream),
+            Socket::Unix(stream) => peek(stream),
+            Socket::Gone => Probe::Spoilt,
+        }
+    }
+
+    fn tune_tunnel(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        }
+    }
+}
+
+/// Asks the socket itself: tokio's memory of readiness lags behind until the reactor has run.
+fn peek(socket: &impl AsFd) -> Probe {
+    match SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]) {
+        Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Probe::Quiet,
+        _ => Probe::Spoilt,
+    }
+}
+
+impl AsyncRead for TokioIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        ready!(match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, &mut buf),
+            Socket::Gone => Poll::Ready(Err(aborted())),
+        })?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+}
+
+impl AsyncWrite for TokioIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Gone => Poll::Ready(Err(aborted())),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Gone => Poll::Ready(Err(aborted())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The kernel sends on its own.
+        Poll::Ready(match self.socket {
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(()),
+            Socket::Gone => Err(aborted()),
+        })
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Gone => Poll::Ready(Err(aborted())),
+        }
+    }
+}
+
+fn aborted() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}

@@ -1,0 +1,125 @@
+// Command peer speaks the protocols of Piko with other people's code: gorilla/websocket for RFC 6455 and
+// hashicorp/yamux for the mux. Interoperability tests hold our server and our agent against it.
+//
+// Build:
+//
+//	CGO_ENABLED=0 go build -o peer .
+//
+// Without cgo, because nothing needs it, and because cgo's probes of the C compiler write to /dev/null, which
+// some linkers replace by a file when they run as root.
+//
+// As an agent (mux client, accepts streams; stands against our server):
+//
+//	peer listen -url http://127.0.0.1:8001 -endpoint e1 [-token T] [-tenant T] [-raw] [-exit-after 5s]
+//
+// opens the WebSocket at <url>/piko/v1/upstream/<endpoint> and serves each stream: HTTP/1.1 with the routes
+//
+//	/hello            "hello\n"
+//	/echo             the request's body, framed as it came
+//	/bytes?n=N        N bytes, byte i being i mod 251
+//	/headers          {"method":..., "target":..., "host":..., "header":{...}}
+//	/slow?ms=N        "slow\n" after N milliseconds
+//	/status?code=N    this status, no body
+//
+// or, with -raw, sends every byte back until the FIN and then its own FIN.
+// It runs until SIGINT or SIGTERM (go-away 0, wait for open requests up to 5 s, close), until the tunnel is
+// lost, or until -exit-after has passed (as SIGTERM).
+//
+// As a server (mux server, opens streams; stands against our agent):
+//
+//	peer serve [-addr 127.0.0.1:0] [-requests 1] [-concurrency 1] [-method GET] [-target /hello]
+//	           [-size 0] [-chunked] [-raw] [-goaway -1] [-stay 0s] [-timeout 30s]
+//
+// listens, takes the first tunnel on /piko/v1/upstream/<endpoint>, sends -requests requests over it, each on
+// a stream of its own with "Connection: close", at most -concurrency at a time. -size is the length of the
+// request's body (byte i is i mod 251), -chunked sends it without a length. With -raw the body alone is
+// written, the stream half closed, and what comes back is read to the end. Afterwards it waits for -stay,
+// sends a go-away with the code -goaway (0, 1, 2; only when given), and closes. -timeout bounds the whole run.
+//
+// Both print JSON lines on stdout:
+//
+//	{"event":"listening","addr":"127.0.0.1:41234"}                      serve: the port is open
+//	{"event":"connected","endpoint":"e1"}                               both: the tunnel is up
+//	{"event":"refused","status":401,"body":"...","error":"..."}         listen: the upgrade was refused
+//	{"event":"result","n":0,"status":200,"bytes":6,"sha256":"...","ms":1.5,"error":""}   serve: one request
+//	{"event":"done","ok":10,"failed":0}                                 serve: all requests are answered
+//	{"event":"lost","error":"..."}                                      both: the tunnel ended by itself
+//	{"event":"closed"}                                                  both: ended on purpose
+//
+// Exit status: 0 when it ended on purpose and all results were without an error, 1 otherwise, 2 for usage.
+// The mux runs with the settings of Go Piko: keep-alive every 30 s, window 256 KiB, accept backlog 256.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+)
+
+const upstreamPath = "/piko/v1/upstream/"
+
+func main() {
+	code := 2
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "listen":
+			code = listen(os.Args[2:])
+		case "serve":
+			code = serve(os.Args[2:])
+		}
+	}
+	if code == 2 {
+		fmt.Fprintln(os.Stderr, "usage: peer listen|serve [flags]; see the head of main.go")
+	}
+	os.Exit(code)
+}
+
+// muxConfig is what Go Piko uses; the values are yamux's own defaults, written out because they are part of
+// what is tested.
+func muxConfig() *yamux.Config {
+	config := yamux.DefaultConfig()
+	config.AcceptBacklog = 256
+	config.EnableKeepAlive = true
+	config.KeepAliveInterval = 30 * time.Second
+	config.ConnectionWriteTimeout = 10 * time.Second
+	config.MaxStreamWindowSize = 256 * 1024
+	config.StreamOpenTimeout = 75 * time.Second
+	config.StreamCloseTimeout = 5 * time.Minute
+	config.LogOutput = os.Stderr
+	return config
+}
+
+var (
+	outMu sync.Mutex
+	out   io.Writer = os.Stdout
+)
+
+type fields map[string]any
+
+// say prints one JSON line. Results come from many goroutines.
+func say(event string, f fields) {
+	if f == nil {
+		f = fields{}
+	}
+	f["event"] = event
+	line, err := json.Marshal(f)
+	if err != nil {
+		panic(err)
+	}
+	outMu.Lock()
+	defer outMu.Unlock()
+	fmt.Fprintf(out, "%s\n", line)
+}
+
+// text is the message of an error, empty for none.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

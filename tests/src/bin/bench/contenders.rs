@@ -1,0 +1,266 @@
+//! Who is measured, and how each is started.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use piko_tests::http::Client;
+use piko_tests::process::{Capture, Process, binaries_in, find, profile_dir};
+
+use crate::bench_file;
+use crate::load::pinned;
+
+/// The endpoint that Piko serves under.
+pub(crate) const ENDPOINT: &str = "bench";
+/// The small body.
+const SMALL: usize = 128;
+/// How long a contender may take to answer its first request.
+const START: Duration = Duration::from_secs(15);
+/// How long nginx may take to end its worker.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// All names, in the order of the report.
+pub(crate) const NAMES: [&str; 8] =
+    ["direct", "nginx", "haproxy", "nginx-chain", "rathole", "piko", "piko-log", "piko-old"];
+
+/// Something that can be loaded: a port, and the processes behind it whose time counts.
+#[derive(Debug)]
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
+    pub(crate) processes: Vec<Process>,
+    /// The port of the tunnel, when there is one.
+    pub(crate) tunnel: Option<u16>,
+}
+
+/// A directory for this run, removed at its end.
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes the directory and the bodies in it.
+    pub(crate) fn new() -> Result<Self, String> {
+        let dir = std::env::temp_dir().join(format!("piko-bench-{}", std::process::id()));
+        let bodies = dir.join("bodies");
+        fs::create_dir_all(&bodies).map_err(|e| format!("{}: {e}", bodies.display()))?;
+        for (name, size) in [("64k", 64 << 10), ("1m", 1 << 20)] {
+            fs::write(bodies.join(name), vec![b'x'; size]).map_err(|e| format!("{name}: {e}"))?;
+        }
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Starts contenders, all on the same processor or on any.
+#[derive(Debug)]
+pub(crate) struct Starter<'s> {
+    pub(crate) scratch: &'s Scratch,
+    pub(crate) cpu: Option<u32>,
+    pub(crate) backend: u16,
+    pub(crate) old: Option<&'s Path>,
+}
+
+impl Starter<'_> {
+    /// Starts one contender, or says why it cannot be measured.
+    pub(crate) fn start(&self, name: &'static str) -> Result<Contender, String> {
+        let contender = match name {
+            "direct" => Contender { name, port: self.backend, processes: Vec::new(), tunnel: None },
+            "haproxy" => self.haproxy()?,
+            "nginx" => {
+                let (port, process) = self.nginx("nginx", self.backend)?;
+                Contender { name, port, processes: vec![process], tunnel: None }
+            }
+            "nginx-chain" => {
+                let (inner, second) = self.nginx("second", self.backend)?;
+                let (port, first) = self.nginx("first", inner)?;
+                Contender { name, port, processes: vec![first, second], tunnel: None }
+            }
+            "piko" | "piko-log" => self.piko(name, &piko_dir()?, name == "piko-log")?,
+            "piko-old" => {
+                let dir = self.old.ok_or("no --old DIR was given")?;
+                self.piko(name, dir, false)?
+            }
+            "rathole" => self.rathole()?,
+            other => return Err(format!("no contender is called {other}")),
+        };
+        self.wait_ready(&contender)?;
+        Ok(contender)
+    }
+
+    fn haproxy(&self) -> Result<Contender, String> {
+        let program = find("haproxy").ok_or("haproxy not found")?;
+        let port = free_port()?;
+        let config = self.config("proxy.haproxy.conf", "haproxy", &self.ports(port))?;
+        let config = config.to_string_lossy().into_owned();
+        let process = self.spawn("haproxy", &program, &["-db", "-q", "-f", &config])?;
+        Ok(Contender { name: "haproxy", port, processes: vec![process], tunnel: None })
+    }
+
+    fn nginx(&self, name: &'static str, backend: u16) -> Result<(u16, Process), String> {
+        let port = free_port()?;
+        let values =
+            [("NAME", name.to_owned()), ("PORT", port.to_string()), ("BACKEND", backend.to_string())];
+        let config = self.config("proxy.nginx.conf", name, &values)?;
+        Ok((port, start_nginx(self.scratch, self.cpu, name, &config)?))
+    }
+
+    fn rathole(&self) -> Result<Contender, String> {
+        let named = std::env::var_os("RATHOLE_BIN").map(PathBuf::from);
+        let program = named.or_else(|| find("rathole")).ok_or("rathole not found; see RATHOLE_BIN")?;
+        let (port, control) = (free_port()?, free_port()?);
+        let mut values = self.ports(port);
+        values.push(("CONTROL", control.to_string()));
+        let mut processes = Vec::new();
+        for role in ["server", "client"] {
+            // The name of the file decides nothing, the flag does; rathole wants a .toml.
+            let config =
+                self.config(&format!("{role}.rathole.conf"), &format!("rathole-{role}.toml"), &values)?;
+            let config = config.to_string_lossy().into_owned();
+            processes.push(self.spawn(role, &program, &[&format!("--{role}"), &config])?);
+        }
+        Ok(Contender { name: "rathole", port, processes, tunnel: Some(control) })
+    }
+
+    fn piko(&self, name: &'static str, dir: &Path, log: bool) -> Result<Contender, String> {
+        let missing = format!("piko-server and piko-agent are not in {}", dir.display());
+        let (server, agent) = binaries_in(dir).ok_or(missing)?;
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        let (port, upstream) = (free_port()?, free_port()?);
+        let (admin, gossip) = (free_port()?, free_port()?);
+        let (proxy, up, admin, gossip) = (at(port), at(upstream), at(admin), at(gossip));
+        let mut args = vec!["--proxy.bind-addr", &proxy, "--upstream.bind-addr", &up];
+        args.extend(["--admin.bind-addr", &admin, "--cluster.gossip.bind-addr", &gossip]);
+        if !log {
+            args.push("--proxy.access-log.disable");
+        }
+        let server = self.spawn_as("server", name, &server, &args)?;
+        let (url, backend) = (format!("http://{up}"), at(self.backend));
+        let mut args = vec!["http", ENDPOINT, &backend, "--connect.url", &url];
+        if !log {
+            args.push("--access-log.disable");
+        }
+        let agent = self.spawn_as("agent", name, &agent, &args)?;
+        Ok(Contender { name, port, processes: vec![server, agent], tunnel: Some(upstream) })
+    }
+
+    fn ports(&self, port: u16) -> Vec<(&'static str, String)> {
+        vec![("PORT", port.to_string()), ("BACKEND", self.backend.to_string())]
+    }
+
+    fn config(&self, template: &str, name: &str, values: &[(&str, String)]) -> Result<PathBuf, String> {
+        write_config(self.scratch, template, name, values)
+    }
+
+    fn spawn(&self, role: &str, program: &Path, args: &[&str]) -> Result<Process, String> {
+        self.spawn_as(role, "rival", program, args)
+    }
+
+    /// Output goes to a file: reading an access log would cost the time that is measured.
+    fn spawn_as(&self, role: &str, name: &str, program: &Path, args: &[&str]) -> Result<Process, String> {
+        let log = self.scratch.0.join(format!("{name}-{role}.out"));
+        let mut command = pinned(self.cpu, program);
+        let spawned = Process::spawn_with(role, command.args(args), Capture::File(&log));
+        Ok(spawned.map_err(|e| format!("{}: {e}", program.display()))?.with_grace(GRACE))
+    }
+
+    /// Asks for the small body until it comes.
+    fn wait_ready(&self, contender: &Contender) -> Result<(), String> {
+        let deadline = Instant::now() + START;
+        loop {
+            let last = match ask(contender.port) {
+                Ok(()) => return Ok(()),
+                Err(text) => text,
+            };
+            if Instant::now() >= deadline {
+                return Err(format!("{} does not answer: {last}\n{}", contender.name, self.logs()));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The last lines of all output, for the message of a failed start.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in fs::read_dir(&self.scratch.0).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let extension = path.extension().and_then(|e| e.to_str());
+            if matches!(extension, Some("log" | "out")) {
+                let content = fs::read_to_string(&path).unwrap_or_default();
+                let lines: Vec<&str> = content.lines().collect();
+                for line in &lines[lines.len().saturating_sub(5)..] {
+                    text.push_str(&format!("  {}: {line}\n", entry.file_name().to_string_lossy()));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Starts the back end and returns its port.
+pub(crate) fn backend(scratch: &Scratch, cpu: Option<u32>) -> Result<(u16, Process), String> {
+    let port = free_port()?;
+    let values = [("PORT", port.to_string()), ("SMALL", "x".repeat(SMALL))];
+    let config = write_config(scratch, "backend.nginx.conf", "backend", &values)?;
+    Ok((port, start_nginx(scratch, cpu, "backend", &config)?))
+}
+
+fn start_nginx(scratch: &Scratch, cpu: Option<u32>, name: &str, config: &Path) -> Result<Process, String> {
+    let program = find("nginx").ok_or("nginx not found")?;
+    let mut command = pinned(cpu, &program);
+    command.arg("-p").arg(&scratch.0).arg("-c").arg(config);
+    let log = scratch.0.join(format!("{name}.out"));
+    let process = Process::spawn_with(name, &mut command, Capture::File(&log));
+    // The master ends its worker when it is asked, and could not when it is killed.
+    Ok(process.map_err(|e| format!("nginx: {e}"))?.with_grace(GRACE))
+}
+
+fn write_config(
+    scratch: &Scratch,
+    template: &str,
+    name: &str,
+    values: &[(&str, String)],
+) -> Result<PathBuf, String> {
+    let source = bench_file(template);
+    let mut text = fs::read_to_string(&source).map_err(|e| format!("{}: {e}", source.display()))?;
+    text = text.replace("@DIR@", &scratch.0.to_string_lossy());
+    for (key, value) in values {
+        text = text.replace(&format!("@{key}@"), value);
+    }
+    let file = if name.contains('.') { name.to_owned() } else { format!("{name}.conf") };
+    let path = scratch.0.join(file);
+    fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(path)
+}
+
+/// Where finished programs of Piko are.
+fn piko_dir() -> Result<PathBuf, String> {
+    if let Some(dir) = std::env::var_os("PIKO_BIN_DIR") {
+        return Ok(PathBuf::from(dir));
+    }
+    let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+    profile_dir(&exe).ok_or_else(|| "PIKO_BIN_DIR is not set".to_owned())
+}
+
+/// One request for the small body.
+fn ask(port: u16) -> Result<(), String> {
+    let mut client = Client::connect(([127, 0, 0, 1], port).into()).map_err(|e| e.to_string())?;
+    let response = client.get("/small", &[("x-piko-endpoint", ENDPOINT)]).map_err(|e| e.to_string())?;
+    if response.status() == 200 && response.body.len == SMALL as u64 {
+        return Ok(());
+    }
+    Err(format!("status {}, {} bytes, {:?}", response.status(), response.body.len, response.end))
+}
+
+/// A port that was free a moment ago. Programs without a port 0 of their own need a number; when somebody
+/// takes it in between, the start fails and says so.
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string())?;
+    Ok(listener.local_addr().map_err(|e| e.to_string())?.port())
+}
