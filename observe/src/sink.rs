@@ -28,6 +28,21 @@ const STACK_BYTES: usize = 64 * 1024;
 const FULL_RETRY: Duration = Duration::from_millis(10);
 const FULL_RETRIES_MAX: u32 = 100;
 
+/// The sink of this process, once there is an access log.
+static STDERR: OnceLock<Arc<Sink>> = OnceLock::new();
+
+/// Writes a line of the log to stderr at once. While the thread is writing there, the line joins the next batch
+/// instead: whoever logs would otherwise wait for the pipe with it. Lines of level error do wait, because they
+/// may be the last words of the process.
+pub(crate) fn write_log_line(level: Level, line: &[u8]) {
+    let deferred = level < Level::Error && STDERR.get().is_some_and(|sink| sink.push_behind(line));
+    if !deferred {
+        // One write per line: `Stderr` has no buffer of its own. A closed stderr loses lines, it does not end
+        // the process.
+        let _ = std::io::stderr().lock().write_all(line);
+    }
+}
+
 /// The bounded buffer. Shared by all access logs of the process.
 pub(crate) struct Sink {
     state: Mutex<State>,
@@ -88,7 +103,6 @@ impl Sink {
 
     /// The one of this process.
     pub(crate) fn stderr() -> Arc<Self> {
-        static STDERR: OnceLock<Arc<Sink>> = OnceLock::new();
         // `Stderr` locks itself for each write, so that lines of the log do not land inside a batch.
         Arc::clone(STDERR.get_or_init(|| Self::new(Box::new(std::io::stderr()), "proxy.access")))
     }
@@ -123,6 +137,23 @@ impl Sink {
         } else if wanted {
             self.wake.notify_one();
         }
+    }
+
+    /// Takes a line if a batch is just being written; false leaves it to the caller.
+    fn push_behind(&self, line: &[u8]) -> bool {
+        let mut state = self.lock();
+        if state.thread != Thread::Writing {
+            return false;
+        }
+        if state.pending.len() + line.len() > PENDING_BYTES_MAX {
+            state.dropped += 1;
+            state.untold += 1;
+        } else {
+            state.pending.extend_from_slice(line);
+            state.lines += 1;
+            state.hurry = true;
+        }
+        true
     }
 
     /// Lines that were dropped since the process began: stderr was full or closed.
@@ -196,7 +227,7 @@ impl Sink {
         if dropped > 0 {
             let mut line = Line::start(batch, Level::Warn, SystemTime::now());
             line.subsystem(self.subsystem);
-            line.message("access log lines dropped");
+            line.message("log lines dropped");
             line.number("dropped", dropped);
             line.end();
         }

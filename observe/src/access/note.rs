@@ -3,6 +3,7 @@
 use super::{Shared, fields, target};
 use crate::json;
 use piko_core::http1::{Fields, RequestHead, ResponseHead, Version};
+use piko_core::id::EndpointId;
 use piko_core::proxy::{Answer, Ended, Record};
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -33,6 +34,7 @@ pub struct AccessNote {
 
 thread_local! {
     // A request that ends on another thread than it began on merely moves its note there.
+    #[expect(clippy::vec_box, reason = "the boxes are what is recycled")]
     static POOL: RefCell<Vec<Box<AccessNote>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -159,7 +161,7 @@ pub(super) struct Facts<'a> {
 impl<'a> Facts<'a> {
     pub(super) fn of(record: &'a Record) -> Self {
         Self {
-            endpoint: record.endpoint.as_ref().map(|id| id.as_bytes()),
+            endpoint: record.endpoint.as_ref().map(EndpointId::as_bytes),
             status: record.status,
             duration: record.ended.since(record.started),
             request_bytes: record.request_bytes,

@@ -6,7 +6,7 @@ use tracing::{debug, error, info, trace, warn};
 fn lines(options: Options, work: impl FnOnce()) -> Vec<String> {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&kept);
-    let log = Log::new(options, move |line: &[u8]| {
+    let log = Log::new(options, move |_: Level, line: &[u8]| {
         let line = String::from_utf8(line.to_vec()).expect("lines are UTF-8");
         sink.lock().expect("no test panics under the lock").push(line);
     });

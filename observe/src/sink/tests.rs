@@ -199,3 +199,24 @@ fn many_threads_lose_nothing_and_mix_nothing() {
     assert_eq!(count.load(Ordering::Relaxed) + 100 * sink.dropped() as usize, 4 * 2000 * 100);
     assert_eq!(sink.dropped(), 0);
 }
+
+#[test]
+fn log_lines_go_behind_a_batch_that_is_being_written_and_nowhere_else() {
+    let bench = bench();
+    assert!(!bench.sink.push_behind(b"log\n"), "there is no thread");
+    bench.push(b"first\n");
+    assert_eq!(bench.next(), b"first\n");
+    bench.push(b"second\n");
+    assert!(bench.sink.push_behind(b"log\n"));
+    assert!(
+        bench.sink.push_behind(&line_of(PENDING_BYTES_MAX)),
+        "a line too many is dropped, not waited for"
+    );
+    assert_eq!(bench.sink.dropped(), 1);
+    bench.order(Ok(ALL));
+    let text = String::from_utf8(bench.next()).expect("UTF-8");
+    assert!(text.starts_with("second\nlog\n{"), "{text}");
+    bench.order(Ok(ALL));
+    assert!(bench.sink.flush(PATIENCE));
+    assert!(!bench.sink.push_behind(b"log\n"), "the thread sleeps");
+}
