@@ -190,8 +190,7 @@ fn request(out: &mut Vec<u8>, note: &AccessNote, facts: &Facts<'_>) {
         json::key(out, "retries");
         json::decimal(out, u64::from(facts.retries));
     }
-    // The field of an error answer says more than how the exchange ended, except where both are there: a
-    // response that came whole from elsewhere may carry the field of that hop.
+    // The field of an error answer, made here or at another hop, says more than how the exchange ended.
     if let Some(cause) = note.cause().or(facts.cause) {
         json::key(out, "cause");
         json::string(out, cause.as_bytes());
