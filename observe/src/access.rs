@@ -98,7 +98,8 @@ pub(crate) struct Shared {
 impl AccessLog {
     /// A log that writes to stderr.
     pub fn new(options: AccessOptions) -> Self {
-        Self::to(options, Sink::stderr())
+        let sink = Sink::stderr(options.subsystem);
+        Self::to(options, sink)
     }
 
     fn to(options: AccessOptions, sink: Arc<Sink>) -> Self {
@@ -155,7 +156,7 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.sink.flush(DROP_FLUSH);
+        self.sink.flush_unless_stuck(DROP_FLUSH);
     }
 }
 

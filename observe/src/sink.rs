@@ -67,6 +67,8 @@ struct State {
     thread: Thread,
     /// Somebody waits for the batch.
     hurry: bool,
+    /// Somebody has waited in vain, and nothing was written since.
+    stuck: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,10 +103,10 @@ impl Sink {
         })
     }
 
-    /// The one of this process.
-    pub(crate) fn stderr() -> Arc<Self> {
+    /// The one of this process. The first `subsystem` that asks is the one that tells of losses.
+    pub(crate) fn stderr(subsystem: &'static str) -> Arc<Self> {
         // `Stderr` locks itself for each write, so that lines of the log do not land inside a batch.
-        Arc::clone(STDERR.get_or_init(|| Self::new(Box::new(std::io::stderr()), "proxy.access")))
+        Arc::clone(STDERR.get_or_init(|| Self::new(Box::new(std::io::stderr()), subsystem)))
     }
 
     /// Appends one line, which `write` formats with its line end. A full buffer drops it instead.
@@ -168,6 +170,7 @@ impl Sink {
         while !state.pending.is_empty() || state.thread == Thread::Writing {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                state.stuck = true;
                 return false;
             }
             state.hurry = true;
@@ -175,6 +178,14 @@ impl Sink {
             state = self.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// As [`Sink::flush`], but waits for nothing where another has waited in vain: a process that closes many
+    /// logs waits once.
+    pub(crate) fn flush_unless_stuck(&self, timeout: Duration) {
+        if !self.lock().stuck {
+            self.flush(timeout);
+        }
     }
 
     fn start(self: &Arc<Self>) {
@@ -218,6 +229,7 @@ impl Sink {
                 state.untold += taken.lines + taken.told;
             }
             state.thread = Thread::Running;
+            state.stuck = false;
             self.done.notify_all();
         }
     }

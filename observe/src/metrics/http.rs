@@ -52,7 +52,7 @@ type Statuses = [OnceLock<Box<Hundred>>; 10];
 /// [`HttpMetrics::cancel`]. An upgraded request counts under 101 with its whole lifetime, one that was given no
 /// answer under 0. Sizes are those of the record, never negative (R27).
 ///
-/// Memory follows the methods and statuses that were met: about 3 KiB for the first ones, at most 1.5 MiB for
+/// Memory follows the methods and statuses that were met: about 2 KiB for the first ones, at most 1.5 MiB for
 /// all that exist.
 pub struct HttpMetrics {
     prefix: String,

@@ -220,3 +220,19 @@ fn log_lines_go_behind_a_batch_that_is_being_written_and_nowhere_else() {
     assert!(bench.sink.flush(PATIENCE));
     assert!(!bench.sink.push_behind(b"log\n"), "the thread sleeps");
 }
+
+#[test]
+fn many_logs_that_close_wait_for_a_stuck_writer_once() {
+    let bench = bench();
+    bench.push(b"first\n");
+    bench.next();
+    let start = Instant::now();
+    for _ in 0..50 {
+        bench.sink.flush_unless_stuck(Duration::from_millis(100));
+    }
+    let took = start.elapsed();
+    assert!((Duration::from_millis(100)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    bench.order(Ok(ALL));
+    assert!(bench.sink.flush(PATIENCE));
+    assert!(!bench.sink.lock().stuck);
+}
