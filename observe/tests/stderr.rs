@@ -126,6 +126,18 @@ fn a_reader_gets_every_line_whole() {
 }
 
 #[test]
+fn a_reader_that_comes_late_gets_every_line_whole() {
+    // More than a pipe holds, so that the child must wait at its end.
+    let mut child = start(2500);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut text = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut text).expect("UTF-8");
+    ended(child);
+    assert_eq!(text.lines().count(), 2503);
+    assert!(text.lines().all(|line| line.ends_with('}')), "{:?}", text.lines().last());
+}
+
+#[test]
 fn a_closed_stderr_harms_nobody() {
     let mut child = start(5000);
     drop(child.stderr.take());
