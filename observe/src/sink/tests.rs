@@ -307,3 +307,29 @@ fn a_flush_is_patient_while_bytes_move() {
     let limit = Patience { quiet: PATIENCE, total: Duration::from_millis(50) };
     assert!(!bench.sink.flush(limit));
 }
+
+#[test]
+fn a_batch_that_fills_while_it_is_gathered_does_not_wait() {
+    const ROUNDS: u32 = 40;
+    let bench = bench();
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        bench.push(b"small\n");
+        // From here on it gathers, except on a machine that stood still meanwhile, which may have written.
+        while bench.sink.lock().thread == Thread::Running {
+            thread::yield_now();
+        }
+        bench.push(&line_of(BATCH_BYTES));
+        bench.order(Ok(ALL));
+        bench.order(Ok(ALL));
+        bench.order(Ok(ALL));
+        bench.next();
+        // No flush here: it would wake the thread itself.
+        while bench.sink.lock().thread != Thread::Idle {
+            assert!(start.elapsed() < PATIENCE, "the thread comes to rest");
+            thread::yield_now();
+        }
+        while bench.seen.try_recv().is_ok() {}
+    }
+    assert!(start.elapsed() < LATENCY * ROUNDS, "{:?}", start.elapsed());
+}
