@@ -15,7 +15,8 @@ use super::common::{
 fn a_stopped_server_finishes_what_is_in_flight() {
     let service = Service::start();
     let mut old = server(&["--grace-period", "20s"]);
-    let agent = Agent::http(&old.connect_url(), "stop", &service.addr().to_string(), &[]);
+    let debug = ["--log.level", "debug"];
+    let agent = Agent::http(&old.connect_url(), "stop", &service.addr().to_string(), &debug);
     let mut idle = client(old.proxy);
     assert!(is_hello(&idle.get("/hello", &[("x-piko-endpoint", "stop")]).expect("sent")));
     let mut fresh = client(old.proxy);
@@ -39,10 +40,11 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     assert_eq!(slow.read_end(), End::Closed);
     assert_eq!(exit_code(&mut old.process, Duration::from_secs(3)), Some(0), "{}", old.process.tail());
 
-    // Go-away 2 is what brings agents back at once, Go's as well as ours.
-    let lost = agent.process.wait_record(0, PATIENCE, "tunnel lost; reconnecting").expect("lost").1;
-    let reason = lost["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains("went away") && reason.contains("InternalError"), "{lost}");
+    // The hint for our agents first; then go-away 2, which is what brings Go's back.
+    agent.wait_lost(0, PATIENCE).expect("lost");
+    let over = agent.process.wait_record(0, PATIENCE, "tunnel over").expect("over").1;
+    let reason = over["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("went away") && reason.contains("InternalError"), "{over}");
     let new = server_like(&old);
     let took = time_to_answer(&new, "stop", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?}\n{}", agent.process.tail());
