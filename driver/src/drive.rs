@@ -141,9 +141,8 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
                 true
             }
             Poll::Pending => {
-                if moved > 0 {
-                    self.note_sent(moved, false);
-                }
+                // Also that it took nothing: what it takes next is a sign of life.
+                self.note_sent(moved, false);
                 false
             }
         }
