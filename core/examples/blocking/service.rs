@@ -142,10 +142,11 @@ fn put_text(http: &mut ServerConn, status: u16, text: &str, out: &mut BytesMut) 
 
 /// Writes a piece of the body between what its framing puts around it. Answers to `HEAD` have none.
 fn put_data(http: &mut ServerConn, data: &[u8], out: &mut BytesMut) {
-    if http.response_has_body() {
-        if let Ok(behind) = http.send_data(data.len(), out) {
-            out.extend_from_slice(data);
-            out.extend_from_slice(behind);
-        }
+    if !http.response_has_body() {
+        return;
+    }
+    if let Ok(behind) = http.send_data(data.len(), out) {
+        out.extend_from_slice(data);
+        out.extend_from_slice(behind);
     }
 }
