@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 
 use piko_config::{
     AgentInvocation, AgentOptions, Program, ServerInvocation, UsageError, Verb, flags, front_clap,
@@ -223,8 +222,10 @@ fn the_environment_counts_in_both() {
     assert_eq!(clap, lexopt);
 }
 
+#[cfg(unix)]
 #[test]
 fn arguments_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStringExt;
     let junk = || OsString::from_vec(vec![b'a', 0xff]);
     for args in [
         vec!["http".into(), junk(), "1".into()],

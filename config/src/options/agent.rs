@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AccessLogOptions, LogOptions, bind, grace_period};
+use super::{AccessLogOptions, LogOptions, bind, fault, grace_period};
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
 use crate::values::{Command, Values};
@@ -143,12 +143,12 @@ impl ConnectOptions {
             "" => return Err(UsageError::config("connect: missing url")),
             text => ConnectUrl::parse(text).map_err(|error| {
                 // A bad URL may hold a password, so only its fault is told, not its text.
-                UsageError::config(format!("connect: invalid url: {error}"))
+                fault(values, &["connect.url"], &format!("connect: invalid url: {error}"))
             })?,
         };
         let timeout = values
             .optional_duration("connect.timeout")
-            .ok_or_else(|| UsageError::config("connect: missing timeout"))?;
+            .ok_or_else(|| fault(values, &["connect.timeout"], "connect: missing timeout"))?;
         Ok(Self {
             url,
             timeout,

@@ -184,3 +184,36 @@ fn a_listener_of_ones_own() {
     assert_eq!((listener.endpoint.as_str(), listener.addr.to_string().as_str()), ("e", "db:5432"));
     assert!(ListenerOptions::new(Protocol::Tcp, "e", "unix:/x").is_err());
 }
+
+#[test]
+fn faults_that_come_out_of_the_environment_name_their_variables() {
+    for (variables, line) in [
+        (&[("PIKO_CONNECT_TIMEOUT", "0s")][..], "config: connect: missing timeout [PIKO_CONNECT_TIMEOUT]"),
+        (&[("PIKO_GRACE_PERIOD", "0s")], "config: missing grace period [PIKO_GRACE_PERIOD]"),
+        (
+            &[("PIKO_LOG_LEVEL", "loud")],
+            "config: log: unsupported level: loud (debug, info, warn or error) [PIKO_LOG_LEVEL]",
+        ),
+        (
+            &[("PIKO_CONNECT_URL", "ftp://h")],
+            "config: connect: invalid url: unsupported scheme (http, https, ws or wss) [PIKO_CONNECT_URL]",
+        ),
+        (
+            &[
+                ("PIKO_ACCESS_LOG_REQUEST_HEADERS_ALLOW_LIST", "a"),
+                ("PIKO_ACCESS_LOG_REQUEST_HEADERS_BLOCK_LIST", "b"),
+            ],
+            "config: listener: e: access log: request headers: cannot define both allow list and block list \
+             [PIKO_ACCESS_LOG_REQUEST_HEADERS_ALLOW_LIST, PIKO_ACCESS_LOG_REQUEST_HEADERS_BLOCK_LIST]",
+        ),
+        (
+            &[("PIKO_CONNECT_TOKEN", "t\n")],
+            "PIKO_CONNECT_TOKEN: a control character (such as a line break at the end)",
+        ),
+    ] {
+        let env =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| text.into());
+        let values = Values::resolve(http("e", "1"), &[], &env).expect("is well-formed");
+        assert_eq!(AgentOptions::from_values(&values).expect_err("is refused").to_string(), line);
+    }
+}

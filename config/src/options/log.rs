@@ -1,6 +1,7 @@
 //! What is logged.
 
-use crate::error::{UsageError, quoted};
+use super::fault;
+use crate::error::{UsageError, quoted, shortened};
 use crate::values::Values;
 
 /// How severe a record is, least severe first.
@@ -52,7 +53,7 @@ pub struct LogOptions {
 
 impl LogOptions {
     pub(super) fn from_values(values: &Values) -> Result<Self, UsageError> {
-        let level = level(values.text("log.level"), "log: ")?;
+        let level = level(values, "log.level", "log: ")?;
         Ok(Self { level, subsystems: values.list("log.subsystems").to_vec() })
     }
 }
@@ -115,31 +116,33 @@ impl AccessLogOptions {
         }
         let section = format!("{section}access log: ");
         let filter = |which: &str| {
-            let list = |kind: &str| values.list(&format!("{key}.{which}-headers.{kind}-list"));
-            HeaderFilter::from_lists(list("allow"), list("block")).ok_or_else(|| {
-                UsageError::config(format!(
-                    "{section}{which} headers: cannot define both allow list and block list"
-                ))
+            let [allow, block] = ["allow", "block"].map(|kind| format!("{key}.{which}-headers.{kind}-list"));
+            HeaderFilter::from_lists(values.list(&allow), values.list(&block)).ok_or_else(|| {
+                let message =
+                    format!("{section}{which} headers: cannot define both allow list and block list");
+                fault(values, &[&allow, &block], &message)
             })
         };
         Ok(Self {
             disable: false,
-            level: level(values.text(&format!("{key}.level")), &section)?,
+            level: level(values, &format!("{key}.level"), &section)?,
             request_headers: filter("request")?,
             response_headers: filter("response")?,
         })
     }
 }
 
-fn level(text: &str, section: &str) -> Result<LogLevel, UsageError> {
+fn level(values: &Values, key: &str, section: &str) -> Result<LogLevel, UsageError> {
+    let text = values.text(key);
     if text.is_empty() {
-        return Err(UsageError::config(format!("{section}missing level")));
+        return Err(fault(values, &[key], &format!("{section}missing level")));
     }
-    // In quotes only where the word needs them, so that an ordinary word gives Go's line.
-    let shown =
-        if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) { text.to_owned() } else { quoted(text) };
     LogLevel::parse(text).ok_or_else(|| {
-        UsageError::config(format!("{section}unsupported level: {shown} (debug, info, warn or error)"))
+        // In quotes only where the word needs them, so that an ordinary word gives Go's line.
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let shown = if plain { shortened(text) } else { quoted(text) };
+        let message = format!("{section}unsupported level: {shown} (debug, info, warn or error)");
+        fault(values, &[key], &message)
     })
 }
 

@@ -141,3 +141,21 @@ fn bad_addresses_are_told_before_anything_listens() {
     );
     assert_eq!(error.exit_code(), 2);
 }
+
+#[test]
+fn each_limit_lands_in_its_own_field() {
+    let http = options(&[
+        ("proxy.http.read-timeout", "1s"),
+        ("proxy.http.write-timeout", "2s"),
+        ("proxy.http.read-header-timeout", "3s"),
+        ("proxy.http.idle-timeout", "4s"),
+        ("proxy.http.max-header-bytes", "8KiB"),
+    ])
+    .expect("is accepted")
+    .proxy
+    .http;
+    let seconds = |n| Some(Duration::from_secs(n));
+    assert_eq!((http.read_timeout, http.write_timeout), (seconds(1), seconds(2)));
+    assert_eq!((http.read_header_timeout, http.idle_timeout), (seconds(3), seconds(4)));
+    assert_eq!(http.max_header_bytes, 8192);
+}

@@ -371,9 +371,14 @@ impl Session {
         }
         stream.writable = false;
         let gone = stream.reset || closed;
-        let waits = !gone && room == 0 && stream.send == SendHalf::Open;
+        let open = stream.send == SendHalf::Open;
+        let waits = !gone && room == 0 && open;
         let credit = stream.credit.bytes() > 0;
         self.table.leave(List::Events, at);
+        if !gone && !open {
+            // Finished in the meantime: there is nothing to write any more.
+            return None;
+        }
         if waits {
             // Somebody else took the room in the meantime: the refusal stands.
             if let Some(stream) = self.table.get_mut(at) {

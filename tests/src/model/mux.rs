@@ -88,7 +88,7 @@ impl Op {
             24..=35 => Self::Read { side, pick, bytes },
             36..=43 => Self::Transmit { side },
             44..=53 => Self::Deliver { side, bytes },
-            54..=56 => Self::Finish { side, pick, lazy: size % 2 == 0 },
+            54..=56 => Self::Finish { side, pick, lazy: size.is_multiple_of(2) },
             57 => Self::Reset { side, pick },
             58 => Self::Stop { side, pick },
             59..=60 => Self::Release { side, pick },
