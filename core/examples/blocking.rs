@@ -35,7 +35,8 @@ use std::time::Duration;
 const USAGE: &str = "usage: blocking http://<host>:<port> <endpoint>...";
 /// Sockets cannot wait for zero time, and a deadline that is nearly over is not worth a system call.
 const MIN_WAIT: Duration = Duration::from_millis(1);
-/// How long the server may refuse to take bytes. The keep-alive cannot run while a write blocks.
+/// How long the server may refuse to take bytes: no keep-alive can run while a write blocks. Servers of Piko read
+/// even while they cannot write, so that two blocked writers never wait for each other.
 const WRITE_WAIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), String> {

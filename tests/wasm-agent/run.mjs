@@ -44,10 +44,12 @@ const socket = connect({ host: hostname, port: Number(port || 80), noDelay: true
 let timer;
 let connected = false;
 let writable = false;
+let ended = false;
 const late = setTimeout(() => finish("the upgrade takes too long"), UPGRADE_WAIT_MS);
 
 // After whatever happened: what is to be sent, what has changed, and when to look again.
 function settle() {
+  if (ended) return;
   // Output is pulled only while the socket takes it, so a slow server slows the services down.
   while (writable) {
     const [mask] = webcrypto.getRandomValues(new Uint32Array(1));
@@ -75,6 +77,8 @@ function settle() {
 }
 
 function finish(why) {
+  if (ended) return;
+  ended = true;
   clearTimeout(late);
   clearTimeout(timer);
   console.error(`lost ${endpoint}: ${why}`);

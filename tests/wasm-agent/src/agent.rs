@@ -34,10 +34,10 @@ enum Phase {
 }
 
 impl Agent {
-    /// Asks `host` for a tunnel of `endpoint`, which has to be a plain name: it is put into the path as it is.
+    /// Asks `host` for a tunnel of `endpoint`.
     pub(crate) fn new(key: [u8; 16], host: &[u8], endpoint: &[u8], now: Instant) -> Option<Self> {
         let id = EndpointId::new(endpoint).ok()?;
-        let target = [b"/piko/v1/upstream/", endpoint].concat();
+        let target = [b"/piko/v1/upstream/".as_slice(), &percent_encoded(endpoint)].concat();
         let mut request = BytesMut::new();
         write_request(&Ask { host, target: &target, key, fields: &[] }, &mut request);
         let mut config = Config::default();
@@ -185,4 +185,17 @@ impl Agent {
             self.tunnel.release(now, id);
         }
     }
+}
+
+/// In a path, most of what an endpoint id may hold needs an escape (RFC 3986 2.3).
+fn percent_encoded(id: &[u8]) -> Vec<u8> {
+    let mut encoded = Vec::with_capacity(id.len());
+    for byte in id {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            encoded.push(*byte);
+        } else {
+            encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    encoded
 }
