@@ -1,6 +1,7 @@
 //! What is remembered of one request until its line is written.
 
-use super::{Shared, fields, target};
+use super::fields::Gathered;
+use super::{Shared, target};
 use crate::json;
 use piko_core::http1::{Fields, RequestHead, ResponseHead, Version};
 use piko_core::id::EndpointId;
@@ -65,11 +66,12 @@ impl AccessNote {
         json::string(out, head.method);
         let target = target::split(head.target);
         json::key(out, "host");
-        json::string(out, target.authority.or_else(|| head.fields.first("host")).unwrap_or_default());
+        let fields = Gathered::new(&head.fields, &log.options.request_headers, "host");
+        json::string(out, target.authority.or(fields.asked).unwrap_or_default());
         json::key(out, "path");
         json::string(out, &target::decode(target.path));
         json::key(out, "request_headers");
-        fields::write(out, &head.fields, &log.options.request_headers, Some("host"));
+        fields.write(out);
     }
 
     /// The final response head, as the client gets it. A later one takes the place of an earlier one.
@@ -87,11 +89,12 @@ impl AccessNote {
         let at = *self.response_at.get_or_insert(self.line.len());
         self.line.truncate(at);
         json::key(&mut self.line, "response_headers");
-        fields::write(&mut self.line, head, &log.options.response_headers, None);
+        let fields = Gathered::new(head, &log.options.response_headers, "x-piko-error");
         self.cause.clear();
-        if let Some(cause) = head.first("x-piko-error").and_then(cause_in) {
+        if let Some(cause) = fields.asked.and_then(cause_in) {
             self.cause.push_str(cause);
         }
+        fields.write(&mut self.line);
     }
 
     pub(super) fn text(&self) -> &[u8] {
