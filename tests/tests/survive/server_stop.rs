@@ -99,7 +99,6 @@ fn what_outlasts_the_grace_is_cut_visibly() {
     assert!(!events.is_empty() && !events.ends_with(b"0\r\n\r\n"), "no end of the body");
     let answer = unanswered.read_response("GET");
     assert!(matches!(answer.status(), 0 | 502), "{answer:?}");
-    assert!(!(answer.status() == 200), "{answer:?}");
 }
 
 #[test]
