@@ -255,6 +255,7 @@ impl Session {
             return Ok(None);
         }
         let at = self.table.insert(Stream::incoming(header.id));
+        self.idle = false;
         self.incoming += 1;
         if self.table.count(List::Backlog) == 0 {
             self.news.incoming = true;
