@@ -37,6 +37,7 @@ use piko_driver::{Addr, ListenOptions, Runtime, Turn};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// An executor and the process's reactor as the driver sees them. Cheap to copy.
@@ -74,6 +75,9 @@ impl Runtime for Smol {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Boxed, so that the executor's code exists once and not once per kind of task: 25 KiB of a small agent. It boxes
+        // large tasks in any case.
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
         self.executor.spawn(task).detach();
     }
 
