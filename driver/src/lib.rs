@@ -13,6 +13,7 @@ mod relay;
 mod runtime;
 mod serve;
 mod shutdown;
+mod slab;
 mod stream;
 mod sync;
 mod transport;
