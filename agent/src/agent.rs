@@ -1,7 +1,7 @@
 //! The listeners of one agent process, side by side.
 
 use crate::http::HttpService;
-use crate::metrics::MetricsService;
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
 use piko_config::{AgentOptions, BindAddr, BindHost, ListenerOptions, Protocol};
@@ -335,17 +335,12 @@ async fn serve_metrics<R: Runtime>(
             Ok(listener) => {
                 let addr = listener.local_addr().unwrap_or(addr);
                 tracing::info!(target: "server", %addr, "starting metrics server");
-                let port = Port {
-                    http: http1::Config::default(),
-                    shutdown: quit.clone(),
-                    heads: Arc::new(HeadBudget::default()),
-                };
-                let shared = Arc::new((MetricsService::<R>::new(listeners), port));
-                let serving = rt.clone();
+                let metrics = Arc::new(Metrics::new(listeners));
+                let (serving, ended) = (rt.clone(), quit.clone());
                 rt.spawn(accept(rt.clone(), listener, quit.clone(), Tasks::new(), move |io, guard| {
-                    let (shared, rt) = (shared.clone(), serving.clone());
+                    let (metrics, rt, quit) = (metrics.clone(), serving.clone(), ended.clone());
                     async move {
-                        let _ = serve(&rt, io, &shared.0, &shared.1).await;
+                        metrics.serve(&rt, io, &quit).await;
                         drop(guard);
                     }
                 }));

@@ -7,7 +7,7 @@ use piko_core::id::EndpointId;
 use piko_core::tunnel::{Caps, Failure};
 use piko_core::ws::Role;
 use piko_core::ws::handshake::{self, Answer, Ask};
-use piko_driver::{Addr, Io, Runtime, WsTransport, timeout_at};
+use piko_driver::{Addr, Io, Runtime, WsTransport, random_bytes, timeout_at};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -107,7 +107,7 @@ async fn upgrade<R: Runtime>(
     endpoint: &EndpointId,
     mut io: R::Tcp,
 ) -> Result<Dialled<R::Tcp>, DialError> {
-    let key = rand::random::<[u8; 16]>();
+    let key = random_bytes().map_err(DialError::Io)?;
     let caps = Caps::ours().to_value();
     let target = format!("{}/piko/v1/upstream/{}", upstream.url.prefix, percent_encode(endpoint.as_bytes()));
     let bearer = upstream.token.as_ref().map(|token| format!("Bearer {token}"));

@@ -6,7 +6,7 @@ use piko_core::id::EndpointId;
 use piko_core::mux::{CloseReason, GoAway};
 use piko_core::tunnel::{Action, Reconnector, Tunnel};
 use piko_core::ws;
-use piko_driver::{Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, sleep_until};
+use piko_driver::{Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, random_bytes, sleep_until};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -239,7 +239,9 @@ async fn reconnect<R: Runtime>(
     stop: &Shutdown,
 ) -> Option<DialError> {
     let rt = &upstream.rt;
-    let mut reconnector = Reconnector::new(1, upstream.backoff.clone(), rand::random(), rt.now());
+    // Without entropy listeners would come back in step, which is better than not at all.
+    let seed = random_bytes().map(u64::from_ne_bytes).unwrap_or_default();
+    let mut reconnector = Reconnector::new(1, upstream.backoff.clone(), seed, rt.now());
     let mut last = None;
     loop {
         match reconnector.poll_action() {

@@ -159,6 +159,9 @@ impl Runtime for Smol {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Boxed, so that the executor's code exists once and not once per kind of task: 25 KiB of a small agent. It boxes
+        // large tasks in any case.
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
         self.executor.spawn(task).detach();
     }
 
