@@ -33,6 +33,8 @@ pub(super) enum Idle {
     Broken,
     /// Nothing was under way: close.
     Closed,
+    /// It took too long: close without an answer.
+    Expired,
     /// What came was no request.
     Refused(Fault),
 }
@@ -82,8 +84,13 @@ impl<R: Runtime, C: Io> Client<R, C> {
     ) -> Poll<Result<Begun<S>, Idle>> {
         loop {
             let now = self.rt.now();
-            // Behind an answer this starts the keep-alive deadline.
+            // Behind an answer this starts the keep-alive deadline. The timer's wake-up comes in here too, so
+            // this is where a deadline is found to have passed.
             self.http.handle_timeout(now);
+            if self.http.is_expired() {
+                // As Go: a head that does not come gets no answer.
+                return Poll::Ready(Err(Idle::Expired));
+            }
             if !self.rest.is_empty() {
                 let (used, outcome) = step(&mut self.http, now, self.rest.pending(), service, &self.io);
                 self.rest.consume(used);
@@ -130,11 +137,6 @@ impl<R: Runtime, C: Io> Client<R, C> {
                     let due = self.http.poll_timeout().map(|d| d.at);
                     if self.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;
-                    }
-                    self.http.handle_timeout(self.rt.now());
-                    if self.http.is_expired() {
-                        // As Go: a head that does not come gets no answer.
-                        return Poll::Ready(Err(Idle::Closed));
                     }
                 }
             }
