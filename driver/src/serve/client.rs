@@ -99,6 +99,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 }
             }
             if self.heads.is_evicted() {
+                self.http.refuse_request();
                 let what = "too many unfinished request heads: this is the largest";
                 return Poll::Ready(Err(Idle::Refused(Fault { status: 431, what })));
             }
@@ -157,6 +158,10 @@ impl<R: Runtime, C: Io> Client<R, C> {
         };
         let out = self.out.queue.tail();
         if self.http.send_head(&head, out).is_err() {
+            if out.is_empty() {
+                // The room for it goes back to the pool.
+                self.out.queue.clear();
+            }
             return self.http.cut();
         }
         if !answer.body.is_empty() && self.http.send_data(answer.body.len(), out).is_ok() {
@@ -167,6 +172,8 @@ impl<R: Runtime, C: Io> Client<R, C> {
 
     /// Answers a request that HTTP refused, and closes.
     pub(super) async fn refuse(&mut self, answer: &Answer) {
+        // What came is of no more use; it must not be held through the lingering close.
+        self.rest.clear();
         let _ = self.answer(answer);
         self.close_lingering().await;
     }
