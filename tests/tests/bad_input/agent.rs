@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use piko_tests::http::Client;
 use piko_tests::process::Server;
-use piko_tests::rig::{Load, PATIENCE, agent_of};
+use piko_tests::rig::{Load, PATIENCE};
 use piko_tests::service::Service;
 
 use crate::hostile::{ACK, DATA, FIN, Idle, PING, Peer, RST, SYN, WINDOW, many, mux};

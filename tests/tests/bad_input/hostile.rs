@@ -32,6 +32,7 @@ impl Idle {
             .unwrap_or_else(|e| panic!("{} is gone: {e}\n{}", process.name(), process.tail()))
             .rss_peak_bytes;
         let above = peak.saturating_sub(self.rss);
+        eprintln!("{}: {} KiB above idle", process.name(), above / 1024);
         assert!(above <= ABOVE_IDLE, "{}: {} KiB above idle", process.name(), above / 1024);
     }
 }

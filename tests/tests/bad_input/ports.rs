@@ -1,8 +1,8 @@
 //! Bytes that are no request, on every port.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use piko_tests::http::{Client, End};
 use piko_tests::rig::PATIENCE;
@@ -85,19 +85,41 @@ fn heads_of_ten_megabytes_are_refused() {
     });
 }
 
-/// A thousand connections that each hold a piece of a head.
+/// Two thousand connections that each hold a piece of a head: beyond what all may hold together, some are
+/// told so.
 #[test]
-fn a_thousand_unfinished_heads_cost_little() {
+fn two_thousand_unfinished_heads_share_one_budget() {
     beside_load(|rig| {
         let mut held = Vec::new();
-        for _ in 0..1000 {
+        for _ in 0..2000 {
             let mut stream = TcpStream::connect(rig.server.proxy).expect("the port takes connections");
             stream.set_write_timeout(Some(Duration::from_secs(10))).expect("an option");
             stream.write_all(b"GET / HTTP/1.1\r\nHost: e2e.test\r\nX-Long: ").expect("sent");
             stream.write_all(&[b'x'; 15 * 1024]).expect("sent");
             held.push(stream);
         }
-        // All of them are there, and a request among them is answered.
+        // 30 MB are on their way and 16 MiB may be held.
+        let mut refused = 0;
+        let deadline = Instant::now() + PATIENCE;
+        while refused < 500 {
+            assert!(Instant::now() < deadline, "{refused} of 2000 heads were refused");
+            held.retain_mut(|stream: &mut TcpStream| {
+                stream.set_nonblocking(true).expect("an option");
+                let mut head = [0; 64];
+                match stream.read(&mut head) {
+                    Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return true,
+                    Ok(n) => assert!(
+                        head[..n].starts_with(b"HTTP/1.1 431 "),
+                        "{:?}",
+                        String::from_utf8_lossy(&head[..n])
+                    ),
+                    Err(e) => panic!("not an answer but {e}"),
+                }
+                refused += 1;
+                false
+            });
+        }
+        // And a request among them is answered.
         let mut client = rig.client();
         assert_eq!(client.get("/hello", &[("host", piko_tests::rig::HOST)]).expect("sent").status(), 200);
     });

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use piko_tests::http::Client;
 use piko_tests::rig::PATIENCE;
 
-use crate::hostile::{ACK, DATA, FIN, Flood, GO_AWAY, PING, Peer, RST, SYN, WINDOW, beside_load, many, mux};
+use crate::hostile::{ACK, DATA, FIN, GO_AWAY, PING, Peer, RST, SYN, WINDOW, beside_load, many, mux};
 
 /// Within this time a peer that broke the protocol must be gone.
 const SOON: Duration = Duration::from_secs(5);
