@@ -28,7 +28,7 @@ pub use note::AccessNote;
 
 use crate::json;
 use crate::log::{self, Level, Line};
-use crate::sink::Sink;
+use crate::sink::{Patience, Sink};
 use crate::stamp;
 use note::Facts;
 use piko_core::http1::RequestHead;
@@ -38,8 +38,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// How long a dropped log waits for its last lines.
-const DROP_FLUSH: Duration = Duration::from_millis(250);
+/// How long a dropped log waits for its last lines: a reader may be slow to start, or have much to read.
+const DROP_PATIENCE: Patience = Patience { quiet: Duration::from_secs(1), total: Duration::from_secs(5) };
 /// From this status on a line is at least a warning.
 const WARN_STATUS: u16 = 500;
 
@@ -81,8 +81,9 @@ impl AccessOptions {
 /// The access log of one port or listener. All of a process share one buffer and one thread.
 ///
 /// A stderr that is slow or closed never holds up a request: at most 1 MiB waits, lines beyond it are dropped
-/// and counted ([`AccessLog::dropped`]). Dropping the log waits up to 250 ms for the last lines; a process that
-/// ends in another way calls [`AccessLog::flush`].
+/// and counted ([`AccessLog::dropped`]). Dropping the log waits for the last lines, up to 5 s and at most 1 s in
+/// which no byte moves; a process that ends in another way calls [`AccessLog::flush`]. What the reader has not
+/// taken by then is lost.
 pub struct AccessLog {
     shared: Arc<Shared>,
     sink: Arc<Sink>,
@@ -98,7 +99,8 @@ pub(crate) struct Shared {
 impl AccessLog {
     /// A log that writes to stderr.
     pub fn new(options: AccessOptions) -> Self {
-        Self::to(options, Sink::stderr())
+        let sink = Sink::stderr(options.subsystem);
+        Self::to(options, sink)
     }
 
     fn to(options: AccessOptions, sink: Arc<Sink>) -> Self {
@@ -144,7 +146,7 @@ impl AccessLog {
 
     /// Writes what waits and blocks for at most `timeout`. True when nothing waits any more.
     pub fn flush(&self, timeout: Duration) -> bool {
-        self.sink.flush(timeout)
+        self.sink.flush(Patience { quiet: timeout, total: timeout })
     }
 
     /// How many lines this process has dropped, of all access logs together.
@@ -155,7 +157,7 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.sink.flush(DROP_FLUSH);
+        self.sink.flush_unless_stuck(DROP_PATIENCE);
     }
 }
 
@@ -190,8 +192,7 @@ fn request(out: &mut Vec<u8>, note: &AccessNote, facts: &Facts<'_>) {
         json::key(out, "retries");
         json::decimal(out, u64::from(facts.retries));
     }
-    // The field of an error answer says more than how the exchange ended, except where both are there: a
-    // response that came whole from elsewhere may carry the field of that hop.
+    // The field of an error answer, made here or at another hop, says more than how the exchange ended.
     if let Some(cause) = note.cause().or(facts.cause) {
         json::key(out, "cause");
         json::string(out, cause.as_bytes());

@@ -20,10 +20,10 @@ mod list;
 pub use level::{BadLevel, Level};
 pub use list::List;
 
+use crate::sink::write_log_line;
 pub(crate) use line::Line;
 use std::cell::Cell;
 use std::fmt;
-use std::io::Write;
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -58,7 +58,7 @@ impl Options {
 /// # Errors
 /// [`AlreadySet`] when the process has a subscriber; nothing changes then.
 pub fn init(options: Options) -> Result<(), AlreadySet> {
-    tracing::subscriber::set_global_default(Log::new(options, to_stderr)).map_err(|_| AlreadySet)
+    tracing::subscriber::set_global_default(Log::new(options, write_log_line)).map_err(|_| AlreadySet)
 }
 
 /// The process has a `tracing` subscriber already.
@@ -73,19 +73,13 @@ impl fmt::Display for AlreadySet {
 
 impl std::error::Error for AlreadySet {}
 
-/// One write per line: `Stderr` has no buffer of its own, and the lock keeps lines of this process whole. A
-/// closed stderr loses lines, it does not end the process.
-fn to_stderr(line: &[u8]) {
-    let _ = std::io::stderr().lock().write_all(line);
-}
-
-/// The subscriber. `W` takes whole lines with their line end.
+/// The subscriber. `W` takes whole lines with their line end, and their level.
 struct Log<W> {
     options: Options,
     write: W,
 }
 
-impl<W: Fn(&[u8])> Log<W> {
+impl<W: Fn(Level, &[u8])> Log<W> {
     fn new(options: Options, write: W) -> Self {
         Self { options, write }
     }
@@ -97,7 +91,7 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-impl<W: Fn(&[u8]) + 'static> Subscriber for Log<W> {
+impl<W: Fn(Level, &[u8]) + 'static> Subscriber for Log<W> {
     /// The answer per callsite never changes, so that `tracing` asks once and a disabled event costs one load.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.enabled(metadata) { Interest::always() } else { Interest::never() }
@@ -126,7 +120,7 @@ impl<W: Fn(&[u8]) + 'static> Subscriber for Log<W> {
         line.subsystem(subsystem(metadata.target()));
         line.fields(event);
         line.end();
-        (self.write)(&buffer);
+        (self.write)(level, &buffer);
         if buffer.capacity() <= LINE_BYTES_KEPT {
             let _ = BUFFER.try_with(|kept| kept.set(buffer));
         }

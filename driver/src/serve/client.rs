@@ -149,15 +149,8 @@ impl<R: Runtime, C: Io> Client<R, C> {
         if answer.close {
             self.http.close_after_response();
         }
-        let head = ResponseHead {
-            status: answer.status,
-            reason: answer.reason.as_bytes(),
-            version: Version::Http11,
-            fields: Fields::from_block(&answer.fields),
-            body: BodyLength::Known(answer.body.len() as u64),
-        };
         let out = self.out.queue.tail();
-        if self.http.send_head(&head, out).is_err() {
+        if self.http.send_head(&head_of(answer), out).is_err() {
             if out.is_empty() {
                 // The room for it goes back to the pool.
                 self.out.queue.clear();
@@ -234,6 +227,17 @@ impl<R: Runtime, C: Io> Client<R, C> {
             Poll::Ready(())
         })
         .await;
+    }
+}
+
+/// The head of an answer made here.
+pub(super) fn head_of(answer: &Answer) -> ResponseHead<'_> {
+    ResponseHead {
+        status: answer.status,
+        reason: answer.reason.as_bytes(),
+        version: Version::Http11,
+        fields: Fields::from_block(&answer.fields),
+        body: BodyLength::Known(answer.body.len() as u64),
     }
 }
 

@@ -29,25 +29,64 @@ impl HeaderFilter {
 
 type Field<'i> = (&'i [u8], &'i [u8]);
 
-/// Appends the object of all `fields` that pass `filter`, without the field `left_out`.
-pub(super) fn write(out: &mut Vec<u8>, fields: &Fields<'_>, filter: &HeaderFilter, left_out: Option<&str>) {
-    let mut passed = fields
-        .iter()
-        .filter(|(name, _)| !left_out.is_some_and(|left_out| is_name(name, left_out)) && filter.passes(name));
-    let mut inline: [Field<'_>; INLINE_FIELDS] = [(b"", b""); INLINE_FIELDS];
-    let mut len = 0;
-    for (slot, field) in inline.iter_mut().zip(&mut passed) {
-        *slot = field;
-        len += 1;
+/// The fields of a message that will be written, gathered in one pass.
+pub(super) struct Gathered<'i> {
+    inline: [Field<'i>; INLINE_FIELDS],
+    /// How many of `inline` are fields.
+    len: usize,
+    /// All of them, when `inline` is too small.
+    heap: Vec<Field<'i>>,
+    /// The first value of the field that was asked for, whatever the filter says.
+    pub(super) asked: Option<&'i [u8]>,
+}
+
+impl<'i> Gathered<'i> {
+    /// All `fields` that pass `filter`, without `Host`, which lines show elsewhere. `asked` is looked up on
+    /// the way.
+    pub(super) fn new(fields: &Fields<'i>, filter: &HeaderFilter, asked: &str) -> Self {
+        let mut gathered =
+            Self { inline: [(b"", b""); INLINE_FIELDS], len: 0, heap: Vec::new(), asked: None };
+        for (name, value) in fields.iter() {
+            if gathered.asked.is_none() && is_name(name, asked) {
+                gathered.asked = Some(value);
+            }
+            if !is_name(name, "host") && filter.passes(name) {
+                gathered.push((name, value));
+            }
+        }
+        gathered
     }
-    match passed.next() {
-        None => sorted(out, &mut inline[..len]),
-        Some(next) => {
-            // `zip` asks the slots first, so that it has lost no field when they ran out.
-            let mut all = inline.to_vec();
-            all.push(next);
-            all.extend(passed);
-            sorted(out, &mut all);
+
+    /// One more field, if it passes `filter` and was not among the others.
+    pub(super) fn add(&mut self, field: Field<'i>, filter: &HeaderFilter) {
+        let taken = if self.heap.is_empty() { &self.inline[..self.len] } else { &self.heap[..] };
+        let known = taken.iter().any(|(name, _)| name.eq_ignore_ascii_case(field.0));
+        if !known && filter.passes(field.0) {
+            self.push(field);
+        }
+    }
+
+    fn push(&mut self, field: Field<'i>) {
+        match self.inline.get_mut(self.len) {
+            Some(slot) => {
+                *slot = field;
+                self.len += 1;
+            }
+            None => {
+                if self.heap.is_empty() {
+                    self.heap.extend_from_slice(&self.inline);
+                }
+                self.heap.push(field);
+            }
+        }
+    }
+
+    /// Appends them as an object.
+    pub(super) fn write(mut self, out: &mut Vec<u8>) {
+        if self.heap.is_empty() {
+            sorted(out, self.inline.get_mut(..self.len).unwrap_or_default());
+        } else {
+            sorted(out, &mut self.heap);
         }
     }
 }
@@ -105,7 +144,7 @@ mod tests {
 
     fn text(block: &str, filter: &HeaderFilter) -> String {
         let mut out = Vec::new();
-        write(&mut out, &Fields::from_block(block.as_bytes()), filter, Some("host"));
+        Gathered::new(&Fields::from_block(block.as_bytes()), filter, "").write(&mut out);
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -121,6 +160,15 @@ mod tests {
         let want = r#"{"Accept":["a","b"],"Etag":["\"q\""],"X-B":["1",""],"X-Piko-Endpoint":["ep"]}"#;
         assert_eq!(text(block, &HeaderFilter::default()), want);
         assert_eq!(text("", &HeaderFilter::default()), "{}");
+    }
+
+    #[test]
+    fn the_field_that_is_asked_for_is_found_behind_any_filter() {
+        let fields = Fields::from_block(b"a: 1\r\nHost: h\r\nB: 2\r\nb: 3\r\n");
+        let asked = |name| Gathered::new(&fields, &filter(&["none"], &[]), name).asked;
+        assert_eq!(asked("b"), Some(&b"2"[..]));
+        assert_eq!(asked("host"), Some(&b"h"[..]));
+        assert_eq!(asked("c"), None);
     }
 
     #[test]
@@ -156,12 +204,8 @@ mod tests {
     #[test]
     fn bytes_that_are_not_text_are_escaped() {
         let mut out = Vec::new();
-        write(
-            &mut out,
-            &Fields::from_block(b"a\"\n: x\xff\x01\r\nk: \xff\tv\r\n"),
-            &HeaderFilter::default(),
-            None,
-        );
+        let block = Fields::from_block(b"a\"\n: x\xff\x01\r\nk: \xff\tv\r\n");
+        Gathered::new(&block, &HeaderFilter::default(), "").write(&mut out);
         let got = String::from_utf8(out).expect("UTF-8");
         assert!(!got.chars().any(char::is_control), "{got}");
         assert!(got.contains("\u{fffd}\\tv"), "{got}");

@@ -29,7 +29,7 @@ impl Level {
         }
     }
 
-    /// The level of an event; `trace` counts as [`Level::Debug`] with a name of its own nowhere.
+    /// The level of an event. `trace` has no name here and counts as [`Level::Debug`].
     pub(super) fn of(level: &tracing::Level) -> Self {
         match *level {
             tracing::Level::ERROR => Self::Error,

@@ -6,7 +6,7 @@ use tracing::{debug, error, info, trace, warn};
 fn lines(options: Options, work: impl FnOnce()) -> Vec<String> {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&kept);
-    let log = Log::new(options, move |line: &[u8]| {
+    let log = Log::new(options, move |_: Level, line: &[u8]| {
         let line = String::from_utf8(line.to_vec()).expect("lines are UTF-8");
         sink.lock().expect("no test panics under the lock").push(line);
     });
@@ -75,11 +75,12 @@ fn values_of_every_kind_are_json() {
 
 #[test]
 fn text_that_looks_like_a_list_stays_text() {
+    // A list that somebody else formats must not colour what follows.
+    assert_eq!(format!("{:?}", List(&[1])), "[\"1\"]");
     let got = lines(all(), || {
-        info!(target: "m", first = ?List(&[1]), second = %"[1]", third = ?["]"], "[x]");
+        info!(target: "m", zero = ?"[]", first = ?List(&[1]), second = %"[1]", third = ?["]"], "[x]");
     });
-    let want =
-        r#"{"level":"info","subsystem":"m","msg":"[x]","first":["1"],"second":"[1]","third":"[\"]\"]"}"#;
+    let want = r#"{"level":"info","subsystem":"m","msg":"[x]","zero":"\"[]\"","first":["1"],"second":"[1]","third":"[\"]\"]"}"#;
     assert_eq!(got, [format!("{want}\n")]);
 }
 

@@ -50,9 +50,9 @@ type Statuses = [OnceLock<Box<Hundred>>; 10];
 ///
 /// [`HttpMetrics::begin`] when a request was read, then exactly one of [`HttpMetrics::record`] and
 /// [`HttpMetrics::cancel`]. An upgraded request counts under 101 with its whole lifetime, one that was given no
-/// answer under 0. Sizes are those of the record; a message without a body has size 0.
+/// answer under 0. Sizes are those of the record, never negative (R27).
 ///
-/// Memory follows the methods and statuses that were met: about 3 KiB for the first ones, at most 1.5 MiB for
+/// Memory follows the methods and statuses that were met: about 2 KiB for the first ones, at most 1.5 MiB for
 /// all that exist.
 pub struct HttpMetrics {
     prefix: String,
@@ -186,7 +186,9 @@ fn render_prefix(prefix: &str, groups: &[Group<'_>], out: &mut String) {
         }
     }
     let name = format!("{prefix}_request_size_bytes");
-    render_sizes(out, &name, "Size of request bodies.", groups, |metrics| &metrics.request_size);
+    render_sizes(out, &name, "Bytes of requests as they were sent on.", groups, |metrics| {
+        &metrics.request_size
+    });
     let name = format!("{prefix}_requests_in_flight");
     family(out, Kind::Gauge, &name, "Requests being handled.");
     for group in groups {
@@ -204,7 +206,9 @@ fn render_prefix(prefix: &str, groups: &[Group<'_>], out: &mut String) {
         }
     }
     let name = format!("{prefix}_response_size_bytes");
-    render_sizes(out, &name, "Size of response bodies.", groups, |metrics| &metrics.response_size);
+    render_sizes(out, &name, "Bytes of responses as they were sent to clients.", groups, |metrics| {
+        &metrics.response_size
+    });
 }
 
 fn render_sizes(
