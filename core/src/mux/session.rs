@@ -534,7 +534,7 @@ impl Session {
         self.end_timers(at);
         let Some(mut stream) = self.table.remove(at) else { return };
         self.blocks.clear(&mut stream.queue);
-        self.blocks.account().release(stream.window.extra());
+        self.blocks.account().forget(stream.window.extra());
         if !stream.local {
             self.incoming = self.incoming.saturating_sub(1);
         }
