@@ -280,7 +280,7 @@ async fn accept_streams<R: Runtime>(
         heads: Arc::new(HeadBudget::default()),
     };
     let shared = Arc::new((service, port));
-    while let Ok(stream) = listener.accept().await {
+    while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
         let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());
         rt.spawn(async move {
             let _ = serve::<R, Stream, _>(&serving, stream, &*shared.0, &shared.1).await;

@@ -33,7 +33,7 @@ pub use udp::SmolUdp;
 use async_executor::StaticExecutor;
 use async_io::Async;
 use piko_core::time::Instant;
-use piko_driver::{Addr, ListenOptions, Runtime, Turn};
+use piko_driver::{Addr, ListenOptions, Runtime, Stream, Turn};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -64,6 +64,8 @@ impl Runtime for Smol {
     type Listener = SmolListener;
     type Udp = SmolUdp;
     type Timer = SmolTimer;
+    /// futures-io is what programs on smol read and write with.
+    type Stream = Stream;
 
     fn now(&self) -> Instant {
         clock::now()
