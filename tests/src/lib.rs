@@ -6,4 +6,5 @@ pub mod vectors;
 pub mod flags;
 pub mod http;
 pub mod process;
+pub mod rig;
 pub mod service;

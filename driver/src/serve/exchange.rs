@@ -102,8 +102,18 @@ pub(super) enum Ended<S: Service> {
     Handed(S::Switched),
     /// The next request may come.
     KeepAlive,
-    /// Switched: both legs are opaque pipes; the bytes came behind the upstream's 101.
-    Piped(S::Up, Vec<u8>, S::Target, Exchange, S::Note),
+    /// Switched: both legs are opaque pipes.
+    Piped(Box<Piped<S>>),
+}
+
+/// An exchange that goes on as two opaque directions.
+pub(super) struct Piped<S: Service> {
+    pub(super) up: S::Up,
+    /// What came behind the upstream's 101.
+    pub(super) rest: Vec<u8>,
+    pub(super) target: S::Target,
+    pub(super) exchange: Exchange,
+    pub(super) note: S::Note,
 }
 
 impl<S: Service> From<Next> for Ended<S> {
@@ -177,7 +187,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                     }
                     Outcome::Switched => {
                         let rest = up.rest.pending().to_vec();
-                        return Ended::Piped(io, rest, target, exchange, note);
+                        return Ended::Piped(Box::new(Piped { up: io, rest, target, exchange, note }));
                     }
                     Outcome::Ended(stop) => {
                         io.abort();
