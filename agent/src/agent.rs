@@ -303,7 +303,7 @@ async fn accept_streams<R: Runtime>(
     // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
     let port = Port { http: http1::Config::default(), shutdown: Shutdown::new(), heads };
     let shared = Arc::new((service, port));
-    while let Ok(stream) = listener.accept().await {
+    while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
         let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());
         rt.spawn(async move {
             let _ = serve::<R, Stream, _>(&serving, stream, &*shared.0, &shared.1).await;
