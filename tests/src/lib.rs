@@ -5,4 +5,5 @@ pub mod vectors;
 
 pub mod http;
 pub mod process;
+pub mod rig;
 pub mod service;

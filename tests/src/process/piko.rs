@@ -169,7 +169,9 @@ impl Agent {
     fn wait_event(&self, msg: &str, from: usize, within: Duration) -> Result<usize, WaitError> {
         let line = self.process.wait_line(from, within, |l| {
             l.json().is_some_and(|v| {
-                v["msg"].as_str() == Some(msg) && v["endpoint-id"].as_str() == Some(self.endpoint.as_str())
+                // The record goes on with what the agent does about it.
+                v["msg"].as_str().is_some_and(|m| m.starts_with(msg))
+                    && v["endpoint-id"].as_str() == Some(self.endpoint.as_str())
             })
         })?;
         Ok(line.index + 1)
