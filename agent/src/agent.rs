@@ -255,6 +255,7 @@ fn service<R: Runtime>(
     );
     let access = AccessLog::new(access_options(listener, options));
     HttpService::new(rt.clone(), listener.addr.clone(), listener.timeout, pool, access, metrics)
+        .keep_alive(listener.pool.keep_alive)
 }
 
 fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
