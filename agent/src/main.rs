@@ -6,18 +6,13 @@ use piko_agent::program;
 use piko_config::{AgentInvocation, front_lexopt, process_env};
 use piko_driver::{Runtime, Shutdown};
 use piko_runtime_smol::Smol;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match front_lexopt::parse_agent(std::env::args_os().skip(1), &process_env) {
-        Ok(AgentInvocation::Help(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(AgentInvocation::Version) => {
-            println!("piko version {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Ok(AgentInvocation::Help(text)) => show(&text),
+        Ok(AgentInvocation::Version) => show(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(AgentInvocation::Run(options)) => {
             if let Err(code) = program::prepare(&options) {
                 return code;
@@ -33,6 +28,13 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Prints `text` and ends well, also when the reader has seen enough (`--help | head -1`), where the print macros
+/// would panic.
+fn show(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// The first signal drains, a second one ends the process at once.
