@@ -95,3 +95,31 @@ fn server_and_agent_work_and_drain() {
     assert_eq!(code, Some(0), "{}", agent.process.tail());
     assert_eq!(server.terminate(END).expect("the server ends").code(), Some(0));
 }
+
+/// The usual soft limit is 1,024, which a thousand requests exceed; here it is smaller, and so is the crowd.
+#[test]
+fn an_agent_raises_its_soft_limit_on_open_files() {
+    const CROWD: usize = 100;
+    let service = Service::start();
+    let server = Server::start(&[]);
+    let mut agent = Command::new("sh");
+    agent.args(["-c", "ulimit -S -n 64 && exec \"$@\"", "sh"]).arg(binary("piko-agent"));
+    let port = service.addr().port().to_string();
+    agent.args(["http", "mine", &port, "--connect.url", &server.connect_url()]);
+    let process = Process::spawn("piko-agent", &mut agent).expect("a shell");
+    let agent = Agent { process, endpoint: "mine".to_owned() };
+    agent.wait_connected(0, END).expect("the tunnel comes up");
+
+    // The service answers only when all are there.
+    let target = format!("/wait?n={CROWD}");
+    let mut crowd: Vec<Client> =
+        (0..CROWD).map(|_| Client::connect(server.proxy).expect("the server")).collect();
+    for client in &mut crowd {
+        client.set_patience(END).expect("an option");
+        client.send_head("GET", &target, &[("x-piko-endpoint", "mine")]).expect("a request");
+    }
+    for client in &mut crowd {
+        let answer = client.read_response("GET");
+        assert_eq!((answer.status(), &answer.body.bytes[..]), (200, &b"hello\n"[..]), "{answer:?}");
+    }
+}
