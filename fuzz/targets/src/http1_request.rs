@@ -5,7 +5,7 @@ use crate::http::{Block, End, Message, Seen, config, forwarded, lines, own};
 use bytes::{BufMut, BytesMut};
 use piko_core::http1::{
     BodyLength, ClientConn, Config, Fields, Next, Part, RequestHead, RequestPart, ResponseHead, Reuse,
-    ServerConn, Version, is_name,
+    ServerConn, Version, is_name, list_members,
 };
 use piko_core::time::Instant;
 
@@ -129,10 +129,10 @@ fn take(seen: &mut Seen<Start>, part: RequestPart<'_>, input: &[u8]) -> bool {
 /// other machine.
 fn answer(conn: &mut ServerConn, seen: &Seen<Start>, flags: u8) -> bool {
     let Some(Message { head: start, fields, .. }) = seen.messages.last() else { return false };
-    let switch = start.upgrade && flags & 2 != 0;
     let connect = start.method == b"CONNECT";
-    let protocols: Block = fields.iter().filter(|(name, _)| is_name(name, "upgrade")).cloned().collect();
-    let block = lines(&protocols);
+    let protocol = Some(fields).filter(|_| start.upgrade && flags & 2 != 0).and_then(offered);
+    let switch = protocol.is_some();
+    let block = lines(&Vec::from_iter(protocol.map(|protocol| (b"Upgrade".to_vec(), protocol))));
     let head = ResponseHead {
         status: if switch && !connect { 101 } else { 200 },
         reason: b"OK",
@@ -154,6 +154,13 @@ fn answer(conn: &mut ServerConn, seen: &Seen<Start>, flags: u8) -> bool {
     }
     read_answer(start, fields, &out, next);
     next == Next::KeepAlive
+}
+
+/// The first protocol that a service could choose.
+fn offered(fields: &Block) -> Option<Vec<u8>> {
+    let values = fields.iter().filter(|(name, _)| is_name(name, "upgrade")).map(|(_, value)| value);
+    let mut members = values.flat_map(|value| list_members(value));
+    members.find(|member| member.is_ascii()).map(<[u8]>::to_vec)
 }
 
 /// The client of this answer understands it, and agrees on what becomes of the connection.

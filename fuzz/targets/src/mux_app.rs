@@ -102,7 +102,8 @@ impl<'m> App<'m> {
             13 => self.pass(Duration::from_millis(u64::from(argument) * u64::from(argument))),
             14 => self.reserve(id, usize::from(argument)),
             _ => {
-                self.session.close(now, [GoAway::Normal, GoAway::InternalError][usize::from(argument > 200)])
+                let code = if argument > 200 { GoAway::InternalError } else { GoAway::Normal };
+                self.session.close(now, code);
             }
         }
         if verb % 16 == 7 {
@@ -129,7 +130,7 @@ impl<'m> App<'m> {
         let part = room / 2;
         frame.buf().put_bytes(0x55, part);
         assert_eq!(frame.buf().remaining_mut(), room - part);
-        if n % 3 > 0 {
+        if !n.is_multiple_of(3) {
             assert_eq!(frame.commit(), part);
         }
     }

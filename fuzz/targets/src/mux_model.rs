@@ -46,7 +46,7 @@ impl Model {
             }
             let sent = model.0.entry(u32::from_be_bytes([i0, i1, i2, i3])).or_default();
             sent.begins += u32::from(flags & SYN != 0);
-            sent.over |= flags & RST != 0;
+            sent.over |= sent.begins > 0 && flags & RST != 0;
             if kind == 1 {
                 sent.credit += u64::from(length);
             }
