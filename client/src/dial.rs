@@ -2,12 +2,12 @@
 
 use crate::Upstream;
 use bytes::BytesMut;
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_core::id::EndpointId;
 use piko_core::tunnel::{Caps, Failure};
 use piko_core::ws::Role;
 use piko_core::ws::handshake::{self, Answer, Ask};
 use piko_driver::{Addr, Io, Runtime, WsTransport, timeout_at};
-use futures::io::{AsyncReadExt, AsyncWriteExt};
 use std::fmt;
 use std::io;
 use std::time::Duration;

@@ -39,7 +39,10 @@ pub struct Upstream<R> {
 impl<R: fmt::Debug> fmt::Debug for Upstream<R> {
     /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream").field("url", &self.url).field("tenant", &self.tenant).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("url", &self.url)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 

@@ -285,7 +285,11 @@ async fn reconnect<R: Runtime>(
     }
 }
 
-fn start<R: Runtime>(upstream: &Upstream<R>, endpoint: &EndpointId, dialled: Dialled<R::Tcp>) -> TunnelHandle {
+fn start<R: Runtime>(
+    upstream: &Upstream<R>,
+    endpoint: &EndpointId,
+    dialled: Dialled<R::Tcp>,
+) -> TunnelHandle {
     let rt = &upstream.rt;
     let mut config = upstream.mux.clone();
     config.front_room = ws::FRONT_ROOM;

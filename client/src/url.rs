@@ -71,9 +71,11 @@ impl Url {
         let port = match port {
             None if tls => 443,
             None => 80,
-            Some(port) => {
-                port.parse().ok().filter(|&port| port != 0).ok_or_else(|| bad("the port must be 1 to 65535"))?
-            }
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|&port| port != 0)
+                .ok_or_else(|| bad("the port must be 1 to 65535"))?,
         };
         Ok(Self {
             tls,
@@ -104,9 +106,15 @@ mod tests {
     #[test]
     fn urls_of_every_form_are_taken_apart() {
         let url = Url::parse("http://localhost:8001").unwrap();
-        assert_eq!((url.host.as_str(), url.port, url.prefix.as_str(), url.tls), ("localhost", 8001, "", false));
+        assert_eq!(
+            (url.host.as_str(), url.port, url.prefix.as_str(), url.tls),
+            ("localhost", 8001, "", false)
+        );
         let url = Url::parse("wss://piko.example.com/base/").unwrap();
-        assert_eq!((url.host.as_str(), url.port, url.prefix.as_str(), url.tls), ("piko.example.com", 443, "/base", true));
+        assert_eq!(
+            (url.host.as_str(), url.port, url.prefix.as_str(), url.tls),
+            ("piko.example.com", 443, "/base", true)
+        );
         let url = Url::parse("ws://[::1]:9").unwrap();
         assert_eq!((url.host.as_str(), url.port, url.authority()), ("::1", 9, "[::1]:9"));
     }

@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_earlier_deadline_wins() {
-        let (a, b) = (Deadline::new(Instant::from_millis(2), "a"), Deadline::new(Instant::from_millis(1), "b"));
+        let (a, b) =
+            (Deadline::new(Instant::from_millis(2), "a"), Deadline::new(Instant::from_millis(1), "b"));
         assert_eq!(Deadline::earliest(Some(a), Some(b)), Some(b));
         assert_eq!(Deadline::earliest(None, Some(a)), Some(a));
         assert_eq!(Deadline::earliest(None, None), None);

@@ -65,6 +65,11 @@ impl Queue {
         &self.bytes[self.start..]
     }
 
+    /// As [`Self::pending`], to be changed in place.
+    pub(crate) fn pending_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..]
+    }
+
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start

@@ -168,7 +168,11 @@ pub trait Listener: Send + Unpin + 'static {
 /// A datagram socket.
 pub trait Datagram: Send + Unpin + 'static {
     /// One datagram; what does not fit into `buf` is cut.
-    fn poll_recv_from(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>>;
+    fn poll_recv_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>>;
     /// Sends one datagram.
     fn poll_send_to(&mut self, cx: &mut Context<'_>, data: &[u8], to: SocketAddr) -> Poll<io::Result<usize>>;
     /// The address really bound.

@@ -46,8 +46,12 @@ impl Shared {
     pub(crate) fn drain_events(&mut self, wake: &mut Vec<Waker>) {
         while let Some(event) = self.tunnel.poll_event() {
             match event {
-                TunnelEvent::Readable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take())),
-                TunnelEvent::Writable(id) => wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take())),
+                TunnelEvent::Readable(id) => {
+                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take()))
+                }
+                TunnelEvent::Writable(id) => {
+                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take()))
+                }
                 TunnelEvent::Incoming => wake.extend(self.acceptor.take()),
                 // One event may stand for many slots, and an opener may have given up: all look again.
                 TunnelEvent::Slot => wake.extend(self.openers.drain(..)),

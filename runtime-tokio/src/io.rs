@@ -161,15 +161,11 @@ impl AsyncWrite for TokioIo {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = ready!(match &mut self.socket {
+        match &mut self.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Socket::Gone => Poll::Ready(Err(aborted())),
-        });
-        Poll::Ready(match closed {
-            Err(cause) if cause.kind() == io::ErrorKind::NotConnected => Ok(()),
-            closed => closed,
-        })
+        }
     }
 }
 

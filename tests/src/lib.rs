@@ -1,5 +1,6 @@
 //! What the tests share: golden vectors, reference models, processes.
 
+pub mod model;
 pub mod vectors;
 
 pub mod http;

@@ -366,6 +366,7 @@ fn chunks_that_are_refused() {
         ("1\na\r\n0\r\n\r\n", false),
         ("1\r\nab\r\n0\r\n\r\n", false),
         ("1\r\na\n0\r\n\r\n", false),
+        ("1\r\naX\n0\r\n\r\n", false),
         ("1\r\na0\r\n\r\n", false),
         ("1\r\na\rb", false),
         ("1\rx", false),
@@ -598,6 +599,7 @@ fn interim_responses_and_switches() {
     let mut conn = client(b"CONNECT", None);
     let (seen, _, rest) = feed(&mut conn, [&b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ntunnel"[..]]);
     assert_eq!((seen.last(), &rest[..]), (Some(&Seen::Switched), &b"tunnel"[..]));
+    assert!(matches!(seen[0], Seen::Head { body: BodyLength::None, .. }), "a tunnel has no length");
 }
 
 #[test]

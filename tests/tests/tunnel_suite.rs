@@ -9,8 +9,8 @@ use piko_core::mux::{CloseReason, Config, GoAway};
 use piko_core::tunnel::{Grant, Tunnel};
 use piko_core::ws::Role;
 use piko_driver::{
-    Addr, IoInfo, Io, ListenOptions, Listener, RawTransport, Runtime, Stream, Transport, TungsteniteTransport,
-    TunnelHandle, TunnelLoop, WsTransport, sleep_until, timeout_at,
+    Addr, Io, IoInfo, ListenOptions, Listener, RawTransport, Runtime, Stream, Transport,
+    TungsteniteTransport, TunnelHandle, TunnelLoop, WsTransport, sleep_until, timeout_at,
 };
 use std::future::{Future, poll_fn};
 use std::time::Duration;
@@ -99,7 +99,11 @@ impl<A: Transport, B: Transport> Transport for Either<A, B> {
 impl Kind for Mixed {
     type Of<I: Io> = Either<WsTransport<I>, TungsteniteTransport<I>>;
     async fn make<I: Io>(io: I, server: bool) -> Self::Of<I> {
-        if server { Either::A(Ws::make(io, true).await) } else { Either::B(Tungstenite::make(io, false).await) }
+        if server {
+            Either::A(Ws::make(io, true).await)
+        } else {
+            Either::B(Tungstenite::make(io, false).await)
+        }
     }
 }
 

@@ -39,6 +39,7 @@ impl Session {
             self.end(CloseReason::Local);
         }
         self.rest();
+        self.line_at = None;
         self.call_line();
         self.offer_slot();
         n

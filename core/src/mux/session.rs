@@ -171,10 +171,10 @@ impl Session {
             return Err(OpenError::GoingAway);
         }
         // A peer may have taken an id of our parity, which Go tolerates too (weakness M12).
-        while self.table.find(self.next_id).is_some() {
-            self.next_id = self.next_id.saturating_add(2);
+        // Go reports exhaustion from the last two ids on (vector `last_stream_id_server`).
+        while self.next_id < u32::MAX - 1 && self.table.find(self.next_id).is_some() {
+            self.next_id += 2;
         }
-        // Go reports exhaustion from here on (vector `last_stream_id_server`).
         if self.next_id >= u32::MAX - 1 {
             return Err(OpenError::Exhausted);
         }
@@ -371,9 +371,14 @@ impl Session {
         }
         stream.writable = false;
         let gone = stream.reset || closed;
-        let waits = !gone && room == 0 && stream.send == SendHalf::Open;
+        let open = stream.send == SendHalf::Open;
+        let waits = !gone && room == 0 && open;
         let credit = stream.credit.bytes() > 0;
         self.table.leave(List::Events, at);
+        if !gone && !open {
+            // Finished in the meantime: there is nothing to write any more.
+            return None;
+        }
         if waits {
             // Somebody else took the room in the meantime: the refusal stands.
             if let Some(stream) = self.table.get_mut(at) {
@@ -469,8 +474,12 @@ impl Session {
         if stream.recv == RecvHalf::Ended && stream.queue.is_empty() {
             return;
         }
+        let had_news = stream.has_news();
         stream.stop();
         self.drop_unread(at);
+        if !had_news {
+            self.notify_readable(at);
+        }
         self.update_discard(at);
         self.offer_credit(at);
     }

@@ -560,3 +560,24 @@ fn ids_run_out_where_go_says_so() {
     assert_eq!(output(&mut s, at(0)), [0, 1, 0, 1, 0xff, 0xff, 0xff, 0xfc, 0, 0, 0, 0]);
     assert_eq!(s.open(at(0)), Err(OpenError::Exhausted));
 }
+
+#[test]
+fn a_finished_writer_is_not_called() {
+    let mut s = accepted(Config::default());
+    while s.send(at(0), TWO).write(&[0; 20_000]).is_ok() {}
+    output(&mut s, at(0));
+    s.send(at(0), TWO).finish(Finish::Now).unwrap();
+    assert_eq!(events(&mut s), []);
+}
+
+#[test]
+fn taken_ids_at_the_end_are_exhaustion() {
+    let mut s = server();
+    for id in [u32::MAX - 1, u32::MAX, u32::MAX - 3] {
+        let mut syn = SYN_2.to_vec();
+        syn[4..8].copy_from_slice(&id.to_be_bytes());
+        s.handle_input(at(0), &syn).unwrap();
+    }
+    s.exhaust_ids(u32::MAX - 3);
+    assert_eq!(s.open(at(0)), Err(OpenError::Exhausted));
+}

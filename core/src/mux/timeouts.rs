@@ -16,8 +16,7 @@ impl Session {
             }
             Phase::Closed(_) => return None,
         }
-        let mut first =
-            self.keepalive.deadline().filter(|_| !self.keepalive.is_owed() || !self.owed.lazy_due);
+        let mut first = self.keepalive.deadline();
         if let (Some(since), false) = (self.owed.lazy_since, self.owed.lazy_due) {
             first = Deadline::earliest(first, Some(Deadline::new(since + LAZY_TIME, "lazy")));
         }

@@ -1,7 +1,7 @@
 //! When an exchange has waited long enough.
 
 use super::config::Config;
-use super::exchange::Leg;
+use super::step::Leg;
 use crate::time::{Deadline, Instant};
 use core::time::Duration;
 

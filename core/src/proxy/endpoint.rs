@@ -69,12 +69,14 @@ impl<'i> Seen<'i> {
         self.piko_forward == Some(b"true")
     }
 
+    /// Both places refuse heads whose connection options would make work.
+    pub(super) fn judge_connection(&self) -> Result<(), Fault> {
+        if self.connection_options > CONNECTION_OPTIONS_MAX { Err(BAD_CONNECTION) } else { Ok(()) }
+    }
+
     /// What a server is asked for, or its answer.
     pub(super) fn judge(&self, head: &RequestHead<'_>) -> Result<Asked, Answer> {
         let fault = |fault: &Fault| Err(Answer::for_fault(Place::Server, fault));
-        if self.connection_options > CONNECTION_OPTIONS_MAX {
-            return fault(&BAD_CONNECTION);
-        }
         // RFC 9110 10.1.1: HTTP/1.0 has no expectations.
         let expectation = self.expect.filter(|_| head.version == Version::Http11);
         if expectation.is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {

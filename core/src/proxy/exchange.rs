@@ -7,72 +7,14 @@ use super::endpoint::{Asked, CONNECTION_OPTIONS_MAX, Seen};
 use super::fields::{self, RequestRules};
 use super::record::{Ended, Method, Record};
 use super::retry::Retry;
+use super::step::{Failure, Leg, Peer, Step};
 use super::target::Target;
-use crate::http1::{BodyLength, Fault, Fields, RequestHead, ResponseHead, Version, list_members};
+use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, list_members};
 use crate::id::EndpointId;
 use crate::route::Hop;
 use crate::time::{Deadline, Instant};
 use alloc::vec::Vec;
 use bytes::BytesMut;
-use core::net::IpAddr;
-
-/// One of the two connections of an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leg {
-    /// Whoever sent the request.
-    Client,
-    /// Whoever is to answer it: a tunnel stream, another node, the service.
-    Upstream,
-}
-
-/// Why a leg failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// A leg broke while bytes were expected. On the upstream leg before the response head: no byte of a
-    /// response was received (else it is [`Protocol`](Self::Protocol)).
-    Broken,
-    /// The client closed before its answer.
-    ClientGone,
-    /// The upstream could not be reached: refused, reset before a byte, go-away, no stream. Names the
-    /// [`cause`], a fixed word in kebab-case.
-    Connect(&'static str),
-    /// No upstream is registered, or none is left that was not tried.
-    NoUpstream,
-    /// The peer of that leg broke HTTP, or cut its message short.
-    Protocol(Fault),
-    /// The pooled connection had been closed by the service before any response byte.
-    Stale,
-}
-
-/// What the driver does next.
-#[must_use]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Give up: reset the upstream leg and cut the client's connection, so that nobody takes what was sent
-    /// for a complete message.
-    Abort,
-    /// Give up the upstream leg and send this.
-    Answer(Answer),
-    /// Send the head on, rewritten by [`Exchange::rewrite_request`] or [`Exchange::rewrite_response`].
-    Forward,
-    /// Nothing. An interim response is dropped.
-    Nothing,
-    /// Give up the upstream leg, choose another route (or a fresh connection) and send the request again.
-    Retry,
-    /// Behind a request: a TCP connection, which the driver opens. Behind a response: send the 101 on, then
-    /// copy bytes both ways.
-    Switch,
-}
-
-/// What is known of the client apart from its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its address; `None` on a Unix socket.
-    pub ip: Option<IpAddr>,
-    /// It came by TLS.
-    pub tls: bool,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -112,6 +54,8 @@ pub struct Exchange {
     hop: Hop,
     endpoint: Option<EndpointId>,
     client_version: Version,
+    /// The request is a CONNECT: a 2xx turns the connections into a tunnel (RFC 9110 9.3.6).
+    connect: bool,
     /// The request's Upgrade fields, joined by commas, when it asked for an upgrade.
     upgrade: Option<Vec<u8>>,
     deadlines: Deadlines,
@@ -134,6 +78,7 @@ impl Exchange {
             hop: Hop::First,
             endpoint: None,
             client_version: Version::Http11,
+            connect: false,
             upgrade: None,
             deadlines: Deadlines::new(config, now),
             retry: Retry::new(config),
@@ -147,22 +92,27 @@ impl Exchange {
     }
 
     /// Judges the request: `Forward`, `Switch` (a TCP connection; server only) or `Answer`. An agent forwards
-    /// everything.
+    /// everything but an absurd number of connection options.
     pub fn handle_request(&mut self, now: Instant, head: &RequestHead<'_>) -> Step {
         if self.phase != Phase::Idle {
             return Step::Nothing;
         }
         self.method = Method::new(head.method);
         self.client_version = head.version;
+        self.connect = head.method == b"CONNECT";
         self.retry.set_method(head.method);
         self.upgrade = head.upgrade.then(|| join_upgrades(&head.fields));
         let body_announced = !matches!(head.body, BodyLength::None | BodyLength::Known(0));
-        self.deadlines.handle_request(now, body_announced, head.expects_continue);
+        let awaits_continue = head.expects_continue && head.version == Version::Http11;
+        self.deadlines.handle_request(now, body_announced, awaits_continue);
         self.phase = Phase::Waiting;
+        let seen = Seen::of(&head.fields);
+        if let Err(fault) = seen.judge_connection() {
+            return self.answer(Answer::for_fault(self.config.place, &fault), Ended::Answered);
+        }
         if self.config.place == Place::Agent {
             return Step::Forward;
         }
-        let seen = Seen::of(&head.fields);
         if seen.is_forwarded() {
             self.hop = Hop::Forwarded;
         }
@@ -254,16 +204,13 @@ impl Exchange {
             return Step::Nothing;
         }
         self.retry.handle_response_seen();
-        let options: usize = (head.fields.all("connection")).map(|value| list_members(value).count()).sum();
-        if options > CONNECTION_OPTIONS_MAX || head.status < 100 {
-            return self
-                .answer(Answer::unreachable(self.config.place, cause::MALFORMED_RESPONSE), Ended::Answered);
+        if head.status < 100 || has_absurd_connection(&head.fields) {
+            let answer = Answer::unreachable(self.config.place, cause::MALFORMED_RESPONSE);
+            return self.answer(answer, Ended::Answered);
         }
         match head.status {
             101 if self.is_switch_asked_for(&head.fields) => {
-                self.head_at = Some(now);
-                self.status = 101;
-                self.switch();
+                self.switch(now, 101);
                 Step::Switch
             }
             101 => self.answer(Answer::unreachable(self.config.place, cause::BAD_UPGRADE), Ended::Answered),
@@ -273,6 +220,10 @@ impl Exchange {
                 }
                 // RFC 9110 15.2: HTTP/1.0 has no interim responses.
                 if self.client_version == Version::Http10 { Step::Nothing } else { Step::Forward }
+            }
+            200..=299 if self.connect => {
+                self.switch(now, head.status);
+                Step::Switch
             }
             _ => {
                 self.head_at = Some(now);
@@ -287,10 +238,14 @@ impl Exchange {
     /// The driver answered the request for a TCP connection with a 101 of its own.
     pub fn handle_switched(&mut self, now: Instant) {
         if self.phase == Phase::Opening {
-            self.head_at = Some(now);
-            self.status = 101;
-            self.switch();
+            self.switch(now, 101);
         }
+    }
+
+    /// The driver sent the client a 100 of its own: the body may be expected. (One of the upstream's is seen
+    /// by [`handle_response`](Self::handle_response).)
+    pub fn handle_continue(&mut self, now: Instant) {
+        self.deadlines.handle_continue(now);
     }
 
     /// The whole request has come from the client; a missing body is no longer waited for.
@@ -394,6 +349,7 @@ impl Exchange {
         let cause = match why {
             Failure::Broken | Failure::ClientGone => cause::STREAM_RESET,
             Failure::Connect(cause) => cause,
+            Failure::Cut => cause::CUT_RESPONSE,
             Failure::NoUpstream => cause::NO_UPSTREAM,
             Failure::Protocol(_) => cause::MALFORMED_RESPONSE,
             Failure::Stale => cause::CONNECTION_CLOSED,
@@ -424,7 +380,9 @@ impl Exchange {
         any && all
     }
 
-    fn switch(&mut self) {
+    fn switch(&mut self, now: Instant, status: u16) {
+        self.head_at = Some(now);
+        self.status = status;
         self.phase = Phase::Switched;
         self.deadlines.stop();
     }
@@ -445,6 +403,14 @@ impl Exchange {
         self.deadlines.stop();
         Step::Abort
     }
+}
+
+/// More connection options than are worth comparing with every field. Small heads, which cannot hold enough of
+/// both to matter (half a million comparisons, a millisecond), are not searched.
+fn has_absurd_connection(fields: &Fields<'_>) -> bool {
+    const SMALL_HEAD_BYTES: usize = 4096;
+    fields.block().len() > SMALL_HEAD_BYTES
+        && fields.all("connection").flat_map(list_members).count() > CONNECTION_OPTIONS_MAX
 }
 
 fn join_upgrades(fields: &Fields<'_>) -> Vec<u8> {

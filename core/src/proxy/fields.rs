@@ -7,6 +7,7 @@ use super::config::Place;
 use super::endpoint::is_reg_name_byte;
 use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, is_name, list_has, list_members};
 use crate::route::Hop;
+use alloc::vec::Vec;
 use bytes::BytesMut;
 use core::fmt::Write as _;
 use core::net::IpAddr;
@@ -73,86 +74,113 @@ impl Kind {
     }
 }
 
-/// What a first pass over the fields must know before the first line is written.
+/// What was met on the way through the fields of a request.
 #[derive(Default)]
-struct Survey<'i> {
+struct Met<'i> {
     host: Option<&'i [u8]>,
-    has_forwarded_for: bool,
-    has_forwarded_host: bool,
-    has_forwarded_proto: bool,
-    /// `Connection` names fields, beyond what every hop handles anyway.
-    names_fields: bool,
+    forwarded_for: bool,
+    forwarded_host: bool,
+    forwarded_proto: bool,
 }
 
-impl<'i> Survey<'i> {
-    fn of(fields: &Fields<'i>) -> Self {
-        let mut survey = Self::default();
-        for (name, value) in fields.iter() {
-            match Kind::of(name) {
-                Kind::Connection => survey.names_fields |= list_members(value).any(names_field),
-                Kind::ForwardedFor => survey.has_forwarded_for |= !value.is_empty(),
-                Kind::ForwardedHost => survey.has_forwarded_host = true,
-                Kind::ForwardedProto => survey.has_forwarded_proto = true,
-                Kind::Host => {
-                    survey.host.get_or_insert(value);
-                }
-                _ => {}
-            }
+/// The fields that `Connection` names (RFC 9110 7.6.1), at most `CONNECTION_OPTIONS_MAX` in heads that were
+/// judged. `Unknown` is the hope that there are none, which nearly always comes true and saves a pass over
+/// the head; a head that disappoints it is written again.
+#[derive(Clone, Copy)]
+enum Named<'a> {
+    Known(&'a [&'a [u8]]),
+    Unknown,
+}
+
+impl Named<'_> {
+    fn has(self, name: &[u8]) -> bool {
+        match self {
+            Self::Known(list) => list.iter().any(|option| option.eq_ignore_ascii_case(name)),
+            Self::Unknown => false,
         }
-        survey
     }
+
+    /// A Connection field came: true when it names fields that should have been known.
+    fn is_disappointed_by(self, connection: &[u8]) -> bool {
+        matches!(self, Self::Unknown) && list_members(connection).any(names_field)
+    }
+}
+
+fn named_fields<'i>(fields: &Fields<'i>) -> Vec<&'i [u8]> {
+    let lists = fields.iter().filter(|(name, _)| Kind::of(name) == Kind::Connection);
+    lists.flat_map(|(_, value)| list_members(value)).filter(|option| names_field(option)).collect()
 }
 
 /// Appends the fields of a request for the next hop to `out`.
 pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
-    let fields = &head.fields;
-    let survey = Survey::of(fields);
-    out.reserve(fields.block().len() + 256);
-    let first_node = rules.place == Place::Server && rules.hop == Hop::First;
-    if survey.host.is_none() {
-        put_missing_host(rules, out);
-    }
-    let mut host_due = survey.host.is_some();
-    let mut addresses_due = survey.has_forwarded_for;
-    for (name, value) in fields.iter() {
-        match Kind::of(name) {
-            Kind::Connection | Kind::ContentLength | Kind::HopByHop => {}
-            Kind::PikoForward if rules.place == Place::Server => {}
-            Kind::ForwardedFor if first_node && rules.ip.is_some() => {
-                // One line with all addresses: services that look at the first line only see them all.
-                if core::mem::take(&mut addresses_due) {
-                    put_forwarded_for(name, fields, rules.ip, out);
-                }
-            }
-            Kind::Host => {
-                if core::mem::take(&mut host_due) {
-                    put(out, name, rules.authority.unwrap_or(value));
-                }
-            }
-            Kind::PikoAuthorization if rules.place == Place::Server && rules.to_tunnel => {}
-            Kind::Te => {
-                if list_has(value, "trailers") {
-                    put(out, name, b"trailers");
-                }
-            }
-            Kind::Trailer if head.body != BodyLength::Chunked => {}
-            Kind::Upgrade => {
-                if head.upgrade {
-                    put(out, name, value);
-                }
-            }
-            Kind::Other if survey.names_fields && is_named(fields, name) && !is_protected(name) => {}
-            _ => put(out, name, value),
+    let start = out.len();
+    out.reserve(head.fields.block().len() + 256);
+    let mut met = write_request_lines(head, rules, Named::Unknown, out).filter(|met| met.host.is_some());
+    if met.is_none() {
+        out.truncate(start);
+        if !head.fields.iter().any(|(name, _)| Kind::of(name) == Kind::Host) {
+            // It comes first, as RFC 9110 7.2 asks for.
+            put_missing_host(rules, out);
         }
+        met = write_request_lines(head, rules, Named::Known(&named_fields(&head.fields)), out);
     }
     if rules.place == Place::Server {
-        if first_node {
-            put_forwarding(&survey, rules, out);
+        if rules.hop == Hop::First {
+            put_forwarding(&met.unwrap_or_default(), rules, out);
         }
         if !rules.to_tunnel {
             put(out, b"x-piko-forward", b"true");
         }
     }
+}
+
+/// The lines that go on. `None`: write again, with the fields that Connection names.
+fn write_request_lines<'i>(
+    head: &RequestHead<'i>,
+    rules: &RequestRules<'_>,
+    named: Named<'_>,
+    out: &mut BytesMut,
+) -> Option<Met<'i>> {
+    let on_server = rules.place == Place::Server;
+    let adds_address = on_server && rules.hop == Hop::First && rules.ip.is_some();
+    let mut met = Met::default();
+    for (name, value) in head.fields.iter() {
+        match Kind::of(name) {
+            Kind::Connection if named.is_disappointed_by(value) => return None,
+            Kind::Connection | Kind::ContentLength | Kind::HopByHop => continue,
+            Kind::PikoForward if on_server => continue,
+            Kind::ForwardedFor if adds_address => {
+                // One line with all addresses: services that look at the first line only see them all.
+                if !met.forwarded_for {
+                    met.forwarded_for = true;
+                    put_forwarded_for(name, &head.fields, rules.ip, out);
+                }
+                continue;
+            }
+            Kind::ForwardedHost => met.forwarded_host = true,
+            Kind::ForwardedProto => met.forwarded_proto = true,
+            Kind::Host => {
+                if met.host.is_none() {
+                    met.host = Some(value);
+                    put(out, name, rules.authority.unwrap_or(value));
+                }
+                continue;
+            }
+            Kind::PikoAuthorization if on_server && rules.to_tunnel => continue,
+            Kind::Te => {
+                if list_has(value, "trailers") {
+                    put(out, name, b"trailers");
+                }
+                continue;
+            }
+            Kind::Trailer if head.body != BodyLength::Chunked => continue,
+            Kind::Upgrade if !head.upgrade => continue,
+            Kind::Other if named.has(name) && !is_protected(name) => continue,
+            _ => {}
+        }
+        put(out, name, value);
+    }
+    Some(met)
 }
 
 /// Appends the fields of a response for the client to `out`.
@@ -162,12 +190,30 @@ pub(super) fn write_response(
     client: Version,
     out: &mut BytesMut,
 ) {
-    let fields = &head.fields;
-    let survey = Survey::of(fields);
-    out.reserve(fields.block().len() + 64);
+    let start = out.len();
+    out.reserve(head.fields.block().len() + 64);
+    let mut has_date = write_response_lines(head, client, Named::Unknown, out);
+    if has_date.is_none() {
+        out.truncate(start);
+        has_date = write_response_lines(head, client, Named::Known(&named_fields(&head.fields)), out);
+    }
+    // RFC 9110 6.6.1: a recipient with a clock adds it. Interim responses go without.
+    if let Some(date) = date.filter(|_| has_date != Some(true) && head.status >= 200) {
+        put(out, b"Date", date);
+    }
+}
+
+/// The lines that go on; says whether a Date is among them. `None`: write again, as above.
+fn write_response_lines(
+    head: &ResponseHead<'_>,
+    client: Version,
+    named: Named<'_>,
+    out: &mut BytesMut,
+) -> Option<bool> {
     let mut has_date = false;
-    for (name, value) in fields.iter() {
+    for (name, value) in head.fields.iter() {
         let stays = match Kind::of(name) {
+            Kind::Connection if named.is_disappointed_by(value) => return None,
             Kind::Connection | Kind::HopByHop | Kind::Te => false,
             // Of a response without a body (HEAD, 304) the length is a fact about another one, not framing.
             Kind::ContentLength => head.body == BodyLength::None && head.status >= 200 && head.status != 204,
@@ -176,17 +222,15 @@ pub(super) fn write_response(
                 true
             }
             Kind::Trailer => head.body == BodyLength::Chunked && client == Version::Http11,
-            Kind::Upgrade => head.status == 101,
-            _ => !(survey.names_fields && is_named(fields, name)),
+            // 426 must say what to upgrade to (RFC 9110 15.5.22).
+            Kind::Upgrade => matches!(head.status, 101 | 426),
+            _ => !named.has(name),
         };
         if stays {
             put(out, name, value);
         }
     }
-    // RFC 9110 6.6.1: a recipient with a clock adds it. Interim responses go without.
-    if let Some(date) = date.filter(|_| !has_date && head.status >= 200) {
-        put(out, b"Date", date);
-    }
+    Some(has_date)
 }
 
 /// Appends those trailer fields to `out` that may cross a hop, in both directions.
@@ -209,17 +253,9 @@ pub fn rewrite_trailers(fields: &Fields<'_>, out: &mut BytesMut) {
 }
 
 /// A connection option that is the name of a field to remove. What every hop removes or handles by itself
-/// needs no second look, which spares most requests the search.
+/// needs no second look, which spares most requests the list.
 fn names_field(option: &[u8]) -> bool {
     !["close", "keep-alive", "te", "upgrade"].iter().any(|known| is_name(option, known))
-}
-
-/// `name` stands in a Connection field (RFC 9110 7.6.1).
-fn is_named(fields: &Fields<'_>, name: &[u8]) -> bool {
-    fields.iter().any(|(field, value)| {
-        Kind::of(field) == Kind::Connection
-            && list_members(value).any(|option| option.eq_ignore_ascii_case(name))
-    })
 }
 
 /// Fields that `Connection` cannot remove and trailers cannot add. A client could else hide its address, its
@@ -262,18 +298,16 @@ fn put_missing_host(rules: &RequestRules<'_>, out: &mut BytesMut) {
 }
 
 /// The forwarding fields that the client did not send.
-fn put_forwarding(survey: &Survey<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
-    if let Some(ip) = rules.ip.filter(|_| !survey.has_forwarded_for) {
+fn put_forwarding(met: &Met<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
+    if let Some(ip) = rules.ip.filter(|_| !met.forwarded_for) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         put_ip(ip, out);
         out.extend_from_slice(b"\r\n");
     }
-    if let Some(host) =
-        rules.authority.or(survey.host).filter(|host| !survey.has_forwarded_host && !host.is_empty())
-    {
+    if let Some(host) = rules.authority.or(met.host).filter(|host| !met.forwarded_host && !host.is_empty()) {
         put(out, b"X-Forwarded-Host", host);
     }
-    if !survey.has_forwarded_proto {
+    if !met.forwarded_proto {
         put(out, b"X-Forwarded-Proto", if rules.tls { b"https" } else { b"http" });
     }
 }

@@ -22,12 +22,14 @@ mod exchange;
 pub mod fields;
 mod record;
 mod retry;
+mod step;
 mod target;
 
 pub use answer::{Answer, cause};
 pub use config::{Config, Place};
-pub use exchange::{Exchange, Failure, Leg, Peer, Step};
+pub use exchange::Exchange;
 pub use record::{Ended, Record};
+pub use step::{Failure, Leg, Peer, Step};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! idempotent, unless it knows that the first was never acted on).
 
 use super::config::{Config, Place};
-use super::exchange::Failure;
+use super::step::Failure;
 
 /// The retry state of one exchange.
 #[derive(Debug)]
@@ -66,10 +66,10 @@ impl Retry {
     /// The upstream failed: true when the request is to be sent once more, which is counted.
     pub(super) fn handle_failed(&mut self, why: Failure, cause: &'static str) -> bool {
         let allowed = match why {
-            // Nothing of this try reached anybody. What earlier tries sent must still be there to send again.
+            // Nothing of this try reached anybody, and what earlier ones sent is still kept, or there would
+            // not have been this one.
             Failure::Connect(_) if self.place == Place::Server => {
-                (self.sent_this_try == 0 && self.is_open() && self.sent_max <= self.bytes_max)
-                    || self.may_replay()
+                (self.sent_this_try == 0 && self.is_open()) || self.may_replay()
             }
             Failure::Broken | Failure::ClientGone if self.place == Place::Server => self.may_replay(),
             Failure::Stale => self.may_replay(),

@@ -15,6 +15,7 @@ mod requests;
 mod responses;
 mod retry;
 mod upgrades;
+mod wire;
 
 pub(super) const T0: Instant = Instant::from_millis(10_000);
 

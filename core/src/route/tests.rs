@@ -35,6 +35,12 @@ fn with_locals(count: u64) -> Router {
 }
 
 #[test]
+fn threads_can_share_a_router() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(&Router::new());
+}
+
+#[test]
 fn an_unknown_endpoint_has_no_route() {
     assert_eq!(select(&Router::new(), 7, &[]), None);
     assert_eq!(with_locals(1).select(NOW, b"EP", Hop::First, 7, &[]), None);

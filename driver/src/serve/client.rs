@@ -7,7 +7,9 @@ use crate::buffer::{Queue, READ_BYTES, with_read_buffer};
 use crate::runtime::{Io, Runtime, Timer};
 use crate::shutdown::{Shutdown, ShutdownListener};
 use crate::wire::Out;
-use piko_core::http1::{BodyLength, Fault, Fields, Next, Part, RequestHead, ResponseHead, ServerConn, Version};
+use piko_core::http1::{
+    BodyLength, Fault, Fields, Next, Part, RequestHead, ResponseHead, ServerConn, Version,
+};
 use piko_core::proxy::Answer;
 use piko_core::time::Instant;
 use std::future::poll_fn;
@@ -73,9 +75,15 @@ impl<R: Runtime, C: Io> Client<R, C> {
         begun
     }
 
-    fn poll_request<S: Service>(&mut self, cx: &mut Context<'_>, service: &S) -> Poll<Result<Begun<S>, Idle>> {
+    fn poll_request<S: Service>(
+        &mut self,
+        cx: &mut Context<'_>,
+        service: &S,
+    ) -> Poll<Result<Begun<S>, Idle>> {
         loop {
             let now = self.rt.now();
+            // Behind an answer this starts the keep-alive deadline.
+            self.http.handle_timeout(now);
             if !self.rest.is_empty() {
                 let (used, outcome) = step(&mut self.http, now, self.rest.pending(), service, &self.io);
                 self.rest.consume(used);
@@ -157,10 +165,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
 
     /// Answers a request that HTTP refused, and closes.
     pub(super) async fn refuse(&mut self, answer: &Answer) {
-        self.http.close_after_response();
-        let mut bytes = Vec::with_capacity(256);
-        write_refusal(answer, &mut bytes);
-        self.out.queue.extend(&bytes);
+        let _ = self.answer(answer);
         self.close_lingering().await;
     }
 
@@ -252,14 +257,4 @@ fn begin<S: Service, C: Io>(now: Instant, head: &RequestHead<'_>, service: &S, i
     let step = exchange.handle_request(now, head);
     let decision = service.decide(now, step, &mut exchange, &note, head);
     Begun::new(now, head, exchange, decision, note)
-}
-
-/// A refusal is written without the connection machine, which has lost its place in the input.
-fn write_refusal(answer: &Answer, out: &mut Vec<u8>) {
-    use std::io::Write;
-    // Writing to memory does not fail.
-    let _ = write!(out, "HTTP/1.1 {} {}\r\n", answer.status, answer.reason);
-    out.extend_from_slice(&answer.fields);
-    let _ = write!(out, "content-length: {}\r\nconnection: close\r\n\r\n", answer.body.len());
-    out.extend_from_slice(&answer.body);
 }

@@ -5,9 +5,9 @@ use super::{Attempt, Connected, Decision, Service};
 use crate::buffer::{Queue, READ_BYTES, with_read_buffer};
 use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::Out;
-use futures::io::AsyncRead;
 use bytes::BytesMut;
-use piko_core::http1::{self, ClientConn, Fault, Fields, Next, Part, RequestHead, Reuse};
+use futures::io::AsyncRead;
+use piko_core::http1::{self, ClientConn, Fields, Next, Part, RequestHead, Reuse};
 use piko_core::proxy::fields::rewrite_trailers;
 use piko_core::proxy::{Answer, Exchange, Failure, Leg, Step};
 use piko_core::time::Instant;
@@ -63,7 +63,10 @@ impl<S: Service> Begun<S> {
                     http: ClientConn::new(http1::Config::default(), now),
                     out: Out::default(),
                     rest: Queue::new(),
-                    idempotent: matches!(head.method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"),
+                    idempotent: matches!(
+                        head.method,
+                        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
+                    ),
                     uploaded: false,
                     deaf: false,
                     heard: false,
@@ -139,10 +142,20 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     };
     let mut fresh = false;
     loop {
-        let attempt = Attempt { idempotent: up.idempotent, fresh, until: exchange.poll_timeout().map(|d| d.at) };
+        let attempt =
+            Attempt { idempotent: up.idempotent, fresh, until: exchange.poll_timeout().map(|d| d.at) };
         let why = match connect(client, service, &mut exchange, &target, attempt).await {
             Ok(Connected { io, pooled }) => {
-                let mut legs = Legs { client, service, exchange: &mut exchange, note: &mut note, up: &mut up, io, pooled, cut: None };
+                let mut legs = Legs {
+                    client,
+                    service,
+                    exchange: &mut exchange,
+                    note: &mut note,
+                    up: &mut up,
+                    io,
+                    pooled,
+                    cut: None,
+                };
                 let outcome = poll_fn(|cx| legs.poll(cx)).await;
                 let Legs { mut io, .. } = legs;
                 match outcome {
@@ -296,7 +309,11 @@ fn timeout(now: Instant, exchange: &mut Exchange) -> Option<Stop> {
 }
 
 /// After a complete request the client has nothing to say but the next one: a FIN cancels.
-fn watch<R: Runtime, C: Io>(client: &mut Client<R, C>, exchange: &mut Exchange, cx: &mut Context<'_>) -> Option<Stop> {
+fn watch<R: Runtime, C: Io>(
+    client: &mut Client<R, C>,
+    exchange: &mut Exchange,
+    cx: &mut Context<'_>,
+) -> Option<Stop> {
     if !client.http.request_done() || !client.rest.is_empty() {
         return None;
     }
@@ -379,8 +396,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     /// What a broken upstream means at this point.
     fn broken(&mut self) -> Outcome {
         let why = match (self.up.heard, self.pooled) {
-            // RFC 9112 8: a message that ends early is incomplete.
-            (true, _) => Failure::Protocol(Fault { status: 502, what: "response was cut (RFC 9112 8)" }),
+            (true, _) => Failure::Cut,
             (false, true) => Failure::Stale,
             (false, false) => Failure::Broken,
         };
@@ -542,12 +558,12 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                         self.up.out.queue.set_keep(false);
                     }
                     if had == 0 {
-                        let used = self.download(cx, &buf[..n])?;
+                        let used = self.download(cx, &mut buf[..n])?;
                         self.up.rest.extend(&buf[used..n]);
                     } else {
                         self.up.rest.extend(&buf[..n]);
                         let mut rest = std::mem::take(&mut self.up.rest);
-                        let used = self.download(cx, rest.pending())?;
+                        let used = self.download(cx, rest.pending_mut())?;
                         rest.consume(used);
                         self.up.rest = rest;
                     }
@@ -562,28 +578,37 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     }
 
     /// Takes response parts from `input`. Gives what was used.
-    fn download(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize, Outcome> {
+    fn download(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Result<usize, Outcome> {
         let now = self.client.rt.now();
         let mut used = 0;
+        let mut unfolded = false;
         while self.cut.is_none() {
-            let here = &input[used..];
-            let (n, part) = match self.up.http.handle_input(now, here) {
+            let (n, part) = match self.up.http.handle_input(now, &input[used..]) {
                 Ok(step) => step,
+                Err(fault) if fault.is_folded() && !unfolded => {
+                    // RFC 9112 5.2: a proxy replaces folding in responses by spaces.
+                    unfolded = true;
+                    http1::unfold(&mut input[used..]);
+                    continue;
+                }
                 Err(fault) => return Err(self.fail(Leg::Upstream, Failure::Protocol(fault))),
             };
+            let here = &input[used..];
             used += n;
             match part {
                 None => break,
-                Some(Part::Interim(head) | Part::Head(head)) => match self.exchange.handle_response(now, &head) {
-                    Step::Nothing => {}
-                    Step::Forward | Step::Switch => {
-                        if self.client.shutdown.is_triggered() {
-                            self.client.http.close_after_response();
+                Some(Part::Interim(head) | Part::Head(head)) => {
+                    match self.exchange.handle_response(now, &head) {
+                        Step::Nothing => {}
+                        Step::Forward | Step::Switch => {
+                            if self.client.shutdown.is_triggered() {
+                                self.client.http.close_after_response();
+                            }
+                            self.send_head(&head);
                         }
-                        self.send_head(&head);
+                        step => return Err(Outcome::Ended(Stop { step, failure: None })),
                     }
-                    step => return Err(Outcome::Ended(Stop { step, failure: None })),
-                },
+                }
                 Some(Part::Data(range)) => {
                     let data = &here[range];
                     let Client { http, out, io, .. } = &mut *self.client;
@@ -645,4 +670,3 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         }
     }
 }
-

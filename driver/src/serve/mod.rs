@@ -22,7 +22,7 @@ pub trait Service: Send + Sync + 'static {
     /// What requests are proxied over: a tunnel stream, a socket.
     type Up: Io;
     /// Where one request goes, for as long as it is tried there.
-    type Target: Send;
+    type Target: Send + Sync;
     /// What a switched connection is for.
     type Switched: Send;
     /// What the owner remembers about one request, for its log.

@@ -47,7 +47,11 @@ impl<I: Io> Transport for RawTransport<I> {
 }
 
 /// Writes until `from` is empty.
-pub(super) fn write_out<I: Io>(io: &mut I, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<()>> {
+pub(super) fn write_out<I: Io>(
+    io: &mut I,
+    cx: &mut Context<'_>,
+    from: &mut BytesMut,
+) -> Poll<io::Result<()>> {
     while !from.is_empty() {
         let n = ready!(Pin::new(&mut *io).poll_write(cx, from))?;
         if n == 0 {

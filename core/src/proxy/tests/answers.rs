@@ -70,6 +70,7 @@ fn every_failure_before_the_response_has_its_words() {
         (Failure::Broken, "upstream unreachable", "stream-reset"),
         (Failure::ClientGone, "upstream unreachable", "stream-reset"),
         (Failure::Connect("upstream-going-away"), "upstream unreachable", "upstream-going-away"),
+        (Failure::Cut, "upstream unreachable", "cut-response"),
         (Failure::NoUpstream, "no available upstreams", "no-upstream"),
         (Failure::Protocol(fault), "upstream unreachable", "malformed-response"),
         (Failure::Stale, "upstream unreachable", "connection-closed"),

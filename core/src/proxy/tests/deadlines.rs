@@ -124,6 +124,12 @@ fn a_client_that_waits_for_a_100_is_not_late() {
     assert_eq!(due(&exchange), Some((30, "response head")));
     assert_eq!(exchange.handle_response(at(8), &response("100 C\r\n")), Step::Forward);
     assert_eq!(due(&exchange), Some((28, "request body missing")));
+    let old = start(&config(), &text.replace("HTTP/1.1", "HTTP/1.0"));
+    assert_eq!(due(&old), Some((20, "request body missing")), "HTTP/1.0 does not wait");
+    let mut own = start(&config(), text);
+    own.handle_continue(at(2));
+    own.handle_continue(at(9));
+    assert_eq!(due(&own), Some((22, "request body missing")), "a 100 of the driver's own");
     let mut refused = start(&config(), text);
     respond(&mut refused, at(1));
     assert_eq!(due(&refused), None, "the body will not come");

@@ -34,24 +34,25 @@ const LATE: Instant = Instant::FAR;
 
 fn events() -> Vec<Event> {
     const FAULT: Fault = Fault { status: 400, what: "x" };
-    let mut events: Vec<Event> = Vec::new();
-    events.push(("request", |e| e.handle_request(T0, &request(PLAIN))));
-    events.push(("tcp request", |e| e.handle_request(T0, &request(TCP))));
-    events.push(("response", |e| e.handle_response(T0, &response("200 OK\r\n"))));
-    events.push(("interim", |e| e.handle_response(T0, &response("100 C\r\n"))));
-    events.push(("101", |e| e.handle_response(T0, &response("101 S\r\nUpgrade: a\r\n"))));
-    events.push(("bad status", |e| e.handle_response(T0, &response("0 \r\n"))));
-    events.push(("client gone", |e| e.handle_failed(T0, Leg::Client, Failure::ClientGone)));
-    events.push(("client fault", |e| e.handle_failed(T0, Leg::Client, Failure::Protocol(FAULT))));
-    events.push(("client stale", |e| e.handle_failed(T0, Leg::Client, Failure::Stale)));
-    events.push(("broken", |e| e.handle_failed(T0, Leg::Upstream, Failure::Broken)));
-    events.push(("refused", |e| e.handle_failed(T0, Leg::Upstream, Failure::Connect("x"))));
-    events.push(("none", |e| e.handle_failed(T0, Leg::Upstream, Failure::NoUpstream)));
-    events.push(("upstream fault", |e| e.handle_failed(T0, Leg::Upstream, Failure::Protocol(FAULT))));
-    events.push(("stale", |e| e.handle_failed(T0, Leg::Upstream, Failure::Stale)));
-    events.push(("upstream gone", |e| e.handle_failed(T0, Leg::Upstream, Failure::ClientGone)));
-    events.push(("time", |e| e.handle_timeout(LATE)));
-    events.push(("early time", |e| e.handle_timeout(Instant::ZERO)));
+    let mut events: Vec<Event> = alloc::vec![
+        ("request", |e| e.handle_request(T0, &request(PLAIN))),
+        ("tcp request", |e| e.handle_request(T0, &request(TCP))),
+        ("response", |e| e.handle_response(T0, &response("200 OK\r\n"))),
+        ("interim", |e| e.handle_response(T0, &response("100 C\r\n"))),
+        ("101", |e| e.handle_response(T0, &response("101 S\r\nUpgrade: a\r\n"))),
+        ("bad status", |e| e.handle_response(T0, &response("0 \r\n"))),
+        ("client gone", |e| e.handle_failed(T0, Leg::Client, Failure::ClientGone)),
+        ("client fault", |e| e.handle_failed(T0, Leg::Client, Failure::Protocol(FAULT))),
+        ("client stale", |e| e.handle_failed(T0, Leg::Client, Failure::Stale)),
+        ("broken", |e| e.handle_failed(T0, Leg::Upstream, Failure::Broken)),
+        ("refused", |e| e.handle_failed(T0, Leg::Upstream, Failure::Connect("x"))),
+        ("none", |e| e.handle_failed(T0, Leg::Upstream, Failure::NoUpstream)),
+        ("upstream fault", |e| e.handle_failed(T0, Leg::Upstream, Failure::Protocol(FAULT))),
+        ("stale", |e| e.handle_failed(T0, Leg::Upstream, Failure::Stale)),
+        ("upstream gone", |e| e.handle_failed(T0, Leg::Upstream, Failure::ClientGone)),
+        ("time", |e| e.handle_timeout(LATE)),
+        ("early time", |e| e.handle_timeout(Instant::ZERO)),
+    ];
     for leg in [Leg::Client, Leg::Upstream] {
         let (progress, blocked): (Event, Event) = match leg {
             Leg::Client => (
@@ -78,6 +79,10 @@ fn events() -> Vec<Event> {
         events.push(progress);
         events.push(blocked);
     }
+    events.push(("continue", |e| {
+        e.handle_continue(T0);
+        Step::Nothing
+    }));
     events.push(("request end", |e| {
         e.handle_request_end(T0);
         Step::Nothing

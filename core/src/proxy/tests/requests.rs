@@ -185,6 +185,15 @@ fn the_host_of_an_absolute_target_wins() {
     }
 }
 
+/// The connection machine refuses such heads; if one came all the same, the next hop must not choose.
+#[test]
+fn of_two_hosts_the_judged_one_goes_on() {
+    let text = "GET / HTTP/1.1\r\nHost: a.x\r\nhost: b.x\r\n";
+    let exchange = forwarding(text);
+    assert_eq!(exchange.endpoint().unwrap().as_bytes(), b"a");
+    assert!(!rewritten(&exchange, text, true).contains("b.x"));
+}
+
 #[test]
 fn targets_go_on_byte_for_byte() {
     for target in ["/", "//a/./b/../c", "/%2F%2f*+", "/p?", "/p?a;b=%zz&c=?", "/é?\"<>"] {
@@ -243,7 +252,9 @@ fn too_many_connection_options_are_refused() {
         |count: usize| format!("GET / HTTP/1.1\r\nHost: ep.x\r\nConnection: {}\r\n", "a,".repeat(count));
     forwarding(&head(64));
     let text = head(65);
-    assert_eq!(said(server().handle_request(T0, &request(&text))), (400, "malformed-request".into()));
+    for mut exchange in [server(), agent()] {
+        assert_eq!(said(exchange.handle_request(T0, &request(&text))), (400, "malformed-request".into()));
+    }
 }
 
 #[test]

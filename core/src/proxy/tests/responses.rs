@@ -37,6 +37,12 @@ fn hop_by_hop_fields_are_removed() {
 }
 
 #[test]
+fn a_426_says_what_to_upgrade_to() {
+    let out = rewritten_response(&forwarding(PLAIN), "426 Up\r\nConnection: upgrade\r\nUpgrade: a\r\n", None);
+    assert_eq!(out, "Upgrade: a\r\n");
+}
+
+#[test]
 fn trailers_are_announced_to_clients_that_can_have_them() {
     let chunked = "200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n";
     assert_eq!(rewritten_response(&forwarding(PLAIN), chunked, None), "Trailer: a\r\n");
@@ -90,7 +96,10 @@ fn any_status_is_passed_and_nonsense_refused() {
     for status in ["200 OK\r\n", "404 Nope\r\n", "599 Own\r\n", "999 \r\n"] {
         assert_eq!(forwarding(PLAIN).handle_response(T0, &response(status)), Step::Forward);
     }
-    let options = format!("200 OK\r\nConnection: {}\r\n", "a, ".repeat(65));
+    let padding = "p".repeat(4096);
+    let options = format!("200 OK\r\nX: {padding}\r\nConnection: {}\r\n", "a, ".repeat(65));
+    let few = options.replacen("a, ", "", 1);
+    assert_eq!(forwarding(PLAIN).handle_response(T0, &response(&few)), Step::Forward);
     for text in ["99 Low\r\n", &options] {
         let step = forwarding(PLAIN).handle_response(T0, &response(text));
         assert_eq!(said(step), (502, "malformed-response".into()));

@@ -33,6 +33,7 @@ fn the_retry_matrix() {
                 (Failure::Connect("connect-refused"), sent == 0 || replayable),
                 (Failure::Broken, replayable),
                 (Failure::Stale, replayable),
+                (Failure::Cut, false),
                 (Failure::NoUpstream, false),
                 (Failure::Protocol(FAULT), false),
             ] {

@@ -99,3 +99,15 @@ fn only_a_tcp_request_can_be_switched_by_the_driver() {
     exchange.handle_switched(T0);
     assert!(exchange.poll_timeout().is_some());
 }
+
+#[test]
+fn a_connect_that_is_granted_is_a_switch() {
+    let text = "CONNECT ep.x:443 HTTP/1.1\r\nHost: ep.x:443\r\n";
+    let mut exchange = forwarding(text);
+    assert_eq!(exchange.handle_response(T0, &response("204 Fine\r\n")), Step::Switch);
+    assert_eq!(exchange.poll_timeout(), None);
+    let record = exchange.finish(T0);
+    assert_eq!((record.how, record.status), (Ended::Switched, 204));
+    let mut refused = forwarding(text);
+    assert_eq!(refused.handle_response(T0, &response("403 No\r\n")), Step::Forward);
+}

@@ -1,0 +1,337 @@
+//! The listeners of one agent process, side by side.
+
+use crate::http::HttpService;
+use crate::metrics::MetricsService;
+use crate::pool::Pool;
+use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
+use piko_config::{AgentOptions, BindAddr, BindHost, ListenerOptions, Protocol};
+use piko_core::tunnel::Backoff;
+use piko_core::{http1, mux};
+use piko_driver::{
+    Addr, HeadBudget, ListenOptions, Listener as _, Port, Runtime, Shutdown, Stream, Tasks, accept, serve,
+    sleep_until,
+};
+use piko_observe::access::{AccessLog, AccessOptions, HeaderFilter};
+use piko_observe::log;
+use piko_observe::metrics::HttpMetrics;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Received bytes that wait for the service, in all tunnels together: what a device with 16 MB can spare.
+const BUDGET_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Idle connections to one service when no number is set: the pool has some bound in any case.
+const IDLE_CONNS_MAX: usize = 4096;
+/// A kept connection that no setting limits still ends.
+const IDLE_CONN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Why an agent ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A feature that does not exist yet.
+    Unsupported(&'static str),
+    /// The connect URL does not name a server.
+    Url(BadUrl),
+    /// A listener was refused for good.
+    Listen(String, ListenError),
+    /// The metrics port cannot be opened.
+    Metrics(String, io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported(what) => write!(f, "{what} is not supported yet"),
+            Self::Url(error) => write!(f, "connect: invalid url: {error}"),
+            Self::Listen(endpoint, error) => write!(f, "listen: {endpoint}: {error}"),
+            Self::Metrics(addr, error) => write!(f, "server listen: {addr}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// An agent with its listeners.
+#[derive(Debug)]
+pub struct Agent<R> {
+    rt: R,
+    options: AgentOptions,
+}
+
+impl<R: Runtime> Agent<R> {
+    /// Checks what can be checked without a connection.
+    pub fn new(rt: R, options: AgentOptions) -> Result<Self, RunError> {
+        if options.listeners.iter().any(|listener| listener.protocol == Protocol::Tcp) {
+            return Err(RunError::Unsupported("a tcp listener"));
+        }
+        if options.listeners.iter().any(|listener| listener.addr.tls) {
+            return Err(RunError::Unsupported("an https service"));
+        }
+        if options.connect.url.tls {
+            return Err(RunError::Unsupported("a connect url with https"));
+        }
+        Ok(Self { rt, options })
+    }
+
+    /// Serves until `stop` is given, then drains: no new requests, open ones are answered within the
+    /// grace period. Fails when the server refuses a listener for good, or when the first connection
+    /// fails and the options say to exit then.
+    pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
+        let Self { rt, options } = self;
+        let upstream = upstream(&rt, &options)?;
+        let mut metrics = Vec::new();
+        let (tasks, quit) = (Tasks::new(), Shutdown::new());
+        let mut listeners = Vec::new();
+        for listener in &options.listeners {
+            let counters = Arc::new(HttpMetrics::new("piko_agent", Some(&listener.endpoint)));
+            metrics.push(counters.clone());
+            let service = Arc::new(service(&rt, listener, &options, counters));
+            let tunnel = upstream
+                .listen_in_background(&listener.endpoint)
+                .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
+            tracing::info!(
+                target: "proxy.http", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting reverse proxy");
+            let tunnel = Arc::new(tunnel);
+            rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone()));
+            listeners.push(tunnel);
+        }
+        if let Some(bind) = &options.metrics {
+            serve_metrics(&rt, bind, metrics, &quit).await?;
+        }
+        let refused = first_refusal(&listeners);
+        let stopped = stop.wait();
+        let outcome = race(refused, stopped).await;
+        let grace = options.grace_period;
+        let until = rt.now() + grace;
+        close_all(&listeners, grace).await;
+        // The tunnels are quiet; what a task still does (keeping a connection, a log line) is short.
+        let _ = piko_driver::timeout_at(&rt, Some(until), tasks.idle()).await;
+        quit.trigger();
+        match outcome {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn race(
+    refused: impl Future<Output = RunError>,
+    stopped: impl Future<Output = ()>,
+) -> Option<RunError> {
+    let (mut refused, mut stopped) = (pin!(refused), pin!(stopped));
+    poll_fn(|cx| {
+        if stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        refused.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Closes every listener at once, each with the whole grace period.
+async fn close_all<R: Runtime>(listeners: &[Arc<Listener<R>>], grace: Duration) {
+    let mut closing: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+    for listener in listeners {
+        closing.push(Box::pin(listener.close(grace)));
+    }
+    poll_fn(|cx| {
+        closing.retain_mut(|close| close.as_mut().poll(cx).is_pending());
+        if closing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Ready when the server refused one of them for good.
+async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
+    let mut waiting: Vec<Pin<Box<dyn Future<Output = RunError> + Send + '_>>> = Vec::new();
+    for listener in listeners {
+        waiting.push(Box::pin(async move {
+            match listener.connected().await {
+                Err(error) => RunError::Listen(listener.endpoint().to_string(), ListenError::Refused(error)),
+                // Once connected a listener never gives up.
+                Ok(()) => std::future::pending().await,
+            }
+        }));
+    }
+    poll_fn(|cx| {
+        for wait in &mut waiting {
+            if let Poll::Ready(error) = wait.as_mut().poll(cx) {
+                return Poll::Ready(error);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn upstream<R: Runtime>(rt: &R, options: &AgentOptions) -> Result<Upstream<R>, RunError> {
+    let mut backoff = Backoff::default();
+    backoff.attempt = options.connect.timeout;
+    backoff.first_connect = options.connect.timeout;
+    backoff.exit_on_failure = options.connect.exit_on_failure;
+    let mut mux = mux::Config::default();
+    mux.budget = Arc::new(mux::Budget::new(budget_bytes()));
+    let url = options.connect.url.to_string();
+    let mut upstream =
+        Upstream::new(rt.clone(), &url).map_err(RunError::Url)?.backoff(backoff).mux(mux).on_event(report);
+    if let Some(token) = &options.connect.token {
+        upstream = upstream.token(token.reveal());
+    }
+    if let Some(tenant) = &options.connect.tenant_id {
+        upstream = upstream.tenant(tenant);
+    }
+    Ok(upstream)
+}
+
+/// `min(8 MiB, memory / 8)` (design guide A.1); memory that cannot be read counts as plenty.
+fn budget_bytes() -> usize {
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok()
+    });
+    total.map_or(BUDGET_BYTES_MAX, |kib| BUDGET_BYTES_MAX.min(kib.saturating_mul(1024) / 8))
+}
+
+/// One clear line for each change.
+fn report(event: &Event<'_>) {
+    match event {
+        Event::Connected { endpoint, url } => {
+            tracing::info!(target: "client", { "endpoint-id" = %endpoint, url = %url }, "tunnel connected");
+        }
+        Event::Lost { endpoint, reason } => {
+            tracing::warn!(target: "client", { "endpoint-id" = %endpoint, %reason }, "tunnel lost; reconnecting");
+        }
+        Event::Failed { endpoint, error, wait, url } => match wait {
+            Some(wait) => tracing::warn!(
+                target: "client", { "endpoint-id" = %endpoint, url = %url, backoff = ?wait, %error }, "connect failed; retrying"),
+            None => tracing::error!(
+                target: "client", { "endpoint-id" = %endpoint, url = %url, %error }, "connect failed; non-retryable"),
+        },
+        _ => {}
+    }
+}
+
+fn service<R: Runtime>(
+    rt: &R,
+    listener: &ListenerOptions,
+    options: &AgentOptions,
+    metrics: Arc<HttpMetrics>,
+) -> HttpService<R> {
+    let pool = Pool::new(
+        rt.clone(),
+        listener.pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
+        listener.pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
+    );
+    let access = AccessLog::new(access_options(listener, options));
+    HttpService::new(rt.clone(), listener.addr.clone(), listener.timeout, pool, access, metrics)
+}
+
+fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
+    let mut log = AccessOptions::new("proxy.http.access");
+    log.endpoint = Some(listener.endpoint.clone());
+    log.disable = listener.access_log.disable;
+    log.level = level(listener.access_log.level);
+    log.request_headers = filter(&listener.access_log.request_headers);
+    log.response_headers = filter(&listener.access_log.response_headers);
+    log.log = log_options(options);
+    log
+}
+
+/// The process log as the options ask for it.
+pub(crate) fn log_options(options: &AgentOptions) -> log::Options {
+    log::Options { level: level(options.log.level), subsystems: options.log.subsystems.clone() }
+}
+
+fn level(level: piko_config::LogLevel) -> log::Level {
+    match level {
+        piko_config::LogLevel::Debug => log::Level::Debug,
+        piko_config::LogLevel::Info => log::Level::Info,
+        piko_config::LogLevel::Warn => log::Level::Warn,
+        piko_config::LogLevel::Error => log::Level::Error,
+    }
+}
+
+fn filter(filter: &piko_config::HeaderFilter) -> HeaderFilter {
+    match filter {
+        piko_config::HeaderFilter::All => HeaderFilter::default(),
+        piko_config::HeaderFilter::Allow(names) => HeaderFilter { allow: names.clone(), block: Vec::new() },
+        piko_config::HeaderFilter::Block(names) => HeaderFilter { allow: Vec::new(), block: names.clone() },
+    }
+}
+
+/// One task per stream of the tunnel.
+async fn accept_streams<R: Runtime>(
+    rt: R,
+    listener: Arc<Listener<R>>,
+    service: Arc<HttpService<R>>,
+    tasks: Tasks,
+) {
+    // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
+    let port = Port {
+        http: http1::Config::default(),
+        shutdown: Shutdown::new(),
+        heads: Arc::new(HeadBudget::default()),
+    };
+    let shared = Arc::new((service, port));
+    while let Ok(stream) = listener.accept().await {
+        let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());
+        rt.spawn(async move {
+            let _ = serve::<R, Stream, _>(&serving, stream, &*shared.0, &shared.1).await;
+            drop(guard);
+        });
+    }
+}
+
+async fn serve_metrics<R: Runtime>(
+    rt: &R,
+    bind: &BindAddr,
+    listeners: Vec<Arc<HttpMetrics>>,
+    quit: &Shutdown,
+) -> Result<(), RunError> {
+    let fail = |error| RunError::Metrics(bind.to_string(), error);
+    let addrs = match &bind.host {
+        BindHost::Any => vec![
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, bind.port)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, bind.port)),
+        ],
+        BindHost::Ip(ip) => vec![SocketAddr::from((*ip, bind.port))],
+        BindHost::Name(name) => rt.resolve(name, bind.port).await.map_err(fail)?,
+    };
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    for addr in addrs {
+        match rt.listen(&Addr::Ip(addr), ListenOptions::default()).await {
+            Ok(listener) => {
+                let addr = listener.local_addr().unwrap_or(addr);
+                tracing::info!(target: "server", %addr, "starting metrics server");
+                let port = Port {
+                    http: http1::Config::default(),
+                    shutdown: quit.clone(),
+                    heads: Arc::new(HeadBudget::default()),
+                };
+                let shared = Arc::new((MetricsService::<R>::new(listeners), port));
+                let serving = rt.clone();
+                rt.spawn(accept(rt.clone(), listener, quit.clone(), Tasks::new(), move |io, guard| {
+                    let (shared, rt) = (shared.clone(), serving.clone());
+                    async move {
+                        let _ = serve(&rt, io, &shared.0, &shared.1).await;
+                        drop(guard);
+                    }
+                }));
+                return Ok(());
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(fail(last))
+}
+
+/// How long a finished agent waits for its last log lines.
+pub(crate) async fn settle<R: Runtime>(rt: &R) {
+    sleep_until(rt, rt.now() + Duration::from_millis(1)).await;
+}

@@ -1,0 +1,151 @@
+//! The HTTP listener: each stream of the tunnel carries requests for one service.
+
+use crate::pool::Pool;
+use piko_config::{ServiceAddr, Target};
+use piko_core::http1::{Fault, RequestHead, ResponseHead};
+use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step};
+use piko_core::time::Instant;
+use piko_driver::{Addr, Attempt, Connected, Decision, IoInfo, Runtime, Service};
+use piko_observe::access::{AccessLog, AccessNote};
+use piko_observe::metrics::HttpMetrics;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long resolved addresses of a service are used: a name may move, and a lookup per connection
+/// costs a thread.
+const ADDRS_TTL: Duration = Duration::from_secs(5);
+
+/// One service behind one endpoint.
+pub(crate) struct HttpService<R: Runtime> {
+    rt: R,
+    addr: ServiceAddr,
+    config: proxy::Config,
+    pool: Pool<R>,
+    addrs: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    access: AccessLog,
+    metrics: Arc<HttpMetrics>,
+}
+
+impl<R: Runtime> HttpService<R> {
+    pub(crate) fn new(
+        rt: R,
+        addr: ServiceAddr,
+        timeout: Option<Duration>,
+        pool: Pool<R>,
+        access: AccessLog,
+        metrics: Arc<HttpMetrics>,
+    ) -> Self {
+        let mut config = proxy::Config::new(Place::Agent);
+        config.response_timeout = timeout;
+        config.base_path = (!addr.path.is_empty()).then(|| Arc::from(addr.path.as_bytes()));
+        config.base_query = addr.query.as_ref().map(|query| Arc::from(query.as_bytes()));
+        Self { rt, addr, config, pool, addrs: Mutex::new(None), access, metrics }
+    }
+
+    async fn addrs(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        let now = self.rt.now();
+        if let Some((since, addrs)) = &*self.addrs.lock().unwrap_or_else(PoisonError::into_inner)
+            && now.since(*since) < ADDRS_TTL
+        {
+            return Ok(addrs.clone());
+        }
+        let addrs = self.rt.resolve(host, port).await.map_err(|error| {
+            tracing::warn!(target: "proxy.http", %error, host, "failed to resolve service");
+            Failure::Connect("resolve-failed")
+        })?;
+        *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, addrs.clone()));
+        Ok(addrs)
+    }
+
+    async fn dial(&self) -> Result<R::Tcp, Failure> {
+        let targets = match &self.addr.target {
+            Target::Unix(path) => vec![Addr::Unix(path.clone())],
+            Target::Tcp { host, port } => self.addrs(host, *port).await?.into_iter().map(Addr::Ip).collect(),
+        };
+        let mut last = Failure::Connect("resolve-failed");
+        for target in targets {
+            match self.rt.connect(&target).await {
+                Ok(io) => return Ok(io),
+                Err(error) => {
+                    last = Failure::Connect(match error.kind() {
+                        io::ErrorKind::ConnectionRefused => "connect-refused",
+                        io::ErrorKind::TimedOut => "connect-timeout",
+                        _ => "connect-failed",
+                    });
+                    tracing::warn!(target: "proxy.http", %error, addr = %target, "failed to dial service");
+                }
+            }
+        }
+        *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Err(last)
+    }
+}
+
+impl<R: Runtime> Service for HttpService<R> {
+    type Up = R::Tcp;
+    type Target = ();
+    type Switched = ();
+    type Note = Option<Box<AccessNote>>;
+
+    fn exchange(&self, now: Instant, info: &IoInfo) -> Exchange {
+        self.metrics.begin();
+        Exchange::new(&self.config, Peer { ip: info.peer.map(|peer| peer.ip()), tls: info.tls }, now)
+    }
+
+    fn decide(
+        &self,
+        _: Instant,
+        step: Step,
+        _: &mut Exchange,
+        _: &Self::Note,
+        _: &RequestHead<'_>,
+    ) -> Decision<(), ()> {
+        match step {
+            Step::Answer(answer) => Decision::Answer(answer),
+            _ => Decision::Proxy { target: (), to_tunnel: false, keep_alive: true },
+        }
+    }
+
+    async fn connect(&self, (): &(), attempt: Attempt) -> Result<Connected<R::Tcp>, Failure> {
+        if !attempt.fresh
+            && let Some(io) = self.pool.take(attempt.idempotent)
+        {
+            return Ok(Connected { io, pooled: true });
+        }
+        Ok(Connected { io: self.dial().await?, pooled: false })
+    }
+
+    /// There is one service; a stale connection to it is worth a fresh one.
+    fn again(&self, (): (), why: Failure) -> Option<()> {
+        matches!(why, Failure::Stale).then_some(())
+    }
+
+    fn release(&self, (): (), reusable: Option<R::Tcp>) {
+        if let Some(io) = reusable {
+            self.pool.put(io);
+        }
+    }
+
+    fn note(&self, info: &IoInfo, head: &RequestHead<'_>) -> Self::Note {
+        self.access.note(info.peer.map(|peer| peer.ip()), head)
+    }
+
+    fn note_response(&self, note: &mut Self::Note, head: &ResponseHead<'_>) {
+        if let Some(note) = note {
+            note.response(head);
+        }
+    }
+
+    fn record(&self, record: Record, note: Self::Note) {
+        self.metrics.record(&record);
+        if let Some(note) = note {
+            self.access.write(note, &record);
+        }
+    }
+
+    fn refuse(&self, fault: &Fault) -> Answer {
+        Answer::for_fault(Place::Agent, fault)
+    }
+}

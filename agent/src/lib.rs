@@ -1,0 +1,10 @@
+//! The Piko agent, generic over its runtime: serves endpoints from services next to it.
+
+mod agent;
+mod http;
+mod metrics;
+mod pool;
+
+pub mod program;
+
+pub use agent::{Agent, RunError};

@@ -1,0 +1,100 @@
+//! Kept connections to one service: last used first, bounded in number and age.
+
+use piko_core::time::Instant;
+use piko_driver::{Io, Probe, Runtime, sleep_until};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A request that is not idempotent takes a kept connection only if it was idle for less than this:
+/// services close at 5 s in the wild, and such a request cannot be sent twice (RFC 9110 9.2.2).
+const UNSAFE_IDLE_MAX: Duration = Duration::from_secs(1);
+/// A connection that was idle for less than this is taken without a look: the look costs a system
+/// call, and a request that may be repeated survives a wrong guess.
+const UNCHECKED_IDLE_MAX: Duration = Duration::from_millis(20);
+
+struct Kept<I> {
+    io: I,
+    since: Instant,
+}
+
+struct Inner<I> {
+    kept: Vec<Kept<I>>,
+    sweeping: bool,
+}
+
+/// Connections that wait for another request.
+pub(crate) struct Pool<R: Runtime> {
+    rt: R,
+    inner: Arc<Mutex<Inner<R::Tcp>>>,
+    idle_max: usize,
+    idle_timeout: Duration,
+}
+
+impl<R: Runtime> Pool<R> {
+    /// Keeps at most `idle_max` connections, each for at most `idle_timeout`.
+    pub(crate) fn new(rt: R, idle_max: usize, idle_timeout: Duration) -> Self {
+        let inner = Arc::new(Mutex::new(Inner { kept: Vec::new(), sweeping: false }));
+        Self { rt, inner, idle_max, idle_timeout }
+    }
+
+    fn lock(inner: &Mutex<Inner<R::Tcp>>) -> MutexGuard<'_, Inner<R::Tcp>> {
+        inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection used last that is still good for such a request.
+    pub(crate) fn take(&self, idempotent: bool) -> Option<R::Tcp> {
+        let now = self.rt.now();
+        loop {
+            let Kept { mut io, since } = Self::lock(&self.inner).kept.pop()?;
+            let idle = now.since(since);
+            if idle >= self.idle_timeout {
+                continue;
+            }
+            if !idempotent && idle >= UNSAFE_IDLE_MAX {
+                // Those below were idle for longer; they stay for requests that may be repeated.
+                Self::lock(&self.inner).kept.push(Kept { io, since });
+                return None;
+            }
+            if (idempotent && idle < UNCHECKED_IDLE_MAX) || io.probe() == Probe::Quiet {
+                return Some(io);
+            }
+        }
+    }
+
+    /// Keeps `io` for another request.
+    pub(crate) fn put(&self, io: R::Tcp) {
+        if self.idle_max == 0 {
+            return;
+        }
+        let mut inner = Self::lock(&self.inner);
+        if inner.kept.len() >= self.idle_max {
+            // The oldest is the likeliest to be closed by the service next.
+            inner.kept.remove(0);
+        }
+        inner.kept.push(Kept { io, since: self.rt.now() });
+        if !std::mem::replace(&mut inner.sweeping, true) {
+            drop(inner);
+            self.rt.spawn(sweep(self.rt.clone(), self.inner.clone(), self.idle_timeout));
+        }
+    }
+}
+
+/// Closes connections whose time is over; ends when none is left.
+async fn sweep<R: Runtime>(rt: R, inner: Arc<Mutex<Inner<R::Tcp>>>, idle_timeout: Duration) {
+    loop {
+        let next = {
+            let mut inner = Pool::<R>::lock(&inner);
+            let now = rt.now();
+            inner.kept.retain(|kept| now.since(kept.since) < idle_timeout);
+            match inner.kept.iter().map(|kept| kept.since).min() {
+                Some(oldest) => oldest + idle_timeout,
+                None => {
+                    inner.sweeping = false;
+                    inner.kept = Vec::new();
+                    return;
+                }
+            }
+        };
+        sleep_until(&rt, next).await;
+    }
+}

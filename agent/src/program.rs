@@ -1,0 +1,35 @@
+//! The program around an agent: log, exit status. Signals come from the caller, who knows the runtime.
+
+use crate::agent::{Agent, log_options, settle};
+use piko_config::AgentOptions;
+use piko_driver::{Runtime, Shutdown};
+use std::process::ExitCode;
+
+/// Prepares the process: notices and log. Call once, before [`run`].
+pub fn prepare(options: &AgentOptions) -> Result<(), ExitCode> {
+    for notice in &options.notices {
+        eprintln!("{notice}");
+    }
+    if piko_observe::log::init(log_options(options)).is_err() {
+        eprintln!("failed to setup logger: a log is installed already");
+        return Err(ExitCode::FAILURE);
+    }
+    Ok(())
+}
+
+/// Runs an agent until `stop` is given.
+pub async fn run<R: Runtime>(rt: R, options: AgentOptions, stop: Shutdown) -> ExitCode {
+    tracing::info!(target: "main", version = env!("CARGO_PKG_VERSION"), "starting piko agent");
+    let result = match Agent::new(rt.clone(), options) {
+        Ok(agent) => agent.run(stop).await,
+        Err(error) => Err(error),
+    };
+    settle(&rt).await;
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(target: "main", %error, "failed to run agent");
+            ExitCode::FAILURE
+        }
+    }
+}

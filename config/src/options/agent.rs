@@ -1,0 +1,241 @@
+//! The options of an agent.
+
+use std::time::Duration;
+
+use super::{AccessLogOptions, LogOptions, bind, fault, grace_period};
+use crate::error::{UsageError, quoted, shortened};
+use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
+use crate::values::{Command, Values};
+
+/// What the command line of an agent asks for.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one per process, and unpacked at once")]
+pub enum AgentInvocation {
+    /// Print this text and exit with 0.
+    Help(String),
+    /// Run the listeners.
+    Run(AgentOptions),
+    /// Print the version and exit with 0.
+    Version,
+}
+
+/// Everything an agent is told at its start.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AgentOptions {
+    /// The server.
+    pub connect: ConnectOptions,
+    /// How long each listener's shutdown waits for what is in flight.
+    pub grace_period: Duration,
+    /// What to register, one tunnel each; never empty when it came from [`AgentOptions::from_values`].
+    pub listeners: Vec<ListenerOptions>,
+    /// The agent's own log.
+    pub log: LogOptions,
+    /// Where to serve `/metrics`; `None` is nowhere.
+    pub metrics: Option<BindAddr>,
+    /// Lines to show the user at the start.
+    pub notices: Vec<String>,
+}
+
+/// How to reach the server.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ConnectOptions {
+    /// Give up when the first connection does not come about, as Go does, rather than try for ever.
+    pub exit_on_failure: bool,
+    /// The tenant, for the field `x-piko-tenant-id`; fit for a header.
+    pub tenant_id: Option<String>,
+    /// One attempt: resolving, connecting, TLS and the upgrade together.
+    pub timeout: Duration,
+    /// The token, for `Authorization: Bearer …`; fit for a header.
+    pub token: Option<Secret>,
+    /// The server's upstream port.
+    pub url: ConnectUrl,
+}
+
+/// One endpoint and the service behind it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ListenerOptions {
+    /// What is logged of each request or connection.
+    pub access_log: AccessLogOptions,
+    /// The service.
+    pub addr: ServiceAddr,
+    /// The endpoint: 1 to [`ENDPOINT_ID_BYTES_MAX`] bytes without `/`.
+    pub endpoint: String,
+    /// Kept connections to the service; of no use to [`Protocol::Tcp`].
+    pub pool: PoolOptions,
+    /// What is spoken with the service.
+    pub protocol: Protocol,
+    /// How long to wait for the service: to connect, and for the head of a response; `None` is for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// Kept connections to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolOptions {
+    /// How long an idle connection is kept; `None` is for ever.
+    pub idle_timeout: Option<Duration>,
+    /// The interval of TCP's keep-alive probes; `None` is without probes.
+    pub keep_alive: Option<Duration>,
+    /// How many idle connections are kept; `None` is without limit.
+    pub max_idle: Option<usize>,
+}
+
+/// The longest endpoint id, in bytes: one that gossip can still carry in a datagram (wire protocol 9.1 G3, 10).
+pub const ENDPOINT_ID_BYTES_MAX: usize = 1024;
+
+impl AgentOptions {
+    /// Checks the values and the arguments of the command, in the order and with the words of Go (behaviour reference, CLI
+    /// 3.4). An agent without listeners is refused with `no listeners configured`.
+    ///
+    /// # Panics
+    ///
+    /// When the values are those of another program.
+    pub fn from_values(values: &Values) -> Result<Self, UsageError> {
+        let listeners = match values.command() {
+            Command::AgentHttp { endpoint, addr } => {
+                vec![ListenerOptions::from_arguments(values, Protocol::Http, endpoint, addr)?]
+            }
+            Command::AgentTcp { endpoint, addr } => {
+                vec![ListenerOptions::from_arguments(values, Protocol::Tcp, endpoint, addr)?]
+            }
+            Command::Agent => {
+                let entries = values.list("endpoints").iter();
+                entries.map(|entry| ListenerOptions::from_entry(values, entry)).collect::<Result<_, _>>()?
+            }
+            // The listeners of a file will stand here.
+            Command::AgentStart | Command::Server => Vec::new(),
+        };
+        let options = Self::without_listeners(values)?;
+        if listeners.is_empty() {
+            return Err(UsageError::nothing_to_do("no listeners configured"));
+        }
+        Ok(Self { listeners, ..options })
+    }
+
+    fn without_listeners(values: &Values) -> Result<Self, UsageError> {
+        Ok(Self {
+            listeners: Vec::new(),
+            connect: ConnectOptions::from_values(values)?,
+            metrics: match values.flag("server.enabled") {
+                true => Some(bind(values, "server", "server.bind-addr")?),
+                false => None,
+            },
+            log: LogOptions::from_values(values)?,
+            grace_period: grace_period(values)?,
+            notices: values.notices().to_vec(),
+        })
+    }
+}
+
+impl Default for AgentOptions {
+    /// The defaults of the table, without listeners.
+    fn default() -> Self {
+        Self::without_listeners(&Values::defaults(Command::Agent)).expect("a test builds the defaults")
+    }
+}
+
+impl ConnectOptions {
+    fn from_values(values: &Values) -> Result<Self, UsageError> {
+        let url = match values.text("connect.url") {
+            "" => return Err(UsageError::config("connect: missing url")),
+            text => ConnectUrl::parse(text).map_err(|error| {
+                // A bad URL may hold a password, so only its fault is told, not its text.
+                fault(values, &["connect.url"], &format!("connect: invalid url: {error}"))
+            })?,
+        };
+        let timeout = values
+            .optional_duration("connect.timeout")
+            .ok_or_else(|| fault(values, &["connect.timeout"], "connect: missing timeout"))?;
+        Ok(Self {
+            url,
+            timeout,
+            token: header_text(values, "connect.token")?.map(Secret::new),
+            tenant_id: header_text(values, "connect.tenant-id")?.map(str::to_owned),
+            exit_on_failure: values.flag("connect.exit-on-failure"),
+        })
+    }
+}
+
+/// Text that goes into a header, `None` when empty. A line break at its end is the usual mistake of tokens that come out
+/// of files, and would be a request of one's own making further inside (RFC 9110 5.5).
+fn header_text<'v>(values: &'v Values, key: &str) -> Result<Option<&'v str>, UsageError> {
+    let text = values.text(key);
+    if text.bytes().any(|byte| byte.is_ascii_control()) {
+        let origin = values.origin(key);
+        return Err(UsageError::usage(format!(
+            "{origin}: a control character (such as a line break at the end)"
+        )));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+impl ListenerOptions {
+    /// A listener with the default settings, for `addr` in the notation of the command line.
+    pub fn new(protocol: Protocol, endpoint: &str, addr: &str) -> Result<Self, UsageError> {
+        Self::from_arguments(&Values::defaults(Command::Agent), protocol, endpoint, addr)
+    }
+
+    /// `<endpoint>/<addr>` of `--endpoints`; the endpoint ends at the first slash, as it can have none.
+    fn from_entry(values: &Values, entry: &str) -> Result<Self, UsageError> {
+        let (endpoint, addr) = entry.split_once('/').ok_or_else(|| {
+            let origin = values.origin("endpoints");
+            UsageError::usage(format!(
+                "{origin}: {} is not of the form <endpoint>/<addr> (example: my-endpoint/localhost:4000)",
+                quoted(entry)
+            ))
+        })?;
+        Self::from_arguments(values, Protocol::Http, endpoint, addr)
+    }
+
+    fn from_arguments(
+        values: &Values,
+        protocol: Protocol,
+        endpoint: &str,
+        addr: &str,
+    ) -> Result<Self, UsageError> {
+        if endpoint.is_empty() {
+            return Err(UsageError::usage("listener: missing endpoint id"));
+        }
+        let section = format!("listener: {}: ", shortened(endpoint));
+        if endpoint.len() > ENDPOINT_ID_BYTES_MAX || endpoint.contains('/') {
+            return Err(UsageError::usage(format!(
+                "{section}invalid endpoint id (at most {ENDPOINT_ID_BYTES_MAX} bytes, no slash)"
+            )));
+        }
+        if addr.is_empty() {
+            return Err(UsageError::usage(format!("{section}missing addr")));
+        }
+        let addr = ServiceAddr::parse(protocol, addr).ok_or_else(|| {
+            let examples = match protocol {
+                Protocol::Http => "4000, host:4000, https://host/path, unix:/path",
+                Protocol::Tcp => "4000, host:4000",
+            };
+            UsageError::usage(format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
+        })?;
+        Ok(Self {
+            addr,
+            protocol,
+            endpoint: endpoint.to_owned(),
+            access_log: AccessLogOptions::from_values(values, "access-log", &section)?,
+            pool: PoolOptions::from_values(values),
+            timeout: values.optional_duration("timeout"),
+        })
+    }
+}
+
+impl PoolOptions {
+    fn from_values(values: &Values) -> Self {
+        Self {
+            idle_timeout: values.optional_duration("http-client.idle-conn-timeout"),
+            keep_alive: values.optional_duration("http-client.keep-alive-timeout"),
+            max_idle: usize::try_from(values.int("http-client.max-idle-conns")).ok().filter(|&max| max > 0),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

@@ -1,0 +1,219 @@
+use super::*;
+use crate::table::{Effect, Program, Verb, flags};
+
+fn resolve(command: Command, pairs: &[(&str, &str)]) -> Result<AgentOptions, UsageError> {
+    let given: Vec<_> = pairs.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+    AgentOptions::from_values(&Values::resolve(command, &given, &|_| None)?)
+}
+
+fn http(endpoint: &str, addr: &str) -> Command {
+    Command::AgentHttp { endpoint: endpoint.into(), addr: addr.into() }
+}
+
+fn tcp(endpoint: &str, addr: &str) -> Command {
+    Command::AgentTcp { endpoint: endpoint.into(), addr: addr.into() }
+}
+
+fn refusal(command: Command, pairs: &[(&str, &str)]) -> (String, u8) {
+    let error = resolve(command, pairs).expect_err("is refused");
+    (error.to_string(), error.exit_code())
+}
+
+#[test]
+fn defaults_are_those_of_go() {
+    let options = resolve(http("e", "4000"), &[]).expect("is accepted");
+    assert_eq!(options.connect.url.to_string(), "http://localhost:8001");
+    assert_eq!(options.connect.timeout, Duration::from_secs(30));
+    assert_eq!(options.connect.token, None);
+    assert_eq!(options.connect.tenant_id, None);
+    assert!(!options.connect.exit_on_failure);
+    assert_eq!(options.grace_period, Duration::from_secs(60));
+    assert_eq!(options.metrics, None);
+    let [listener] = options.listeners.as_slice() else { panic!("{options:?}") };
+    assert_eq!((listener.endpoint.as_str(), listener.addr.to_string().as_str()), ("e", "localhost:4000"));
+    assert_eq!(listener.protocol, Protocol::Http);
+    assert_eq!(listener.timeout, Some(Duration::from_secs(10)));
+    assert_eq!(listener.access_log, AccessLogOptions::default());
+    assert_eq!(listener.pool.idle_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(listener.pool.keep_alive, Some(Duration::from_secs(30)));
+    assert_eq!(listener.pool.max_idle, Some(100));
+    assert_eq!(AgentOptions { listeners: Vec::new(), ..options }, AgentOptions::default());
+}
+
+/// A flag that is read nowhere is a flag without effect.
+#[test]
+fn every_flag_changes_the_options() {
+    for (verb, command) in [(Verb::AgentHttp, http("e", "4000")), (Verb::AgentTcp, tcp("e", "4000"))] {
+        for flag in flags(Program::Agent).iter().filter(|flag| flag.belongs_to(verb)) {
+            let text = match flag.name {
+                "connect.url" => "wss://piko.example.com",
+                "http-client.max-idle-conns" => "7",
+                "log.level" | "access-log.level" => "warn",
+                "server.bind-addr" => "127.0.0.1:0",
+                name if name.ends_with("timeout") || name == "grace-period" => "7s",
+                _ if flag.default == "false" => "true",
+                _ => "word",
+            };
+            // An address to serve metrics on counts only where they are served.
+            let before: &[_] =
+                if flag.name == "server.bind-addr" { &[("server.enabled", "true")] } else { &[] };
+            let default = resolve(command.clone(), before).expect("is accepted");
+            let changed =
+                resolve(command.clone(), &[before, &[(flag.name, text)]].concat()).expect(flag.name);
+            let works = flag.effect == Effect::Works;
+            assert_eq!(changed.notices.is_empty(), works, "{}", flag.name);
+            assert_eq!(AgentOptions { notices: Vec::new(), ..changed } != default, works, "{}", flag.name);
+        }
+    }
+}
+
+#[test]
+fn messages_are_those_of_go() {
+    let ok = || http("e", "4000");
+    for (pairs, message) in [
+        (&[("connect.url", "")][..], "config: connect: missing url"),
+        (&[("connect.timeout", "0")], "config: connect: missing timeout"),
+        (&[("server.enabled", "true"), ("server.bind-addr", "")], "config: server: missing bind addr"),
+        (&[("log.level", "")], "config: log: missing level"),
+        (&[("access-log.level", "")], "config: listener: e: access log: missing level"),
+        (&[("grace-period", "0")], "config: missing grace period"),
+    ] {
+        assert_eq!(refusal(ok(), pairs), (message.to_owned(), 1));
+    }
+    assert!(resolve(ok(), &[("server.bind-addr", "")]).is_ok());
+    assert_eq!(refusal(Command::AgentStart, &[]), ("no listeners configured".to_owned(), 1));
+}
+
+#[test]
+fn a_bad_url_is_told_without_its_text() {
+    for url in ["localhost:8001", "ftp://h", "http://user:hunter2@h"] {
+        let (message, code) = refusal(http("e", "1"), &[("connect.url", url)]);
+        assert!(message.starts_with("config: connect: invalid url: "), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+        assert_eq!(code, 1);
+    }
+}
+
+#[test]
+fn arguments_are_checked_before_anything_connects() {
+    for (command, message) in [
+        (http("", "1"), "listener: missing endpoint id"),
+        (http("e", ""), "listener: e: missing addr"),
+        (
+            http("e", "nope"),
+            "listener: e: invalid addr: \"nope\" (examples: 4000, host:4000, https://host/path, unix:/path)",
+        ),
+        (tcp("e", "http://h:1"), "listener: e: invalid addr: \"http://h:1\" (examples: 4000, host:4000)"),
+        (tcp("e", "65536"), "listener: e: invalid addr: \"65536\" (examples: 4000, host:4000)"),
+        (http("a/b", "1"), "listener: a/b: invalid endpoint id (at most 1024 bytes, no slash)"),
+    ] {
+        assert_eq!(refusal(command, &[]), (message.to_owned(), 2));
+    }
+    assert!(resolve(http(&"x".repeat(ENDPOINT_ID_BYTES_MAX), "65535"), &[]).is_ok());
+    assert!(resolve(http(&"x".repeat(ENDPOINT_ID_BYTES_MAX + 1), "65535"), &[]).is_err());
+}
+
+#[test]
+fn the_oldest_spelling_makes_http_listeners() {
+    let options = resolve(
+        Command::Agent,
+        &[
+            ("endpoints", "my-endpoint/localhost:4000,other/https://h/base"),
+            ("endpoints", "third/5000"),
+            ("timeout", "3s"),
+        ],
+    )
+    .expect("is accepted");
+    let listeners: Vec<_> =
+        options.listeners.iter().map(|l| (l.endpoint.as_str(), l.addr.to_string())).collect();
+    assert_eq!(
+        listeners,
+        [
+            ("my-endpoint", "localhost:4000".to_owned()),
+            ("other", "https://h/base".to_owned()),
+            ("third", "localhost:5000".to_owned())
+        ]
+    );
+    assert!(
+        options
+            .listeners
+            .iter()
+            .all(|l| l.protocol == Protocol::Http && l.timeout == Some(Duration::from_secs(3)))
+    );
+    let (message, code) = refusal(Command::Agent, &[("endpoints", "no-slash")]);
+    assert!(
+        message.starts_with("--endpoints: \"no-slash\" is not of the form <endpoint>/<addr>"),
+        "{message}"
+    );
+    assert_eq!(code, 2);
+    assert!(refusal(Command::Agent, &[("endpoints", "e/nope")]).0.starts_with("listener: e: invalid addr"));
+    assert_eq!(refusal(http("e", "1"), &[("endpoints", "e/1")]).0, "unknown flag: --endpoints");
+}
+
+#[test]
+fn tokens_stay_out_of_dumps_and_control_characters_out_of_headers() {
+    let options = resolve(http("e", "1"), &[("connect.token", "s3cret")]).expect("is accepted");
+    assert_eq!(options.connect.token.as_ref().map(Secret::reveal), Some("s3cret"));
+    assert!(!format!("{options:?}").contains("s3cret"));
+    for (key, text) in
+        [("connect.token", "s3cret\n"), ("connect.tenant-id", "a\r\nx: y"), ("connect.tenant-id", "\0")]
+    {
+        let (message, code) = refusal(http("e", "1"), &[(key, text)]);
+        assert_eq!(message, format!("--{key}: a control character (such as a line break at the end)"));
+        assert_eq!(code, 2);
+    }
+}
+
+#[test]
+fn zero_and_less_are_without_limit() {
+    let listener =
+        |pairs: &[(&str, &str)]| resolve(http("e", "1"), pairs).expect("is accepted").listeners.remove(0);
+    for text in ["0", "-1"] {
+        assert_eq!(listener(&[("http-client.max-idle-conns", text)]).pool.max_idle, None);
+    }
+    for text in ["0", "-1s"] {
+        assert_eq!(listener(&[("timeout", text)]).timeout, None);
+        assert_eq!(listener(&[("http-client.idle-conn-timeout", text)]).pool.idle_timeout, None);
+        assert_eq!(listener(&[("http-client.keep-alive-timeout", text)]).pool.keep_alive, None);
+    }
+}
+
+#[test]
+fn a_listener_of_ones_own() {
+    let listener = ListenerOptions::new(Protocol::Tcp, "e", "db:5432").expect("is accepted");
+    assert_eq!((listener.endpoint.as_str(), listener.addr.to_string().as_str()), ("e", "db:5432"));
+    assert!(ListenerOptions::new(Protocol::Tcp, "e", "unix:/x").is_err());
+}
+
+#[test]
+fn faults_that_come_out_of_the_environment_name_their_variables() {
+    for (variables, line) in [
+        (&[("PIKO_CONNECT_TIMEOUT", "0s")][..], "config: connect: missing timeout [PIKO_CONNECT_TIMEOUT]"),
+        (&[("PIKO_GRACE_PERIOD", "0s")], "config: missing grace period [PIKO_GRACE_PERIOD]"),
+        (
+            &[("PIKO_LOG_LEVEL", "loud")],
+            "config: log: unsupported level: loud (debug, info, warn or error) [PIKO_LOG_LEVEL]",
+        ),
+        (
+            &[("PIKO_CONNECT_URL", "ftp://h")],
+            "config: connect: invalid url: unsupported scheme (http, https, ws or wss) [PIKO_CONNECT_URL]",
+        ),
+        (
+            &[
+                ("PIKO_ACCESS_LOG_REQUEST_HEADERS_ALLOW_LIST", "a"),
+                ("PIKO_ACCESS_LOG_REQUEST_HEADERS_BLOCK_LIST", "b"),
+            ],
+            "config: listener: e: access log: request headers: cannot define both allow list and block list \
+             [PIKO_ACCESS_LOG_REQUEST_HEADERS_ALLOW_LIST, PIKO_ACCESS_LOG_REQUEST_HEADERS_BLOCK_LIST]",
+        ),
+        (
+            &[("PIKO_CONNECT_TOKEN", "t\n")],
+            "PIKO_CONNECT_TOKEN: a control character (such as a line break at the end)",
+        ),
+    ] {
+        let env =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| text.into());
+        let values = Values::resolve(http("e", "1"), &[], &env).expect("is well-formed");
+        assert_eq!(AgentOptions::from_values(&values).expect_err("is refused").to_string(), line);
+    }
+}

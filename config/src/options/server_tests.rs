@@ -1,0 +1,161 @@
+use super::*;
+use crate::options::{HeaderFilter, LogLevel};
+use crate::table::{Effect, Program, flags};
+
+fn options(pairs: &[(&str, &str)]) -> Result<ServerOptions, UsageError> {
+    let given: Vec<_> = pairs.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+    ServerOptions::from_values(&Values::resolve(Command::Server, &given, &|_| None)?)
+}
+
+fn refusal(pairs: &[(&str, &str)]) -> String {
+    let error = options(pairs).expect_err("is refused");
+    assert_eq!(error.exit_code(), 1);
+    error.to_string()
+}
+
+#[test]
+fn defaults_are_those_of_go_but_for_the_two_that_are_off() {
+    let options = ServerOptions::default();
+    assert_eq!(options.proxy.bind.to_string(), ":8000");
+    assert_eq!(options.upstream.bind.to_string(), ":8001");
+    assert_eq!(options.admin.bind.to_string(), ":8002");
+    assert_eq!(options.cluster.gossip_bind.to_string(), ":8003");
+    assert_eq!(options.cluster.node_id, NodeIdRule::Generate { prefix: String::new() });
+    assert_eq!(options.grace_period, Duration::from_secs(60));
+    assert_eq!(options.proxy.timeout, Some(Duration::from_secs(30)));
+    assert_eq!(options.proxy.http.read_timeout, None);
+    assert_eq!(options.proxy.http.write_timeout, None);
+    assert_eq!(options.proxy.http.read_header_timeout, Some(Duration::from_secs(10)));
+    assert_eq!(options.proxy.http.idle_timeout, Some(Duration::from_secs(300)));
+    assert_eq!(options.proxy.http.max_header_bytes, 1 << 20);
+    assert_eq!(options.proxy.access_log, AccessLogOptions::default());
+    assert_eq!(options.log, LogOptions::default());
+    assert_eq!(options.log.level, LogLevel::Info);
+}
+
+/// A flag that is read nowhere is a flag without effect.
+#[test]
+fn every_flag_changes_the_options() {
+    let default = ServerOptions::default();
+    for flag in flags(Program::Server) {
+        let text = match flag.name {
+            "cluster.gossip.bind-addr" | "proxy.bind-addr" | "upstream.bind-addr" | "admin.bind-addr" => {
+                "127.0.0.1:0"
+            }
+            "proxy.access-log.disable" => "true",
+            "proxy.http.max-header-bytes" => "4KiB",
+            "log.level" | "proxy.access-log.level" => "warn",
+            name if name.ends_with("timeout") || name == "grace-period" => "7s",
+            _ => "word",
+        };
+        let changed = options(&[(flag.name, text)]).expect(flag.name);
+        assert_ne!(ServerOptions { notices: Vec::new(), ..changed.clone() }, default, "{}", flag.name);
+        assert_eq!(changed.notices.is_empty(), flag.effect == Effect::Works, "{}", flag.name);
+    }
+}
+
+#[test]
+fn zero_and_less_follow_go() {
+    let http = |pairs: &[(&str, &str)]| options(pairs).expect("is accepted").proxy.http;
+    let seconds = |n| Some(Duration::from_secs(n));
+    let read = ("proxy.http.read-timeout", "4s");
+    let header = |text| ("proxy.http.read-header-timeout", text);
+    let idle = |text| ("proxy.http.idle-timeout", text);
+    assert_eq!(http(&[read, header("0")]).read_header_timeout, seconds(4));
+    assert_eq!(http(&[header("0")]).read_header_timeout, None);
+    assert_eq!(http(&[read, header("-1s")]).read_header_timeout, None);
+    assert_eq!(http(&[read, header("1s")]).read_header_timeout, seconds(1));
+    assert_eq!(http(&[read, idle("0")]).idle_timeout, seconds(4));
+    assert_eq!(http(&[read, idle("-1s")]).idle_timeout, None);
+    for text in ["0", "-5"] {
+        assert_eq!(http(&[("proxy.http.max-header-bytes", text)]).max_header_bytes, 1 << 20);
+    }
+    for text in ["0", "0s", "-1s"] {
+        assert_eq!(options(&[("proxy.timeout", text)]).expect("is accepted").proxy.timeout, None);
+    }
+    assert_eq!(options(&[("grace-period", "-1s")]).expect("is accepted").grace_period, Duration::ZERO);
+}
+
+#[test]
+fn a_given_node_id_makes_its_prefix_idle() {
+    let node_id = |pairs: &[(&str, &str)]| options(pairs).expect("is accepted").cluster.node_id;
+    let prefix = ("cluster.node-id-prefix", "piko-1-");
+    assert_eq!(node_id(&[prefix]), NodeIdRule::Generate { prefix: "piko-1-".into() });
+    assert_eq!(node_id(&[prefix, ("cluster.node-id", "n1")]), NodeIdRule::Given("n1".into()));
+}
+
+#[test]
+fn messages_are_those_of_go() {
+    assert_eq!(refusal(&[("cluster.gossip.bind-addr", "")]), "config: cluster: gossip: missing bind addr");
+    assert_eq!(refusal(&[("proxy.bind-addr", "")]), "config: proxy: missing bind addr");
+    assert_eq!(refusal(&[("upstream.bind-addr", "")]), "config: upstream: missing bind addr");
+    assert_eq!(refusal(&[("admin.bind-addr", "")]), "config: admin: missing bind addr");
+    assert_eq!(refusal(&[("log.level", "")]), "config: log: missing level");
+    assert!(refusal(&[("log.level", "INFO")]).starts_with("config: log: unsupported level: INFO"));
+    assert_eq!(refusal(&[("proxy.access-log.level", "")]), "config: proxy: access log: missing level");
+    assert!(
+        refusal(&[("proxy.access-log.level", "x")])
+            .starts_with("config: proxy: access log: unsupported level: x")
+    );
+    assert_eq!(refusal(&[("grace-period", "0")]), "config: missing grace period");
+    // The first section that is wrong is told.
+    assert_eq!(
+        refusal(&[("grace-period", "0"), ("admin.bind-addr", "")]),
+        "config: admin: missing bind addr"
+    );
+}
+
+#[test]
+fn header_lists_exclude_each_other_unless_the_log_is_off() {
+    for which in ["request", "response"] {
+        let allow = format!("proxy.access-log.{which}-headers.allow-list");
+        let block = format!("proxy.access-log.{which}-headers.block-list");
+        assert_eq!(
+            refusal(&[(&allow, "a"), (&block, "b")]),
+            format!(
+                "config: proxy: access log: {which} headers: cannot define both allow list and block list"
+            )
+        );
+        let off = options(&[(&allow, "a"), (&block, "b"), ("proxy.access-log.disable", "true")])
+            .expect("is accepted");
+        assert!(off.proxy.access_log.disable);
+    }
+    let log = options(&[
+        ("proxy.access-log.request-headers.allow-list", "a,b"),
+        ("proxy.access-log.response-headers.block-list", "c"),
+    ])
+    .expect("is accepted")
+    .proxy
+    .access_log;
+    assert_eq!(log.request_headers, HeaderFilter::Allow(vec!["a".into(), "b".into()]));
+    assert_eq!(log.response_headers, HeaderFilter::Block(vec!["c".into()]));
+    assert!(options(&[("proxy.access-log.level", "x"), ("proxy.access-log.disable", "true")]).is_ok());
+}
+
+#[test]
+fn bad_addresses_are_told_before_anything_listens() {
+    let error = options(&[("proxy.bind-addr", "8000")]).expect_err("is refused");
+    assert_eq!(
+        error.to_string(),
+        "--proxy.bind-addr: \"8000\" is no address to listen on (examples: :8000, 127.0.0.1:8000, [::1]:8000)"
+    );
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn each_limit_lands_in_its_own_field() {
+    let http = options(&[
+        ("proxy.http.read-timeout", "1s"),
+        ("proxy.http.write-timeout", "2s"),
+        ("proxy.http.read-header-timeout", "3s"),
+        ("proxy.http.idle-timeout", "4s"),
+        ("proxy.http.max-header-bytes", "8KiB"),
+    ])
+    .expect("is accepted")
+    .proxy
+    .http;
+    let seconds = |n| Some(Duration::from_secs(n));
+    assert_eq!((http.read_timeout, http.write_timeout), (seconds(1), seconds(2)));
+    assert_eq!((http.read_header_timeout, http.idle_timeout), (seconds(3), seconds(4)));
+    assert_eq!(http.max_header_bytes, 8192);
+}

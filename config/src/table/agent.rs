@@ -1,0 +1,58 @@
+//! The flags of `piko agent` (behaviour reference, CLI 2.1 and 2.3).
+
+use super::{Flag, Verb, Yaml};
+use crate::value::Kind;
+
+/// Taken by every command of the agent.
+const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    const VERBS: &[Verb] = &[Verb::Agent, Verb::AgentHttp, Verb::AgentStart, Verb::AgentTcp];
+    Flag::new(VERBS, name, kind, default, help)
+}
+
+/// Settings of a listener, whatever it speaks. `--endpoints` makes HTTP listeners, so `agent` alone takes them too.
+const fn listener(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag::new(&[Verb::Agent, Verb::AgentHttp, Verb::AgentTcp], name, kind, default, help).yaml(Yaml::Listener)
+}
+
+/// Settings of an HTTP listener.
+const fn http(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag::new(&[Verb::Agent, Verb::AgentHttp], name, kind, default, help).yaml(Yaml::Listener)
+}
+
+pub(super) const FLAGS: &[Flag] = &[
+    listener("access-log.disable", Kind::Bool, "false", "Log no requests (HTTP); log connections at level debug (TCP)").reloadable(),
+    listener("access-log.level", Kind::Text, "info", "The level of request and connection records: debug, info, warn or error")
+        .reloadable(),
+    http("access-log.request-headers.allow-list", Kind::List, "", "The only request headers to log").reloadable(),
+    http("access-log.request-headers.block-list", Kind::List, "", "Request headers not to log").reloadable(),
+    http("access-log.response-headers.allow-list", Kind::List, "", "The only response headers to log").reloadable(),
+    http("access-log.response-headers.block-list", Kind::List, "", "Response headers not to log").reloadable(),
+    flag("connect.exit-on-failure", Kind::Bool, "false", "Exit when the first connection does not come about"),
+    flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as"),
+    flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
+    flag("connect.token", Kind::Text, "", "The token to authenticate with").secret().reloadable(),
+    flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
+    Flag::new(
+        &[Verb::Agent],
+        "endpoints",
+        Kind::List,
+        "",
+        "HTTP listeners as <endpoint>/<addr>, such as my-endpoint/localhost:4000 (for `agent` without a command)",
+    )
+    .yaml(Yaml::Absent),
+    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight").reloadable(),
+    http("http-client.disable-compression", Kind::Bool, "false", "Do not ask the service for compressed responses")
+        .without_effect("no effect: Piko never compresses or unpacks"),
+    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever")
+        .reloadable(),
+    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never")
+        .reloadable(),
+    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit")
+        .reloadable(),
+    flag("log.level", Kind::Text, "info", "The least severe records to log: debug, info, warn or error").reloadable(),
+    flag("log.subsystems", Kind::List, "", "Subsystems whose records are all logged, whatever the level").reloadable(),
+    flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
+    flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
+    listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever")
+        .reloadable(),
+];

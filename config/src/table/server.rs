@@ -1,0 +1,57 @@
+//! The flags of `piko server` (behaviour reference, CLI 2.1 and 2.2).
+
+use super::{Flag, Verb};
+use crate::value::Kind;
+
+const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag::new(&[Verb::Server], name, kind, default, help)
+}
+
+pub(super) const FLAGS: &[Flag] = &[
+    flag("admin.bind-addr", Kind::Bind, ":8002", "Where to listen for status, health and metrics requests; port 0 picks a free one"),
+    flag("cluster.gossip.bind-addr", Kind::Bind, ":8003", "Where to listen for other nodes, over UDP and TCP; port 0 picks a free one")
+        .without_effect("no effect yet: this version runs as a single node"),
+    flag("cluster.node-id", Kind::Text, "", "The name of this node, different at every start; made up when empty"),
+    flag("cluster.node-id-prefix", Kind::Text, "", "What a made-up node id starts with; no effect next to --cluster.node-id"),
+    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight").reloadable(),
+    flag("log.level", Kind::Text, "info", "The least severe records to log: debug, info, warn or error").reloadable(),
+    flag("log.subsystems", Kind::List, "", "Subsystems whose records are all logged, whatever the level").reloadable(),
+    flag("proxy.access-log.disable", Kind::Bool, "false", "Log no requests").reloadable(),
+    flag("proxy.access-log.level", Kind::Text, "info", "The level of request records: debug, info, warn or error").reloadable(),
+    flag("proxy.access-log.request-headers.allow-list", Kind::List, "", "The only request headers to log").reloadable(),
+    flag("proxy.access-log.request-headers.block-list", Kind::List, "", "Request headers not to log").reloadable(),
+    flag("proxy.access-log.response-headers.allow-list", Kind::List, "", "The only response headers to log").reloadable(),
+    flag("proxy.access-log.response-headers.block-list", Kind::List, "", "Response headers not to log").reloadable(),
+    flag("proxy.bind-addr", Kind::Bind, ":8000", "Where to listen for requests to endpoints; port 0 picks a free one"),
+    flag(
+        "proxy.http.idle-timeout",
+        Kind::Duration,
+        "5m",
+        "How long a connection may wait for its next request; 0 is --proxy.http.read-timeout, less than 0 is for ever",
+    )
+    .reloadable(),
+    flag("proxy.http.max-header-bytes", Kind::Size, "1048576", "How large the head of a request may be; 0 is the default").reloadable(),
+    flag(
+        "proxy.http.read-header-timeout",
+        Kind::Duration,
+        "10s",
+        "How long the head of a request may take; 0 is --proxy.http.read-timeout, less than 0 is for ever",
+    )
+    .reloadable(),
+    flag(
+        "proxy.http.read-timeout",
+        Kind::Duration,
+        "0",
+        "The longest pause while reading the body of a request; 0 is for ever",
+    )
+    .reloadable(),
+    flag(
+        "proxy.http.write-timeout",
+        Kind::Duration,
+        "0",
+        "The longest pause while a client does not take its response; 0 is for ever",
+    )
+    .reloadable(),
+    flag("proxy.timeout", Kind::Duration, "30s", "How long to wait for the head of a response; 0 is for ever").reloadable(),
+    flag("upstream.bind-addr", Kind::Bind, ":8001", "Where to listen for agents; port 0 picks a free one"),
+];

@@ -1,0 +1,107 @@
+//! The types that a flag's text can have, each with one parser that both fronts, the environment and
+//! files share.
+
+mod bind;
+mod duration;
+mod list;
+mod number;
+mod secret;
+mod service;
+mod url;
+
+pub use bind::{BindAddr, BindHost};
+pub use duration::{BadDuration, GoDuration};
+pub use list::parse_list;
+pub use number::{parse_bool, parse_float, parse_int, parse_size};
+pub use secret::Secret;
+pub use service::{Protocol, ServiceAddr, Target, UNIX_PATH_BYTES_MAX};
+pub use url::{BadUrl, ConnectUrl};
+
+/// What kind of text a flag takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An address to listen on; empty text is "none" and left to validation. See [`BindAddr`].
+    Bind,
+    /// A switch: `--flag`, `--flag=true`, `--flag=false`.
+    Bool,
+    /// A length of time in Go's notation. See [`GoDuration`].
+    Duration,
+    /// A decimal number.
+    Float,
+    /// A signed 64-bit number in Go's notation.
+    Int,
+    /// Comma separated, CSV quoting, repeatable.
+    List,
+    /// A number of bytes, optionally with a unit.
+    Size,
+    /// Any text.
+    Text,
+}
+
+/// A parsed value, one variant per [`Kind`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// See [`Kind::Bind`].
+    Bind(Option<BindAddr>),
+    /// See [`Kind::Bool`].
+    Bool(bool),
+    /// See [`Kind::Duration`].
+    Duration(GoDuration),
+    /// See [`Kind::Float`].
+    Float(f64),
+    /// See [`Kind::Int`].
+    Int(i64),
+    /// See [`Kind::List`].
+    List(Vec<String>),
+    /// See [`Kind::Size`].
+    Size(i64),
+    /// See [`Kind::Text`].
+    Text(String),
+}
+
+impl Kind {
+    /// Parses one text. `None` means that it is none of this kind; [`Kind::expected`] words the complaint.
+    pub fn parse(self, text: &str) -> Option<Value> {
+        match self {
+            Self::Bind if text.is_empty() => Some(Value::Bind(None)),
+            Self::Bind => BindAddr::parse(text).map(|addr| Value::Bind(Some(addr))),
+            Self::Bool => parse_bool(text).map(Value::Bool),
+            Self::Duration => text.parse().ok().map(Value::Duration),
+            Self::Float => parse_float(text).map(Value::Float),
+            Self::Int => parse_int(text).map(Value::Int),
+            Self::List => parse_list(text).map(Value::List),
+            Self::Size => parse_size(text).map(Value::Size),
+            Self::Text => Some(Value::Text(text.to_owned())),
+        }
+    }
+
+    /// What to say of a text that is none of this kind: it follows the quoted text.
+    pub fn expected(self) -> &'static str {
+        match self {
+            Self::Bind => "is no address to listen on (examples: :8000, 127.0.0.1:8000, [::1]:8000)",
+            Self::Bool => "is neither true nor false",
+            Self::Duration => "is no duration (examples: 300ms, 10s, 1m30s)",
+            Self::Float => "is no number (examples: 0.5, 2)",
+            Self::Int => "is no whole number of 64 bits",
+            Self::List => {
+                "is no comma separated list (quote an entry like \"this, one\", a quote in it like \"\")"
+            }
+            Self::Size => "is no size (examples: 65536, 64KiB, 1MiB)",
+            Self::Text => "is no UTF-8 text",
+        }
+    }
+
+    /// The word for the value in `--help`, Go's where Go has one; `None` for switches, which need no value.
+    pub fn value_name(self) -> Option<&'static str> {
+        match self {
+            Self::Bind => Some("addr"),
+            Self::Bool => None,
+            Self::Duration => Some("duration"),
+            Self::Float => Some("float"),
+            Self::Int => Some("int"),
+            Self::List => Some("strings"),
+            Self::Size => Some("bytes"),
+            Self::Text => Some("string"),
+        }
+    }
+}

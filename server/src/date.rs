@@ -1,0 +1,74 @@
+//! The `Date` field (RFC 9110 5.6.7), formatted once a second and thread.
+
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+const MONTHS: [&[u8; 3]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+
+/// The current time as an IMF-fixdate.
+pub(crate) fn now() -> [u8; 29] {
+    thread_local! {
+        static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
+    }
+    // A clock before 1970 shows as its epoch.
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs());
+    let (at, text) = LAST.get();
+    if at == seconds {
+        return text;
+    }
+    let text = format(seconds);
+    LAST.set((seconds, text));
+    text
+}
+
+fn format(seconds: u64) -> [u8; 29] {
+    let days = seconds / 86_400;
+    let (year, month, day) = civil(days);
+    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    text[..3].copy_from_slice(DAYS[(days % 7) as usize]);
+    digits(&mut text[5..7], day);
+    text[8..11].copy_from_slice(MONTHS[(month - 1) as usize]);
+    digits(&mut text[12..16], year);
+    digits(&mut text[17..19], seconds / 3600 % 24);
+    digits(&mut text[20..22], seconds / 60 % 60);
+    digits(&mut text[23..25], seconds % 60);
+    text
+}
+
+fn digits(place: &mut [u8], mut value: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01. Years are counted from
+/// March, so that the leap day is the last of its year.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::format;
+
+    #[test]
+    fn known_dates_are_formatted() {
+        assert_eq!(&format(0), b"Thu, 01 Jan 1970 00:00:00 GMT");
+        // The example of RFC 9110 5.6.7.
+        assert_eq!(&format(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(&format(951_782_400), b"Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(&format(1_795_219_199), b"Fri, 20 Nov 2026 23:59:59 GMT");
+    }
+}

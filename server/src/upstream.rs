@@ -1,0 +1,112 @@
+//! The upstream port: agents in. A WebSocket each, a tunnel inside.
+
+use crate::local::Local;
+use crate::node::{Node, Registration};
+use crate::{answers, path};
+use piko_core::http1::RequestHead;
+use piko_core::id::{BadEndpointId, EndpointId};
+use piko_core::mux;
+use piko_core::proxy::{Answer, Place, cause};
+use piko_core::time::Instant;
+use piko_core::tunnel::{Caps, Grant, Tunnel};
+use piko_core::ws::{FRONT_ROOM, Role, handshake};
+use piko_driver::{Io, IoInfo, Runtime, TunnelHandle, TunnelLoop, WsTransport};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+const PREFIX: &[u8] = b"/piko/v1/upstream/";
+
+/// Judges one request of the upstream port. The tunnel of an accepted one is routable before its 101 leaves.
+pub(crate) fn judge<R: Runtime>(
+    rt: &R,
+    node: &Arc<Node>,
+    mux: &mux::Config,
+    now: Instant,
+    info: &IoInfo,
+    head: &RequestHead<'_>,
+) -> Local<Registration> {
+    let endpoint = match endpoint(head) {
+        Ok(endpoint) => endpoint,
+        Err(answer) => return Local::Answer(answer),
+    };
+    let accept = match handshake::judge_request(head) {
+        Ok(accept) => accept,
+        Err(handshake::Refusal::ForeignOrigin) => {
+            return Local::Answer(answers::body(403, "text/plain; charset=utf-8", b"Forbidden\n".to_vec()));
+        }
+        Err(_) => {
+            let mut answer = answers::body(400, "text/plain; charset=utf-8", b"Bad Request\n".to_vec());
+            answer.fields.extend_from_slice(b"Sec-Websocket-Version: 13\r\n");
+            return Local::Answer(answer);
+        }
+    };
+    let mut config = mux.clone();
+    config.front_room = FRONT_ROOM;
+    let mut tunnel = Tunnel::accepted(endpoint.clone(), Grant::default(), config, now);
+    let mut fields = b"Upgrade: websocket\r\nSec-WebSocket-Accept: ".to_vec();
+    fields.extend_from_slice(&accept);
+    fields.extend_from_slice(b"\r\n");
+    // Go peers never state capabilities and get an answer without.
+    if let Some(theirs) = head.fields.first("x-piko-caps") {
+        let caps = Caps::ours().both(&Caps::parse(theirs));
+        fields.extend_from_slice(format!("X-Piko-Caps: {}\r\n", caps.to_value()).as_bytes());
+        tunnel.set_caps(caps);
+    }
+    let handle = TunnelHandle::detached(rt, tunnel, *info);
+    let registration = node.attach(&endpoint, handle);
+    let mut answer = answers::empty(101);
+    answer.fields = fields;
+    Local::Switch(answer, registration)
+}
+
+/// The endpoint in the path (wire protocol 3.1).
+fn endpoint(head: &RequestHead<'_>) -> Result<EndpointId, Answer> {
+    let path = path::of(head.target);
+    let segment = path.strip_prefix(PREFIX).filter(|rest| !rest.is_empty()).ok_or_else(answers::not_found)?;
+    if head.method != b"GET" {
+        return Err(answers::not_found());
+    }
+    if let Some(segment) = segment.strip_suffix(b"/")
+        && !segment.contains(&b'/')
+    {
+        return Err(answers::moved(&path[..path.len() - 1]));
+    }
+    let id = path::decode(segment).ok_or_else(answers::not_found)?;
+    EndpointId::new(&id).map_err(|bad| match bad {
+        // A 400 or 404 is not tried again by Go clients (wire protocol 3.4).
+        BadEndpointId::TooLong => Answer::request_error(
+            Place::Server,
+            400,
+            &BadEndpointId::TooLong.to_string(),
+            cause::BAD_ENDPOINT_ID,
+        ),
+        _ => answers::not_found(),
+    })
+}
+
+/// Carries the tunnel until it ends. Takes it out of the routes as soon as the agent says that it leaves.
+pub(crate) async fn carry<R: Runtime, C: Io>(rt: R, io: C, early: Vec<u8>, registration: Registration) {
+    io.tune_tunnel();
+    let endpoint = registration.tunnel.endpoint();
+    let peer = io.info().peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+    tracing::info!(target: "upstream", { "endpoint-id" = %endpoint, "client-ip" = peer }, "upstream connected");
+    let transport = WsTransport::new(io, Role::Server, early);
+    let mut work = TunnelLoop::with_handle(rt, transport, registration.tunnel.clone());
+    let mut routed = true;
+    let reason = poll_fn(|cx| {
+        let done = Pin::new(&mut work).poll(cx);
+        if routed && registration.tunnel.poll_going_away(cx).is_ready() {
+            routed = false;
+            registration.detach();
+        }
+        match done {
+            Poll::Ready(reason) => Poll::Ready(reason),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    tracing::info!(
+        target: "upstream", { "endpoint-id" = %endpoint, "client-ip" = peer, reason = %reason }, "upstream disconnected");
+}

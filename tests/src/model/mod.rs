@@ -1,0 +1,3 @@
+//! Reference models: small enough to be obviously right.
+
+pub mod mux;
