@@ -16,8 +16,10 @@ const BLOCK_BYTES: usize = 16 * 1024 + 128;
 const SPARE_BLOCKS: usize = 12;
 /// What windows may grow by (the default maximum less the initial window).
 const WINDOW_GROWTH_BYTES: usize = (1 << 20) - (256 << 10);
-/// Timers that are taken in a row after the peer fell silent: the session must have ended by then.
-const SILENT_TIMEOUTS_MAX: usize = 2000;
+/// Timers that are taken in a row after the peer fell silent, and for each stream: under an exceeded budget one
+/// is reset after 2 s, in which the budget is looked at every 20 ms. The session must have ended by then.
+const SILENT_TIMEOUTS_MAX: usize = 500;
+const STREAM_TIMEOUTS_MAX: usize = 110;
 
 /// One run.
 pub(crate) struct App<'m> {
@@ -200,7 +202,7 @@ impl<'m> App<'m> {
 
     /// The peer says nothing more. Every deadline is kept: the session ends, and never spins.
     fn fall_silent(&mut self) {
-        for _ in 0..SILENT_TIMEOUTS_MAX {
+        for _ in 0..SILENT_TIMEOUTS_MAX + STREAM_TIMEOUTS_MAX * self.session.streams() {
             self.events();
             self.check.drain(&mut self.session, self.now);
             let Some(deadline) = self.session.poll_timeout() else { break };
