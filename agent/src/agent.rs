@@ -57,11 +57,20 @@ impl fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
+/// Somebody who wants to know what happens to the tunnels.
+type Observer = dyn Fn(&Event<'_>) + Send + Sync;
+
 /// An agent with its listeners.
-#[derive(Debug)]
 pub struct Agent<R> {
     rt: R,
     options: AgentOptions,
+    observer: Option<Arc<Observer>>,
+}
+
+impl<R> fmt::Debug for Agent<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl<R: Runtime> Agent<R> {
@@ -76,15 +85,22 @@ impl<R: Runtime> Agent<R> {
         if options.connect.url.tls {
             return Err(RunError::Unsupported("a connect url with https"));
         }
-        Ok(Self { rt, options })
+        Ok(Self { rt, options, observer: None })
+    }
+
+    /// Called when a tunnel comes up, is lost, or an attempt fails, after the line in the log. Must not block.
+    #[must_use]
+    pub fn on_event(mut self, f: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Arc::new(f));
+        self
     }
 
     /// Serves until `stop` is given, then drains: no new requests, open ones are answered within the
     /// grace period. Fails when the server refuses a listener for good, or when the first connection
     /// fails and the options say to exit then.
     pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
-        let Self { rt, options } = self;
-        let upstream = upstream(&rt, &options)?;
+        let Self { rt, options, observer } = self;
+        let upstream = upstream(&rt, &options, observer)?;
         let mut metrics = Vec::new();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
         let mut listeners = Vec::new();
@@ -170,7 +186,11 @@ async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
     .await
 }
 
-fn upstream<R: Runtime>(rt: &R, options: &AgentOptions) -> Result<Upstream<R>, RunError> {
+fn upstream<R: Runtime>(
+    rt: &R,
+    options: &AgentOptions,
+    observer: Option<Arc<Observer>>,
+) -> Result<Upstream<R>, RunError> {
     let mut backoff = Backoff::default();
     backoff.attempt = options.connect.timeout;
     backoff.first_connect = options.connect.timeout;
@@ -178,8 +198,13 @@ fn upstream<R: Runtime>(rt: &R, options: &AgentOptions) -> Result<Upstream<R>, R
     let mut mux = mux::Config::default();
     mux.budget = Arc::new(mux::Budget::new(budget_bytes()));
     let url = options.connect.url.to_string();
-    let mut upstream =
-        Upstream::new(rt.clone(), &url).map_err(RunError::Url)?.backoff(backoff).mux(mux).on_event(report);
+    let upstream = Upstream::new(rt.clone(), &url).map_err(RunError::Url)?;
+    let mut upstream = upstream.backoff(backoff).mux(mux).on_event(move |event| {
+        report(event);
+        if let Some(observer) = &observer {
+            observer(event);
+        }
+    });
     if let Some(token) = &options.connect.token {
         upstream = upstream.token(token.reveal());
     }
@@ -230,6 +255,7 @@ fn service<R: Runtime>(
     );
     let access = AccessLog::new(access_options(listener, options));
     HttpService::new(rt.clone(), listener.addr.clone(), listener.timeout, pool, access, metrics)
+        .keep_alive(listener.pool.keep_alive)
 }
 
 fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {

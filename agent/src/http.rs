@@ -5,7 +5,7 @@ use piko_config::{ServiceAddr, Target};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step};
 use piko_core::time::Instant;
-use piko_driver::{Addr, Attempt, Connected, Decision, IoInfo, Runtime, Service};
+use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Runtime, Service};
 use piko_observe::access::{AccessLog, AccessNote};
 use piko_observe::metrics::HttpMetrics;
 use std::io;
@@ -23,6 +23,8 @@ pub(crate) struct HttpService<R: Runtime> {
     addr: ServiceAddr,
     config: proxy::Config,
     pool: Pool<R>,
+    /// The interval of TCP's probes on connections to the service.
+    keep_alive: Option<Duration>,
     addrs: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
     access: AccessLog,
     metrics: Arc<HttpMetrics>,
@@ -41,7 +43,14 @@ impl<R: Runtime> HttpService<R> {
         config.response_timeout = timeout;
         config.base_path = (!addr.path.is_empty()).then(|| Arc::from(addr.path.as_bytes()));
         config.base_query = addr.query.as_ref().map(|query| Arc::from(query.as_bytes()));
-        Self { rt, addr, config, pool, addrs: Mutex::new(None), access, metrics }
+        Self { rt, addr, config, pool, keep_alive: None, addrs: Mutex::new(None), access, metrics }
+    }
+
+    /// Sets the interval of TCP's probes on connections to the service; `None` is without.
+    #[must_use]
+    pub(crate) fn keep_alive(mut self, interval: Option<Duration>) -> Self {
+        self.keep_alive = interval;
+        self
     }
 
     async fn addrs(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
@@ -67,7 +76,10 @@ impl<R: Runtime> HttpService<R> {
         let mut last = Failure::Connect("resolve-failed");
         for target in targets {
             match self.rt.connect(&target).await {
-                Ok(io) => return Ok(io),
+                Ok(io) => {
+                    io.keep_alive(self.keep_alive);
+                    return Ok(io);
+                }
                 Err(error) => {
                     last = Failure::Connect(match error.kind() {
                         io::ErrorKind::ConnectionRefused => "connect-refused",

@@ -8,3 +8,4 @@ mod pool;
 pub mod program;
 
 pub use agent::{Agent, RunError};
+pub use piko_client::Event;

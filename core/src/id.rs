@@ -1,7 +1,7 @@
 //! Names of things: newtypes, so that no number or string is taken for another.
 
 use alloc::sync::Arc;
-use core::fmt;
+use core::fmt::{self, Write};
 
 /// The longest endpoint id, in bytes: one that gossip can still carry in a datagram (wire protocol 9.1 G3, 10).
 pub const ENDPOINT_ID_BYTES_MAX: usize = 1024;
@@ -78,9 +78,17 @@ impl fmt::Debug for EndpointId {
     }
 }
 
+/// Text as it is, so that it reads the same in a log as on a command line; control characters and bytes that are
+/// no UTF-8 are escaped.
 impl fmt::Display for EndpointId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
+        for chunk in self.0.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
+            }
+            write!(f, "{}", chunk.invalid().escape_ascii())?;
+        }
+        Ok(())
     }
 }
 
@@ -110,7 +118,8 @@ mod tests {
         assert_eq!(EndpointId::new(b"a/b"), Err(BadEndpointId::Slash));
         assert_eq!(EndpointId::new(&vec![b'a'; 1025]), Err(BadEndpointId::TooLong));
         assert_eq!(EndpointId::new(&vec![b'a'; 1024]).unwrap().as_bytes().len(), 1024);
-        assert_eq!(EndpointId::new("é b".as_bytes()).unwrap().to_string(), "\\xc3\\xa9 b");
+        assert_eq!(EndpointId::new("é \"b\\".as_bytes()).unwrap().to_string(), "é \"b\\");
+        assert_eq!(EndpointId::new(b"a\n\x1b\xff").unwrap().to_string(), "a\\n\\u{1b}\\xff");
     }
 
     use alloc::string::ToString;

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// An executor with its reactor and clock. Cheap to clone; a clone means the same executor.
 pub trait Runtime: Clone + Send + Sync + 'static {
@@ -153,6 +154,12 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// ping or a small answer does not stand behind megabytes (`TCP_NOTSENT_LOWAT`, 128 KiB, where the
     /// platform has it). Best effort.
     fn tune_tunnel(&self) {}
+    /// Has the kernel ask a peer that is silent for `interval` whether it is still there, and give up when it
+    /// does not answer (TCP keep-alive, RFC 9293 3.8.4); `None` asks never. Best effort; means nothing where
+    /// there is no TCP.
+    fn keep_alive(&self, interval: Option<Duration>) {
+        let _ = interval;
+    }
 }
 
 /// Accepts connections.

@@ -47,10 +47,10 @@ impl Shared {
         while let Some(event) = self.tunnel.poll_event() {
             match event {
                 TunnelEvent::Readable(id) => {
-                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take()))
+                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take()));
                 }
                 TunnelEvent::Writable(id) => {
-                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take()))
+                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take()));
                 }
                 TunnelEvent::Incoming => wake.extend(self.acceptor.take()),
                 // One event may stand for many slots, and an opener may have given up: all look again.

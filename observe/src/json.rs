@@ -76,9 +76,15 @@ fn escaped_char(out: &mut Vec<u8>, c: char) {
 }
 
 /// Appends `n` in decimal.
-pub(crate) fn decimal(out: &mut Vec<u8>, mut n: u64) {
-    // The longest number of 64 bits has 20 digits.
-    let mut digits = [0; 20];
+pub(crate) fn decimal(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(digits(&mut [0; DIGITS], n));
+}
+
+/// The longest number of 64 bits has 20 digits.
+pub(crate) const DIGITS: usize = 20;
+
+/// `n` in decimal, at the end of the caller's memory.
+pub(crate) fn digits(digits: &mut [u8; DIGITS], mut n: u64) -> &[u8] {
     let mut at = digits.len();
     loop {
         at -= 1;
@@ -88,7 +94,7 @@ pub(crate) fn decimal(out: &mut Vec<u8>, mut n: u64) {
             break;
         }
     }
-    out.extend_from_slice(&digits[at..]);
+    &digits[at..]
 }
 
 /// Appends `n` with at least `width` digits, zeros in front.

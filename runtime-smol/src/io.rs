@@ -4,7 +4,7 @@ use crate::listener::canonical;
 use async_io::Async;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_driver::{Io, IoInfo, Probe};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -150,6 +150,20 @@ impl Io for SmolIo {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Socket::Tcp(stream) = &self.socket {
             let _ = SockRef::from(stream.get_ref()).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        }
+    }
+
+    fn keep_alive(&self, interval: Option<Duration>) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let socket = SockRef::from(stream.get_ref());
+            let _ = match interval {
+                // The kernel counts in whole seconds, and 0 is refused.
+                Some(interval) => {
+                    let interval = interval.max(Duration::from_secs(1));
+                    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval))
+                }
+                None => socket.set_keepalive(false),
+            };
         }
     }
 }

@@ -26,6 +26,9 @@ const TUNNEL_LAST_WORDS: Duration = Duration::from_secs(2);
 /// Received bytes that wait for their readers, in all tunnels together.
 const TUNNEL_BUDGET_BYTES: usize = 32 * 1024 * 1024;
 
+/// Go reads this much beyond `--proxy.http.max-header-bytes` before it refuses a head (behaviour of HTTP, 9).
+const HEAD_SLACK_BYTES: usize = 4096;
+
 /// Why a node did not start: which port, which address, which error.
 #[derive(Debug)]
 pub struct StartError {
@@ -285,7 +288,7 @@ fn generate_id(prefix: &str) -> String {
 
 fn proxy_http(options: &ServerOptions) -> http1::Config {
     let mut config = http1::Config::default();
-    config.head_bytes_max = options.proxy.http.max_header_bytes;
+    config.head_bytes_max = options.proxy.http.max_header_bytes.saturating_add(HEAD_SLACK_BYTES);
     config.head_timeout = options.proxy.http.read_header_timeout;
     config.idle_timeout = options.proxy.http.idle_timeout;
     config

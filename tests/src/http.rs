@@ -36,7 +36,15 @@ impl Client {
     ///
     /// Those of connecting.
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        Self::over(TcpStream::connect_timeout(&addr, PATIENCE)?)
+    }
+
+    /// Takes a connection that exists, such as one that a scripted service was given.
+    ///
+    /// # Errors
+    ///
+    /// Those of setting the options of the socket.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let mut client = Self { input: Input::new(stream), keep: KEEP };
         client.set_patience(PATIENCE)?;
@@ -154,6 +162,25 @@ impl Client {
     /// How the connection ended before the head was complete.
     pub fn read_head(&mut self) -> Result<Head, End> {
         response::read_head(&mut self.input)
+    }
+
+    /// Reads everything up to and with the next blank line, as it came; empty at the end of the connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket; `UnexpectedEof` when it ends inside.
+    pub fn read_raw_head(&mut self) -> io::Result<Vec<u8>> {
+        let mut raw = Vec::new();
+        loop {
+            let line = self.input.line()?;
+            if line.is_empty() && !raw.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            raw.extend_from_slice(&line);
+            if line.is_empty() || line == b"\r\n" {
+                return Ok(raw);
+            }
+        }
     }
 
     /// Reads what arrives next, at least one byte and at most `max`; empty at the end of the connection.

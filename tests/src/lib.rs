@@ -3,6 +3,8 @@
 pub mod model;
 pub mod vectors;
 
+pub mod flags;
 pub mod http;
 pub mod process;
+pub mod rig;
 pub mod service;

@@ -65,7 +65,8 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// Time without an ACK before an own stream is reset. Default 75 s (wire protocol 4.4).
     pub open_timeout: Duration,
-    /// Time after the own FIN without the peer's before the stream is reset. Default 5 min (wire protocol 4.4).
+    /// Silence of a stream after the own FIN before it is reset: no frame from the peer, and nothing unread that
+    /// the application could take. Default 5 min (wire protocol 4.4).
     pub close_timeout: Duration,
     /// Memory for received bytes, shared with other sessions.
     pub budget: Arc<Budget>,
@@ -96,6 +97,8 @@ impl Config {
         self.quantum = self.quantum.clamp(1, OUTBOX_BYTES_MAX);
         self.window_max = self.window_max.clamp(INITIAL_WINDOW_BYTES, 1 << 30);
         self.accept_backlog = self.accept_backlog.min(self.incoming_max);
+        // A timer that is started anew must not be due at the same instant.
+        self.close_timeout = self.close_timeout.max(LAZY_TIME);
         self
     }
 }

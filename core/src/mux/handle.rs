@@ -203,6 +203,7 @@ impl<'a> RecvStream<'a> {
         if !empty {
             session.table.join(List::Unread, at);
         }
+        session.restart_closing(at);
         session.relieve();
         session.offer_credit(at);
     }

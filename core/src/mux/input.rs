@@ -199,6 +199,7 @@ impl Session {
         if flags.has(Flags::ACK) || flags.has(Flags::FIN) || body > 0 {
             self.acknowledge(at);
         }
+        self.restart_closing(at);
         let fin = flags.has(Flags::FIN);
         if kind == Kind::WindowUpdate {
             self.handle_credit(at, length);
@@ -328,6 +329,8 @@ impl Session {
             return Err(Violation::WindowOverrun);
         }
         self.barren = 0;
+        self.restart_closing(at);
+        let Some(stream) = self.table.get_mut(at) else { return Ok(()) };
         if stream.stopped {
             stream.discarded = stream.discarded.saturating_add(n);
             if stream.discarded <= DISCARD_BYTES_MAX {

@@ -17,7 +17,7 @@
 //!        │ ACK, data or FIN received              │
 //!        └──────────────────┬─────────────────────┘
 //!                           ▼
-//!   send half:  Open ── finish ──► FinOwed ── poll_transmit ──► FinSent ── 5 min without the peer's FIN ──► RST
+//!   send half:  Open ── finish ──► FinOwed ── poll_transmit ──► FinSent ── 5 min of silence ──► RST
 //!   recv half:  Open ── FIN received ──► Ended (buffered bytes first, then the clean end)
 //!   both:       RST received, or reset ──► reset (bytes from before a received RST first, then the error)
 //!

@@ -70,8 +70,10 @@ pub struct Session {
     pub(super) owed: Owed,
     pub(super) news: News,
     pub(super) peer_away: Option<GoAway>,
-    /// This side announced that it takes no new streams.
+    /// This side takes no new streams.
     pub(super) own_away: bool,
+    /// The peer was told that this side takes no new streams, or will be.
+    announced: bool,
     next_id: u32,
     pub(super) unacked: usize,
     pub(super) incoming: usize,
@@ -144,6 +146,7 @@ impl Session {
             news: News::default(),
             peer_away: None,
             own_away: false,
+            announced: false,
             next_id: match side {
                 Side::Client => 1,
                 Side::Server => 2,
@@ -253,15 +256,23 @@ impl Session {
             return;
         }
         if code == GoAway::Normal {
-            if !self.own_away {
-                self.own_away = true;
-                self.owed.away = Some(code);
-                self.owed.urgent = true;
-            }
+            self.announce(now);
+            self.own_away = true;
         } else {
             self.owed.away = Some(code);
             self.owed.urgent = true;
             self.phase = Phase::Closing { since: self.now };
+        }
+    }
+
+    /// Asks the peer for no new streams, once: a go-away 0 is owed. Those that cross it on the wire are taken
+    /// until [`Self::close`] with [`GoAway::Normal`]; their openers could not know.
+    pub fn announce(&mut self, now: Instant) {
+        self.tick(now);
+        if self.phase == Phase::Open && !self.announced {
+            self.announced = true;
+            self.owed.away = Some(GoAway::Normal);
+            self.owed.urgent = true;
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) enum List {
     Unread = 4,
     /// Timer: waiting for the ACK. Each timer has a fixed span, so the order of joining is that of expiry.
     Opening = 5,
-    /// Timer: waiting for the peer's FIN.
+    /// Timer: waiting for the peer's FIN; joined anew whenever something passes.
     Closing = 6,
     /// Timer: in discard mode.
     Discarding = 7,

@@ -421,6 +421,30 @@ fn no_fin_within_five_minutes_is_a_reset() {
     assert_eq!(s.recv(at(100), TWO).chunk(), Err(ReadError::Reset));
 }
 
+/// A download over a half-closed stream may last for hours; only silence ends it.
+#[test]
+fn whatever_passes_on_a_half_closed_stream_keeps_it() {
+    let mut s = accepted(Config { close_timeout: Duration::from_millis(100), ..Config::default() });
+    s.send(at(0), TWO).finish(Finish::Now).unwrap();
+    assert_eq!(output(&mut s, at(0)), FIN_2);
+    // A frame, the rest of its body much later, then credit without data: each is a sign of life.
+    let frame = data(2, b"abcd");
+    for (now, piece) in [(90, &frame[..14]), (180, &frame[14..]), (270, &ACK_2[..])] {
+        s.handle_timeout(at(now));
+        s.handle_input(at(now), piece).unwrap();
+    }
+    // Nobody has read the four bytes: the next step is not the peer's.
+    s.handle_timeout(at(370));
+    s.handle_timeout(at(470));
+    assert_eq!(output(&mut s, at(470)), []);
+    s.recv(at(500), TWO).consume(2);
+    s.recv(at(560), TWO).consume(2);
+    s.handle_timeout(at(659));
+    assert_eq!(output(&mut s, at(659)), []);
+    s.handle_timeout(at(660));
+    assert_eq!(output(&mut s, at(660)), RST_2);
+}
+
 #[test]
 fn go_away_codes_of_the_peer() {
     let mut s = server();

@@ -63,8 +63,11 @@ impl Session {
         }
         for list in List::TIMERS {
             while let Some(at) = self.table.head(list) {
-                if self.table.get(at).is_none_or(|stream| now < stream.timer_at) {
-                    break;
+                let Some(stream) = self.table.get(at).filter(|stream| now >= stream.timer_at) else { break };
+                if list == List::Closing && !stream.queue.is_empty() {
+                    // The peer may be done or out of credit: it is this side that owes the next step.
+                    self.start_timer(at, list);
+                    continue;
                 }
                 tracing::debug!(?list, "mux stream timed out");
                 self.kill(at);
@@ -84,6 +87,13 @@ impl Session {
         if let Some(stream) = self.table.get_mut(at) {
             stream.timer_at = self.now + span;
             self.table.join(list, at);
+        }
+    }
+
+    /// The close timer is about silence: whatever passes on the stream starts it anew.
+    pub(super) fn restart_closing(&mut self, at: u32) {
+        if self.table.is_in(List::Closing, at) {
+            self.start_timer(at, List::Closing);
         }
     }
 

@@ -271,11 +271,12 @@ fn a_draining_agent_says_go_away_0_and_answers_what_is_open() {
     pair.pump();
     assert_eq!(count(&pair.agent.sent, GO_AWAY_0), 1);
     assert!(pair.server.events.contains(&TunnelEvent::GoingAway(GoAway::Normal)));
-    assert_eq!(pair.server.tunnel.recv(pair.now, late).chunk(), Err(ReadError::Reset));
-    pair.server.tunnel.release(pair.now, late);
     assert_eq!(pair.server.tunnel.open(pair.now), Err(OpenError::GoingAway));
-    // What waited for accept when the drain began is still served.
+    // What waited for accept when the drain began is still served, and what could not know of it, too: the
+    // server cannot repeat every request.
     assert_eq!(pair.agent.tunnel.accept(), Some(queued));
+    assert_eq!(pair.agent.tunnel.accept(), Some(late));
+    pair.finish(late);
     pair.run(millis(5_000));
     pair.finish(id);
     pair.run(millis(5_000));
@@ -288,6 +289,29 @@ fn a_draining_agent_says_go_away_0_and_answers_what_is_open() {
     assert_eq!(count(&pair.agent.sent, GO_AWAY_0), 1);
     assert_eq!(count(&pair.agent.sent, GO_AWAY_2), 0);
     assert_eq!(pair.server.closed(), None, "a go-away 0 and nothing else closes nothing");
+}
+
+#[test]
+fn a_quiet_agent_takes_what_crossed_its_go_away_and_refuses_who_does_not_listen() {
+    let mut pair = Pair::new();
+    pair.agent.tunnel.drain(pair.now, GRACE);
+    let late = pair.server.tunnel.open(pair.now).expect("a stream");
+    let syn = pair.server.transmit(pair.now);
+    pair.run(millis(150));
+    pair.agent.tunnel.handle_chunk(pair.now, &syn).expect("no violation");
+    pair.pump();
+    assert_eq!(pair.agent.tunnel.accept(), Some(late));
+    pair.run(millis(2_000));
+    assert_eq!(pair.agent.closed(), None, "its answer is awaited");
+    // A second after the go-away the patience with new ones is over.
+    let deaf = [0, 1, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0];
+    pair.agent.tunnel.handle_chunk(pair.now, &deaf).expect("no violation");
+    assert_eq!(pair.agent.tunnel.accept(), None);
+    pair.finish(late);
+    pair.run(millis(200));
+    assert_eq!(pair.agent.closed(), Some(CloseReason::Local));
+    assert_eq!(count(&pair.agent.sent, GO_AWAY_0), 1);
+    assert!(count(&pair.agent.sent, [0, 1, 0, 8, 0, 0, 0, 4, 0, 0, 0, 0]) == 1, "the refusal");
 }
 
 #[test]

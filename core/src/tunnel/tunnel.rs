@@ -7,10 +7,14 @@ use crate::time::{Deadline, Instant};
 use bytes::BytesMut;
 use core::time::Duration;
 
-/// How long a drained agent stays to refuse streams that the server opened before it read the go-away: a
-/// round trip around the world. A Go server that never hears of such a stream waits 75 s for it and then ends
-/// the whole connection (wire protocol 4.4).
+/// How long a drained agent stays for streams that the server opened before it read the go-away: a round trip
+/// around the world. A Go server that never hears of such a stream waits 75 s for it and then ends the whole
+/// connection (wire protocol 4.4).
 const LATE_SYN_WAIT: Duration = Duration::from_millis(200);
+
+/// How long after its go-away a draining agent still takes streams. One that crosses the go-away carries a
+/// request that the server may not be able to repeat; a server that goes on for longer does not listen.
+const LATE_SYN_TAKEN: Duration = Duration::from_secs(1);
 
 /// How long a draining server that gave the hint stays at least, so that the agent can open its next tunnel
 /// before this one ends.
@@ -67,7 +71,8 @@ pub enum TunnelEvent {
 ///   server   Open ─ drain ─► Draining ─ no streams, or grace over ─► LastWord: go-away 2 ─► closed
 ///                            (go-away 0 first, when the agent knows it as a hint)
 ///   agent    Open ─ drain ─► Draining ─ no streams ─► Quiet ─ 200 ms ─► closed
-///                            go-away 0 at once        late SYNs are refused
+///                            go-away 0 at once   ◄─ late SYN ─┘
+///                            SYNs are taken for another second, then refused
 /// ```
 ///
 /// Go agents come back within milliseconds after go-away 2, and never after a bare close.
@@ -77,6 +82,8 @@ pub struct Tunnel {
     side: Side,
     caps: Caps,
     expires: Option<Instant>,
+    /// A draining agent refuses new streams from then on.
+    refuse_at: Option<Instant>,
     phase: Phase,
     /// Set when this side ended the session as if the transport had: that is not the reason to tell.
     ended_here: bool,
@@ -97,7 +104,7 @@ enum Phase {
     /// The session closes once its go-away was transmitted, which it bounds by itself.
     LastWord,
     Open,
-    /// Nothing is open; what comes late is refused until `over`.
+    /// Nothing is open; what comes late is waited for until `over`.
     Quiet {
         over: Instant,
         until: Instant,
@@ -124,6 +131,7 @@ impl Tunnel {
             side,
             caps: Caps::default(),
             expires,
+            refuse_at: None,
             phase: Phase::Open,
             ended_here: false,
             told: false,
@@ -214,7 +222,8 @@ impl Tunnel {
     }
 
     fn drain_agent(&mut self, now: Instant, until: Instant) -> Phase {
-        self.session.close(now, GoAway::Normal);
+        self.session.announce(now);
+        self.refuse_at = Some(until.min(now + LATE_SYN_TAKEN));
         Phase::Draining { earliest: now, until: until.max(self.agent_earliest(now)) }
     }
 
@@ -232,6 +241,7 @@ impl Tunnel {
     /// 200 ms in which it is sent.
     pub fn abort(&mut self, now: Instant, code: GoAway) {
         if code == GoAway::Normal {
+            self.refuse_at = None;
             if matches!(self.phase, Phase::Open | Phase::Draining { .. }) && self.close_reason().is_none() {
                 self.session.close(now, GoAway::Normal);
                 let until = now + LATE_SYN_WAIT;
@@ -335,7 +345,9 @@ impl Tunnel {
             Phase::LastWord | Phase::Open => None,
             Phase::Quiet { over, .. } => Some(Deadline::new(over, "late streams")),
         };
-        Deadline::earliest(Deadline::earliest(grant, phase), self.session.poll_timeout())
+        let refusal = self.refuse_at.map(|at| Deadline::new(at, "no more late streams"));
+        let own = Deadline::earliest(grant, Deadline::earliest(phase, refusal));
+        Deadline::earliest(own, self.session.poll_timeout())
     }
 
     /// Why the tunnel has ended, once it has.
@@ -353,11 +365,18 @@ impl Tunnel {
         if self.phase == Phase::Open || self.close_reason().is_some() {
             return;
         }
+        if self.refuse_at.is_some_and(|at| at <= now) {
+            self.refuse_at = None;
+            self.session.close(now, GoAway::Normal);
+        }
         if let Phase::Draining { earliest, until } = self.phase {
             self.settle_draining(now, earliest, until);
         }
         if let Phase::Quiet { over, until } = self.phase {
-            if over <= now {
+            if self.refuse_at.is_some() && self.streams() > 0 {
+                // It crossed the go-away.
+                self.phase = Phase::Draining { earliest: now, until };
+            } else if over <= now {
                 self.phase = Phase::Flushing { until };
             }
         }

@@ -82,8 +82,13 @@ impl<R: Runtime, C: Io> Client<R, C> {
     ) -> Poll<Result<Begun<S>, Idle>> {
         loop {
             let now = self.rt.now();
-            // Behind an answer this starts the keep-alive deadline.
+            // Behind an answer this starts the keep-alive deadline; otherwise it may be what notices that
+            // one has passed, as the timer wakes this task to run from here.
             self.http.handle_timeout(now);
+            if self.http.is_expired() {
+                // As Go: a head that does not come gets no answer.
+                return Poll::Ready(Err(Idle::Closed));
+            }
             if !self.rest.is_empty() {
                 let (used, outcome) = step(&mut self.http, now, self.rest.pending(), service, &self.io);
                 self.rest.consume(used);
@@ -131,11 +136,6 @@ impl<R: Runtime, C: Io> Client<R, C> {
                     if self.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;
                     }
-                    self.http.handle_timeout(self.rt.now());
-                    if self.http.is_expired() {
-                        // As Go: a head that does not come gets no answer.
-                        return Poll::Ready(Err(Idle::Closed));
-                    }
                 }
             }
         }
@@ -146,15 +146,8 @@ impl<R: Runtime, C: Io> Client<R, C> {
         if answer.close {
             self.http.close_after_response();
         }
-        let head = ResponseHead {
-            status: answer.status,
-            reason: answer.reason.as_bytes(),
-            version: Version::Http11,
-            fields: Fields::from_block(&answer.fields),
-            body: BodyLength::Known(answer.body.len() as u64),
-        };
         let out = self.out.queue.tail();
-        if self.http.send_head(&head, out).is_err() {
+        if self.http.send_head(&head_of(answer), out).is_err() {
             return self.http.cut();
         }
         if !answer.body.is_empty() && self.http.send_data(answer.body.len(), out).is_ok() {
@@ -225,6 +218,17 @@ impl<R: Runtime, C: Io> Client<R, C> {
             Poll::Ready(())
         })
         .await;
+    }
+}
+
+/// The head of an answer made here.
+pub(super) fn head_of(answer: &Answer) -> ResponseHead<'_> {
+    ResponseHead {
+        status: answer.status,
+        reason: answer.reason.as_bytes(),
+        version: Version::Http11,
+        fields: Fields::from_block(&answer.fields),
+        body: BodyLength::Known(answer.body.len() as u64),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One proxied request: two legs, one [`Exchange`]. Bytes stream both ways at once.
 
-use super::client::Client;
+use super::client::{Client, head_of};
 use super::{Attempt, Connected, Decision, Service};
 use crate::buffer::{Queue, READ_BYTES, with_read_buffer};
 use crate::runtime::{Io, Runtime, Timer};
@@ -102,8 +102,18 @@ pub(super) enum Ended<S: Service> {
     Handed(S::Switched),
     /// The next request may come.
     KeepAlive,
-    /// Switched: both legs are opaque pipes; the bytes came behind the upstream's 101.
-    Piped(S::Up, Vec<u8>, S::Target, Exchange, S::Note),
+    /// Switched: both legs are opaque pipes.
+    Piped(Box<Piped<S>>),
+}
+
+/// An exchange that goes on as two opaque directions.
+pub(super) struct Piped<S: Service> {
+    pub(super) up: S::Up,
+    /// What came behind the upstream's 101.
+    pub(super) rest: Vec<u8>,
+    pub(super) target: S::Target,
+    pub(super) exchange: Exchange,
+    pub(super) note: S::Note,
 }
 
 impl<S: Service> From<Next> for Ended<S> {
@@ -129,11 +139,11 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     let (mut target, mut up) = match plan {
         Plan::Answer(answer) => {
             drain_small_body(client);
-            let next = client.answer(&answer);
+            let next = say(client, service, &mut note, &answer);
             return finish(rt, client, service, exchange, note, next).await;
         }
         Plan::Switch(answer, switched) => {
-            let _ = client.answer(&answer);
+            let _ = say(client, service, &mut note, &answer);
             let written = client.flush().await;
             service.record(exchange.finish(rt.now()), note);
             return if written.is_ok() { Ended::Handed(switched) } else { Ended::Close };
@@ -177,7 +187,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                     }
                     Outcome::Switched => {
                         let rest = up.rest.pending().to_vec();
-                        return Ended::Piped(io, rest, target, exchange, note);
+                        return Ended::Piped(Box::new(Piped { up: io, rest, target, exchange, note }));
                     }
                     Outcome::Ended(stop) => {
                         io.abort();
@@ -202,7 +212,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                     None => {
                         let now = rt.now();
                         let next = match exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream) {
-                            Step::Answer(answer) => client.answer(&answer),
+                            Step::Answer(answer) => say(client, service, &mut note, &answer),
                             _ => client.http.cut(),
                         };
                         return finish(rt, client, service, exchange, note, next).await;
@@ -211,7 +221,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             }
             Stop { step: Step::Answer(answer), .. } => {
                 service.release(target, None);
-                let next = client.answer(&answer);
+                let next = say(client, service, &mut note, &answer);
                 return finish(rt, client, service, exchange, note, next).await;
             }
             Stop { .. } => {
@@ -222,6 +232,17 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             }
         }
     }
+}
+
+/// Queues an answer made here, which the record of the request shows like any other.
+fn say<R: Runtime, C: Io, S: Service>(
+    client: &mut Client<R, C>,
+    service: &S,
+    note: &mut S::Note,
+    answer: &Answer,
+) -> Next {
+    service.note_response(note, &head_of(answer));
+    client.answer(answer)
 }
 
 /// Ends an exchange whose answer is queued: writes it out and keeps the record.

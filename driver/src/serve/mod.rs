@@ -10,7 +10,7 @@ use crate::relay::relay;
 use crate::runtime::{Io, IoInfo, Runtime};
 use crate::shutdown::Shutdown;
 use client::{Client, Idle};
-use exchange::Ended;
+use exchange::{Ended, Piped};
 use piko_core::http1::{self, RequestHead, ResponseHead};
 use piko_core::proxy::{Answer, Exchange, Failure, Record, Step};
 use piko_core::time::Instant;
@@ -165,9 +165,9 @@ pub async fn serve<R: Runtime, C: Io, S: Service>(
                 let rest = client.rest.pending().to_vec();
                 return Served::Switched(client.io, rest, switched);
             }
-            Ended::Piped(mut up, up_rest, target, exchange, note) => {
-                let mut exchange = exchange;
-                client.out.queue.extend(&up_rest);
+            Ended::Piped(piped) => {
+                let Piped { mut up, rest, target, mut exchange, note } = *piped;
+                client.out.queue.extend(&rest);
                 let mut up_out = crate::wire::Out::default();
                 up_out.queue.extend(client.rest.pending());
                 client.rest.clear();

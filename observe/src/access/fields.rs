@@ -57,6 +57,15 @@ impl<'i> Gathered<'i> {
         gathered
     }
 
+    /// One more field, if it passes `filter` and was not among the others.
+    pub(super) fn add(&mut self, field: Field<'i>, filter: &HeaderFilter) {
+        let taken = if self.heap.is_empty() { &self.inline[..self.len] } else { &self.heap[..] };
+        let known = taken.iter().any(|(name, _)| name.eq_ignore_ascii_case(field.0));
+        if !known && filter.passes(field.0) {
+            self.push(field);
+        }
+    }
+
     fn push(&mut self, field: Field<'i>) {
         match self.inline.get_mut(self.len) {
             Some(slot) => {

@@ -3,7 +3,7 @@
 use super::fields::Gathered;
 use super::{Shared, target};
 use crate::json;
-use piko_core::http1::{Fields, RequestHead, ResponseHead, Version};
+use piko_core::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version};
 use piko_core::id::EndpointId;
 use piko_core::proxy::{Answer, Ended, Record};
 use std::cell::RefCell;
@@ -76,20 +76,27 @@ impl AccessNote {
 
     /// The final response head, as the client gets it. A later one takes the place of an earlier one.
     pub fn response(&mut self, head: &ResponseHead<'_>) {
-        self.response_fields(&head.fields);
+        // The framing of a response that passes through stands apart from its fields.
+        let length = if let BodyLength::Known(length) = head.body { Some(length) } else { None };
+        self.response_fields(&head.fields, length);
     }
 
     /// The answer that is made here, in place of a response.
     pub fn answer(&mut self, answer: &Answer) {
-        self.response_fields(&Fields::from_block(&answer.fields));
+        self.response_fields(&Fields::from_block(&answer.fields), Some(answer.body.len() as u64));
     }
 
-    fn response_fields(&mut self, head: &Fields<'_>) {
+    fn response_fields(&mut self, head: &Fields<'_>, length: Option<u64>) {
         let Some(log) = &self.log else { return };
         let at = *self.response_at.get_or_insert(self.line.len());
         self.line.truncate(at);
         json::key(&mut self.line, "response_headers");
-        let fields = Gathered::new(head, &log.options.response_headers, "x-piko-error");
+        let mut digits = [0; json::DIGITS];
+        let filter = &log.options.response_headers;
+        let mut fields = Gathered::new(head, filter, "x-piko-error");
+        if let Some(length) = length {
+            fields.add((b"content-length", json::digits(&mut digits, length)), filter);
+        }
         self.cause.clear();
         if let Some(cause) = fields.asked.and_then(cause_in) {
             self.cause.push_str(cause);

@@ -101,6 +101,30 @@ fn a_line_is_that_of_go_and_more_at_its_end() {
     assert_eq!(bench.lines(), [want.concat()]);
 }
 
+/// The framing of a response stands apart from its fields; Go shows its length among them.
+#[test]
+fn the_length_of_a_response_is_shown_like_a_field() {
+    let mut options = AccessOptions::new("proxy.access");
+    options.response_headers.block = vec!["x-b".to_owned(), "content-length".to_owned()];
+    for (options, want) in [
+        (AccessOptions::new("proxy.access"), r#""response_headers":{"Content-Length":["7"],"X-B":["1"]}"#),
+        (options, r#""response_headers":{}"#),
+    ] {
+        let bench = bench(options);
+        let mut note = bench.log.note(None, &get("/", "")).expect("a note");
+        note.response(&ResponseHead {
+            status: 200,
+            reason: b"",
+            version: Version::Http11,
+            fields: Fields::from_block(b"x-b: 1\r\n"),
+            body: BodyLength::Known(7),
+        });
+        bench.log.write_facts(note, &facts(200));
+        let lines = bench.lines();
+        assert!(lines[0].contains(want), "{lines:?}");
+    }
+}
+
 #[test]
 fn an_agents_line_names_its_endpoint_beside_the_request() {
     let mut options = AccessOptions::new("proxy.http.access");

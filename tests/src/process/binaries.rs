@@ -1,10 +1,11 @@
 //! Where the programs under test come from: a directory that was given, or one build per test process.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -14,21 +15,23 @@ const PROGRAMS: [(&str, &str); 3] =
 
 /// The path of `piko`, `piko-server` or `piko-agent`.
 ///
-/// `PIKO_BIN_DIR` names a directory of finished programs. Without it the three packages are built once per
-/// test process, into the target directory and profile of the running test.
+/// `PIKO_BIN_DIR` names a directory of finished programs. Without it each program that is asked for is built
+/// once per test process, into the target directory and profile of the running test.
 ///
 /// # Panics
 ///
 /// When the program is missing or the build fails, with what cargo said.
 pub fn binary(name: &str) -> PathBuf {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let dir = DIR.get_or_init(|| {
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = built.entry(name.to_owned()).or_insert_with(|| {
         if let Some(dir) = env::var_os("PIKO_BIN_DIR") {
             return PathBuf::from(dir);
         }
+        let package = PROGRAMS.iter().find(|(_, program)| *program == name).map(|(package, _)| *package);
+        let package = package.unwrap_or_else(|| panic!("{name} is no program of this workspace"));
         let exe = env::current_exe().expect("the running test has a path");
-        let packages = PROGRAMS.map(|(package, _)| package);
-        build(&exe, &packages).unwrap_or_else(|e| panic!("building the programs under test: {e}"))
+        build(&exe, &[package]).unwrap_or_else(|e| panic!("building {name}: {e}"))
     });
     let path = dir.join(name);
     assert!(path.is_file(), "{name} is not in {}", dir.display());

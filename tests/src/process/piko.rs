@@ -43,11 +43,24 @@ impl Server {
     ///
     /// As [`Self::start`].
     pub fn start_from(program: PathBuf, args: &[&str]) -> Self {
+        Self::start_with(program, args, &[])
+    }
+
+    /// The same with variables for its environment; a port that a variable sets gets no flag.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::start`].
+    pub fn start_with(program: PathBuf, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(&program);
+        command.envs(env.iter().copied());
         let ports = ["--proxy.bind-addr", "--upstream.bind-addr", "--admin.bind-addr"];
         for flag in ports.iter().chain(&["--cluster.gossip.bind-addr"]) {
             // A caller that wants a fixed port says so, and flags may be given only once.
-            if !args.iter().any(|a| a.split('=').next() == Some(flag)) {
+            let variable = variable(flag.trim_start_matches('-'));
+            let given = args.iter().any(|a| a.split('=').next() == Some(flag))
+                || env.iter().any(|(name, _)| *name == variable);
+            if !given {
                 command.args([flag, ANY]);
             }
         }
@@ -140,7 +153,25 @@ impl Agent {
         addr: &str,
         args: &[&str],
     ) -> Self {
+        Self::launch_with(program, kind, connect_url, endpoint, addr, args, &[])
+    }
+
+    /// The same with variables for its environment.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::launch`].
+    pub fn launch_with(
+        program: PathBuf,
+        kind: &str,
+        connect_url: &str,
+        endpoint: &str,
+        addr: &str,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let mut command = Command::new(&program);
+        command.envs(env.iter().copied());
         command.args([kind, endpoint, addr, "--connect.url", connect_url]).args(args);
         let process = Process::spawn("piko-agent", &mut command)
             .unwrap_or_else(|e| panic!("{} does not start: {e}", program.display()));
@@ -166,14 +197,22 @@ impl Agent {
         self.wait_event("tunnel lost", from, within)
     }
 
+    /// A record whose message begins like this: "tunnel lost; reconnecting" says more than that it is lost.
     fn wait_event(&self, msg: &str, from: usize, within: Duration) -> Result<usize, WaitError> {
         let line = self.process.wait_line(from, within, |l| {
             l.json().is_some_and(|v| {
-                v["msg"].as_str() == Some(msg) && v["endpoint-id"].as_str() == Some(self.endpoint.as_str())
+                // The record goes on with what the agent does about it.
+                v["msg"].as_str().is_some_and(|m| m.starts_with(msg))
+                    && v["endpoint-id"].as_str() == Some(self.endpoint.as_str())
             })
         })?;
         Ok(line.index + 1)
     }
+}
+
+/// The environment variable of a flag: `proxy.timeout` is `PIKO_PROXY_TIMEOUT`.
+pub fn variable(flag: &str) -> String {
+    format!("PIKO_{}", flag.replace(['.', '-'], "_").to_ascii_uppercase())
 }
 
 #[cfg(test)]

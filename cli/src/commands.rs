@@ -1,0 +1,175 @@
+//! The command line: which program runs, or what is wrong.
+
+use crate::{agent, demo, output};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use piko_config::{AgentInvocation, Env, Program, ServerOptions, UsageError, front_clap, process_env};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    Agent(piko_config::AgentOptions),
+    Demo,
+    Help(String),
+    Server(ServerOptions),
+    Version,
+}
+
+/// Runs the program that `args`, the name of this one in front, ask for.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match parse(args, &process_env) {
+        Ok(Asked::Agent(options)) => agent::run(options),
+        Ok(Asked::Demo) => demo::run(),
+        Ok(Asked::Help(text)) => output::text(&text),
+        Ok(Asked::Server(options)) => piko_server::program::run(options),
+        Ok(Asked::Version) => output::text(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn command() -> Command {
+    let version = Arg::new("version").short('v').long("version").help("Print the version");
+    Command::new("piko")
+        .about("Reaches services that accept no connections: agents dial out, requests come in through the server")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true)
+        .arg(version.action(ArgAction::Version))
+        .subcommand(front_clap::server_command())
+        .subcommand(front_clap::agent_command())
+        .subcommand(demo::command())
+}
+
+fn parse<I>(args: I, env: Env<'_>) -> Result<Asked, UsageError>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let matches = match command().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::DisplayHelp => Ok(Asked::Help(error.to_string())),
+                ErrorKind::DisplayVersion => Ok(Asked::Version),
+                _ => Err(front_clap::usage_error(&error)),
+            };
+        }
+    };
+    match matches.subcommand() {
+        Some(("agent", matches)) => agent_asked(matches, env),
+        Some(("demo", _)) => Ok(Asked::Demo),
+        Some(("server", matches)) => {
+            let values = front_clap::values(Program::Server, matches, env)?;
+            ServerOptions::from_values(&values).map(Asked::Server)
+        }
+        _ => Ok(Asked::Help(command().render_help().to_string())),
+    }
+}
+
+fn agent_asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> {
+    Ok(match front_clap::agent_invocation(matches, env)? {
+        AgentInvocation::Help(text) => Asked::Help(text),
+        AgentInvocation::Run(options) => Asked::Agent(options),
+        AgentInvocation::Version => Asked::Version,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(args: &str) -> Result<Asked, UsageError> {
+        parse(std::iter::once("piko").chain(args.split_whitespace()), &|_| None)
+    }
+
+    fn help(args: &str) -> String {
+        match ask(args) {
+            Ok(Asked::Help(text)) => text,
+            other => panic!("no help: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_help_gives_the_same_list() {
+        let list = help("");
+        for spelling in ["--help", "-h", "help"] {
+            assert_eq!(help(spelling), list, "{spelling}");
+        }
+        let words = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+        let commands: Vec<String> = list
+            .lines()
+            .skip_while(|line| *line != "Commands:")
+            .skip(1)
+            .take_while(|line| !line.is_empty())
+            .map(words)
+            .collect();
+        assert_eq!(commands, ["server", "agent", "demo", "help"], "{list}");
+    }
+
+    #[test]
+    fn help_of_a_command_names_the_whole_command() {
+        for (args, usage) in [
+            ("server --help", "Usage: piko server"),
+            ("help server", "Usage: piko server"),
+            ("agent", "Usage: piko agent"),
+            ("agent http --help", "Usage: piko agent http"),
+            ("demo --help", "Usage: piko demo"),
+        ] {
+            assert!(help(args).contains(usage), "{args}: {}", help(args));
+        }
+    }
+
+    #[test]
+    fn every_command_knows_the_version() {
+        for args in ["--version", "-v", "server --version", "agent -v"] {
+            assert_eq!(ask(args), Ok(Asked::Version), "{args}");
+        }
+    }
+
+    #[test]
+    fn commands_become_options() {
+        let Ok(Asked::Server(server)) = ask("server --proxy.bind-addr 127.0.0.1:0") else {
+            panic!("no server")
+        };
+        assert_eq!(server.proxy.bind.to_string(), "127.0.0.1:0");
+        for args in ["agent http mine 4000", "agent --endpoints mine/localhost:4000"] {
+            let Ok(Asked::Agent(agent)) = ask(args) else { panic!("no agent: {args}") };
+            assert_eq!(agent.listeners[0].endpoint, "mine");
+            assert_eq!(agent.listeners[0].addr.to_string(), "localhost:4000");
+        }
+        assert_eq!(ask("demo"), Ok(Asked::Demo));
+    }
+
+    #[test]
+    fn the_environment_reaches_both_programs() {
+        let env = |name: &str| (name == "PIKO_GRACE_PERIOD").then(|| "7s".into());
+        let Ok(Asked::Server(server)) = parse(["piko", "server"], &env) else { panic!("no server") };
+        assert_eq!(server.grace_period.as_secs(), 7);
+        let Ok(Asked::Agent(agent)) = parse(["piko", "agent", "http", "e", "1"], &env) else {
+            panic!("no agent")
+        };
+        assert_eq!(agent.grace_period.as_secs(), 7);
+    }
+
+    #[test]
+    fn mistakes_are_one_line_and_exit_with_2() {
+        for (args, line) in [
+            ("bogus", "unknown command: \"bogus\""),
+            ("sever", "unknown command: \"sever\" (did you mean server?)"),
+            ("--bogus", "unknown flag: --bogus"),
+            ("server --proxy.timout 1s", "unknown flag: --proxy.timout (did you mean --proxy.timeout?)"),
+            ("agent htp e 1", "unknown command: \"htp\" (did you mean http?)"),
+            ("agent http e", "missing argument: <addr>"),
+            ("demo extra", "unexpected argument: \"extra\""),
+            ("demo --bogus", "unknown flag: --bogus"),
+        ] {
+            let error = ask(args).expect_err(args);
+            assert_eq!(error.to_string(), line, "{args}");
+            assert_eq!(error.exit_code(), 2, "{args}");
+        }
+    }
+}

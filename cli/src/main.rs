@@ -1,0 +1,13 @@
+//! `piko`: the programs of Piko in one binary.
+
+mod agent;
+mod commands;
+mod demo;
+mod output;
+mod signals;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run(std::env::args_os())
+}

@@ -1,0 +1,188 @@
+//! `--timeout` and `--http-client.*`: what the agent does with its service.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use piko_tests::flags::{WAYS, Way};
+use piko_tests::http::Client;
+use piko_tests::service::Service;
+
+use crate::{SOON, Setup, TO_E};
+
+#[test]
+fn a_service_is_waited_for_as_long_as_asked() {
+    for way in WAYS {
+        let setup = Setup::start(way, &[("timeout", "300ms")]);
+        let began = Instant::now();
+        let answer = setup.client().get("/slow?head_ms=20000", &[TO_E]).expect("an answer");
+        assert_eq!(answer.status(), 504);
+        assert!(answer.value("x-piko-error").is_some_and(|e| e.contains("hop=agent")), "{answer:?}");
+        assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+        // The body may take longer.
+        let answer = setup.client().get("/slow?body_ms=600", &[TO_E]).expect("an answer");
+        assert_eq!(answer.body.text(), "slow\n");
+    }
+    let setup = Setup::start(Way::Flag, &[("timeout", "0")]);
+    assert_eq!(setup.client().get("/slow?head_ms=600", &[TO_E]).expect("an answer").status(), 200);
+}
+
+/// A service whose queue of connections is full does not even let the agent connect.
+#[test]
+fn connecting_counts_as_waiting() {
+    use piko_tests::flags::agent;
+    use piko_tests::process::Server;
+    let server = Server::start(&[]);
+    let full = FullPort::start();
+    let agent = agent(Way::Flag, &server.connect_url(), "e", &full.addr.to_string(), &[("timeout", "500ms")]);
+    agent.wait_connected(0, SOON).expect("the tunnel");
+    let mut client = Client::connect(server.proxy).expect("the proxy port");
+    let began = Instant::now();
+    assert_eq!(client.get("/", &[TO_E]).expect("an answer").status(), 504);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// A port that listens and whose queue is full, so that the kernel drops further SYNs.
+struct FullPort {
+    addr: SocketAddr,
+    #[expect(dead_code, reason = "keeps the queue full")]
+    held: (socket2::Socket, Vec<socket2::Socket>),
+}
+
+impl FullPort {
+    fn start() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        listener.listen(0).expect("a small queue");
+        let addr = listener.local_addr().expect("an address").as_socket().expect("an IP address");
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.set_nonblocking(true).expect("non-blocking");
+            // In progress: it either gets a place in the queue or waits for one.
+            let _ = socket.connect(&addr.into());
+            held.push(socket);
+        }
+        Self { addr, held: (listener, held) }
+    }
+}
+
+#[test]
+fn idle_connections_are_kept_as_long_as_asked() {
+    for way in WAYS {
+        let setup = Setup::start(way, &[("http-client.idle-conn-timeout", "400ms")]);
+        let began = Instant::now();
+        assert_eq!(setup.client().get("/hello", &[TO_E]).expect("an answer").status(), 200);
+        assert_eq!(setup.service.open_connections(), 1, "kept");
+        wait_for(|| setup.service.open_connections() == 0);
+        assert!(began.elapsed() >= Duration::from_millis(350), "{:?}", began.elapsed());
+    }
+    let setup = Setup::start(Way::Flag, &[("http-client.idle-conn-timeout", "0")]);
+    for _ in 0..3 {
+        assert_eq!(setup.client().get("/hello", &[TO_E]).expect("an answer").status(), 200);
+    }
+    assert_eq!(setup.service.counts().connections, 1, "one connection serves them all");
+}
+
+#[test]
+fn as_many_idle_connections_are_kept_as_asked() {
+    const TOGETHER: u64 = 6;
+    // Each request of a round waits for the others, so that a round needs as many connections.
+    let round = |setup: &Setup, n: u64| {
+        let target = format!("/wait?n={TOGETHER}&round={n}");
+        let clients: Vec<_> = (0..TOGETHER)
+            .map(|_| {
+                let (mut client, target) = (setup.client(), target.clone());
+                thread::spawn(move || client.get(&target, &[TO_E]).expect("an answer").status())
+            })
+            .collect();
+        for client in clients {
+            assert_eq!(client.join().expect("no panic"), 200);
+        }
+    };
+    for way in WAYS {
+        let setup = Setup::start(way, &[("http-client.max-idle-conns", "2")]);
+        round(&setup, 1);
+        wait_for(|| setup.service.open_connections() == 2);
+        round(&setup, 2);
+        assert_eq!(setup.service.counts().connections, 2 * TOGETHER - 2);
+    }
+    let setup = Setup::start(Way::Flag, &[("http-client.max-idle-conns", "-1")]);
+    round(&setup, 1);
+    round(&setup, 2);
+    assert!(setup.service.counts().connections <= TOGETHER + 1, "{:?}", setup.service.counts());
+}
+
+/// Linux tells the timers of a socket: a kept connection has the keep-alive timer (2), due within the interval.
+#[cfg(target_os = "linux")]
+#[test]
+fn tcp_probes_idle_connections_as_often_as_asked() {
+    for (way, value, interval) in [
+        (Way::Env, "7s", Some(Duration::from_secs(7))),
+        (Way::Flag, "20s", Some(Duration::from_secs(20))),
+        (Way::Flag, "0", None),
+        (Way::Flag, "-1s", None),
+    ] {
+        let setup = Setup::start(way, &[("http-client.keep-alive-timeout", value)]);
+        assert_eq!(setup.client().get("/hello", &[TO_E]).expect("an answer").status(), 200);
+        // Until everything was acknowledged another timer may run.
+        let mut timer = None;
+        wait_for(|| {
+            timer = keep_alive_timer(setup.service.addr());
+            timer.is_some()
+        });
+        let timer = timer.expect("waited for");
+        match interval {
+            Some(interval) => {
+                let due = timer.expect("probes");
+                assert!(
+                    due <= interval && due + Duration::from_secs(3) > interval,
+                    "{due:?} of {interval:?}"
+                );
+            }
+            None => assert_eq!(timer, None),
+        }
+    }
+}
+
+/// The keep-alive timer of the connection to `service`: `None` while it has another timer, `Some(None)` when
+/// it has no timer at all.
+#[cfg(target_os = "linux")]
+fn keep_alive_timer(service: SocketAddr) -> Option<Option<Duration>> {
+    let remote = format!("0100007F:{:04X}", service.port());
+    let table = fs::read_to_string("/proc/net/tcp").expect("the sockets");
+    let line = table.lines().find(|line| {
+        let mut columns = line.split_whitespace().skip(2);
+        columns.next() == Some(remote.as_str()) && columns.next() == Some("01")
+    })?;
+    let timer = line.split_whitespace().nth(5)?;
+    let (kind, jiffies) = timer.split_once(':')?;
+    match kind {
+        "00" => Some(None),
+        // In hundredths of a second, whatever the kernel's own clock.
+        "02" => Some(Some(Duration::from_millis(10 * u64::from_str_radix(jiffies, 16).ok()?))),
+        _ => None,
+    }
+}
+
+fn wait_for(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !done() {
+        assert!(Instant::now() < deadline, "it does not come about");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A name that leads nowhere and a port that nobody listens on are told apart from a slow service.
+#[test]
+fn a_service_that_is_not_there_is_told_at_once() {
+    let dead = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let setup = Setup::with_service(Way::Flag, &[], Service::start());
+    let other = piko_tests::process::Agent::http(&setup.server.connect_url(), "dead", &dead.to_string(), &[]);
+    let answer = setup.client().get("/", &[("x-piko-endpoint", "dead")]).expect("an answer");
+    assert_eq!(answer.status(), 502);
+    assert!(answer.value("x-piko-error").is_some_and(|e| e.contains("connect-refused")), "{answer:?}");
+    drop(other);
+}

@@ -1,0 +1,71 @@
+//! Every flag that `piko-server --help` shows has an effect that somebody can see, on the built program.
+
+#[path = "flags_server/access_log.rs"]
+mod access_log;
+#[path = "flags_server/admin.rs"]
+mod admin;
+#[path = "flags_server/limits.rs"]
+mod limits;
+#[path = "flags_server/ports.rs"]
+mod ports;
+#[path = "flags_server/usage.rs"]
+mod usage;
+
+use std::time::Duration;
+
+use piko_tests::flags::{Settings, Way, server};
+use piko_tests::http::Client;
+use piko_tests::process::{Agent, Server};
+use piko_tests::service::Service;
+
+/// How long anything that happens at once may take on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// The flags with a test in this program; compared with the table and with `--help`.
+const COVERED: &[&str] = &[
+    "admin.bind-addr",
+    "cluster.node-id",
+    "cluster.node-id-prefix",
+    "grace-period",
+    "log.level",
+    "log.subsystems",
+    "proxy.access-log.disable",
+    "proxy.access-log.level",
+    "proxy.access-log.request-headers.allow-list",
+    "proxy.access-log.request-headers.block-list",
+    "proxy.access-log.response-headers.allow-list",
+    "proxy.access-log.response-headers.block-list",
+    "proxy.bind-addr",
+    "proxy.http.idle-timeout",
+    "proxy.http.max-header-bytes",
+    "proxy.http.read-header-timeout",
+    "proxy.http.read-timeout",
+    "proxy.http.write-timeout",
+    "proxy.timeout",
+    "upstream.bind-addr",
+];
+
+/// A server with these settings and the test service behind the endpoint `e`.
+struct Setup {
+    server: Server,
+    agent: Agent,
+    #[expect(dead_code, reason = "lives as long as the setup")]
+    service: Service,
+}
+
+impl Setup {
+    fn start(way: Way, settings: Settings<'_>) -> Self {
+        let service = Service::start();
+        let server = server(way, settings);
+        let agent = Agent::http(&server.connect_url(), "e", &service.addr().to_string(), &["--timeout=0"]);
+        Self { server, agent, service }
+    }
+
+    /// A connection to the proxy port.
+    fn client(&self) -> Client {
+        Client::connect(self.server.proxy).expect("the proxy port")
+    }
+}
+
+/// The field that names the endpoint of [`Setup`].
+const TO_E: (&str, &str) = ("x-piko-endpoint", "e");

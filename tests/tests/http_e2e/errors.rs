@@ -1,0 +1,127 @@
+//! Every answer that Piko makes itself when the upstream fails: status, JSON and the field that names the cause.
+
+use std::io;
+use std::net::TcpListener;
+
+use piko_tests::http::{Client, End, Response};
+use piko_tests::process::{Agent, Server};
+use piko_tests::rig::{ENDPOINT, HOST, Rig, scripted};
+
+fn assert_error(response: &Response, status: u16, error: &str, hop: &str, cause: &str) {
+    let what = format!("{hop} {cause}");
+    assert_eq!(response.status(), status, "{what}: {response:?}");
+    assert_eq!(response.end, End::Complete, "{what}");
+    let body = response.body.text();
+    // These bodies end in a newline, as Go's do.
+    assert_eq!(body, format!("{{\"error\":\"{error}\",\"hop\":\"{hop}\",\"cause\":\"{cause}\"}}\n"));
+    assert_eq!(response.value("content-type").as_deref(), Some("application/json"), "{what}");
+    assert_eq!(response.value("x-content-type-options").as_deref(), Some("nosniff"), "{what}");
+    assert_eq!(response.value("x-piko-error"), Some(format!("hop={hop}; cause={cause}")), "{what}");
+    assert!(response.value("date").is_some() || hop == "server", "{what}");
+}
+
+fn ask(server: &Server, host: &str) -> Response {
+    let mut client = Client::connect(server.proxy).expect("a connection");
+    client.get("/", &[("host", host)]).expect("sent")
+}
+
+#[test]
+fn nobody_listens_on_the_endpoint() {
+    let server = Server::start(&[]);
+    assert_error(&ask(&server, "nobody.test"), 502, "no available upstreams", "server", "no-upstream");
+    // Connections are kept, the next request may be luckier.
+    let mut client = Client::connect(server.proxy).expect("a connection");
+    for _ in 0..3 {
+        assert_eq!(client.request("POST", "/", &[("host", "a.test")], b"body").expect("sent").status(), 502);
+    }
+}
+
+#[test]
+fn the_service_is_not_there() {
+    // A port that was free a moment ago.
+    let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let server = Server::start(&[]);
+    let _agent = Agent::http(&server.connect_url(), ENDPOINT, &addr.to_string(), &[]);
+    for _ in 0..2 {
+        assert_error(&ask(&server, HOST), 502, "upstream unreachable", "agent", "connect-refused");
+    }
+}
+
+#[test]
+fn the_service_does_not_speak_http() {
+    for (answer, cause) in [
+        ("garbage\r\n\r\n", "malformed-response"),
+        ("HTTP/2.0 200 OK\r\n\r\n", "malformed-response"),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "malformed-response"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello", "malformed-response"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n", "malformed-response"),
+        ("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n", "bad-upgrade"),
+        ("HTTP/1.1 200 O", "cut-response"),
+        ("", "stream-reset"),
+    ] {
+        let service = scripted(move |peer, _| {
+            peer.send(answer.as_bytes())?;
+            Err(io::ErrorKind::NotConnected.into())
+        });
+        let rig = Rig::with(service, &[], &[]);
+        assert_error(&rig.get("/"), 502, "upstream unreachable", "agent", cause);
+    }
+}
+
+/// Transfer-encoding wins over a length, and the connection is not used again (RFC 9112 6.3).
+#[test]
+fn a_response_with_both_framings_is_read_one_way() {
+    let service = scripted(|peer, _| {
+        peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+    });
+    let rig = Rig::with(service, &[], &[]);
+    for n in 1..=3 {
+        let response = rig.get("/");
+        assert_eq!((response.body.text().as_str(), response.end.clone()), ("hello", End::Complete));
+        assert_eq!(response.value("content-length"), None);
+        assert_eq!(rig.service.counts().connections, n);
+    }
+}
+
+fn silent() -> piko_tests::service::Service {
+    scripted(|peer, _| {
+        // Until the proxy gives up.
+        peer.read_end();
+        Err(io::ErrorKind::NotConnected.into())
+    })
+}
+
+#[test]
+fn the_service_does_not_answer_in_time() {
+    let rig = Rig::with(silent(), &[], &["--timeout", "200ms"]);
+    assert_error(&rig.get("/"), 504, "upstream timeout", "agent", "response-timeout");
+    let rig = Rig::with(silent(), &["--proxy.timeout", "200ms"], &[]);
+    assert_error(&rig.get("/"), 504, "upstream timeout", "server", "response-timeout");
+}
+
+/// The limit is for the head: a body takes as long as it takes.
+#[test]
+fn the_time_limit_does_not_cut_a_slow_body() {
+    let rig = Rig::with(
+        piko_tests::service::Service::start(),
+        &["--proxy.timeout", "300ms"],
+        &["--timeout", "300ms"],
+    );
+    let response = rig.get("/slow?body_ms=900");
+    assert_eq!((response.body.text().as_str(), response.end), ("slow\n", End::Complete));
+}
+
+#[test]
+fn the_agent_leaves_before_the_answer() {
+    let service = scripted(|peer, _| {
+        peer.read_end();
+        Err(io::ErrorKind::NotConnected.into())
+    });
+    let mut rig = Rig::with(service, &[], &[]);
+    let mut client = rig.client();
+    client.send_head("POST", "/", &[("host", HOST), ("content-length", "0")]).expect("sent");
+    let arrived = rig.service.wait_counts(piko_tests::rig::PATIENCE, |c| c.connections == 1);
+    assert!(arrived.is_some(), "the service sees the request");
+    rig.agent.process.signal(piko_tests::process::Signal::Kill).expect("it runs");
+    assert_error(&client.read_response("POST"), 502, "upstream unreachable", "server", "stream-reset");
+}

@@ -1,0 +1,119 @@
+//! A server that is asked to end.
+
+use std::time::{Duration, Instant};
+
+use piko_tests::http::End;
+use piko_tests::process::Agent;
+use piko_tests::service::Service;
+
+use super::common::{
+    BACK_WITHIN, PATIENCE, admin_status, client, exit_code, is_hello, server, server_like, terminate,
+    time_to_answer, wait_until,
+};
+
+#[test]
+fn a_stopped_server_finishes_what_is_in_flight() {
+    let service = Service::start();
+    let mut old = server(&["--grace-period", "20s"]);
+    let debug = ["--log.level", "debug"];
+    let agent = Agent::http(&old.connect_url(), "stop", &service.addr().to_string(), &debug);
+    let mut idle = client(old.proxy);
+    assert!(is_hello(&idle.get("/hello", &[("x-piko-endpoint", "stop")]).expect("sent")));
+    let mut fresh = client(old.proxy);
+    let mut slow = client(old.proxy);
+    slow.send_head("GET", "/slow?head_ms=1500&body_ms=500", &[("x-piko-endpoint", "stop")]).expect("sent");
+    service.wait_counts(PATIENCE, |c| c.requests == 2).expect("the request arrives");
+    assert_eq!(admin_status(&old, "/ready"), 200);
+
+    terminate(&mut old.process);
+    assert_eq!(idle.read_end(), End::Closed, "an idle connection ends in order");
+    assert_eq!(fresh.read_end(), End::Closed, "one that never asked, too");
+    assert_eq!(admin_status(&old, "/ready"), 503, "no longer ready");
+    assert_eq!(admin_status(&old, "/health"), 200, "but alive");
+    assert_eq!(old.process.try_wait().expect("a child"), None, "a request is open");
+    assert!(agent.wait_lost(0, Duration::ZERO).is_err(), "the tunnel carries it");
+
+    let answer = slow.read_response("GET");
+    assert_eq!((answer.status(), &answer.end), (200, &End::Complete));
+    assert_eq!(answer.body.bytes, b"slow\n");
+    assert_eq!(answer.value("connection").as_deref(), Some("close"));
+    assert_eq!(slow.read_end(), End::Closed);
+    assert_eq!(exit_code(&mut old.process, Duration::from_secs(3)), Some(0), "{}", old.process.tail());
+
+    // The hint for our agents first; then go-away 2, which is what brings Go's back.
+    agent.wait_lost(0, PATIENCE).expect("lost");
+    let over = agent.process.wait_record(0, PATIENCE, "tunnel over").expect("over").1;
+    let reason = over["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("went away") && reason.contains("InternalError"), "{over}");
+    let new = server_like(&old);
+    let took = time_to_answer(&new, "stop", PATIENCE);
+    assert!(took <= BACK_WITHIN, "{took:?}\n{}", agent.process.tail());
+}
+
+#[test]
+fn an_idle_server_stops_at_once() {
+    let service = Service::start();
+    let mut server = server(&[]);
+    let agent = Agent::http(&server.connect_url(), "idle", &service.addr().to_string(), &[]);
+    let mut idle = client(server.proxy);
+    assert!(is_hello(&idle.get("/hello", &[("x-piko-endpoint", "idle")]).expect("sent")));
+    let start = Instant::now();
+    terminate(&mut server.process);
+    assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_eq!(idle.read_end(), End::Closed);
+    agent.wait_lost(0, PATIENCE).expect("the agent says that its tunnel is lost");
+}
+
+#[test]
+fn what_outlasts_the_grace_is_cut_visibly() {
+    let service = Service::start();
+    let mut server = server(&["--grace-period", "1s"]);
+    let _agent = Agent::http(&server.connect_url(), "long", &service.addr().to_string(), &[]);
+    let begin = |target: &str| {
+        let mut slow = client(server.proxy);
+        slow.send_head("GET", target, &[("x-piko-endpoint", "long")]).expect("sent");
+        slow
+    };
+    let mut with_length = begin("/slow?body_ms=30000");
+    assert_eq!(with_length.read_head().expect("a head").status, 200);
+    let mut chunked = begin("/sse?n=1000&ms=200");
+    assert_eq!(chunked.read_head().expect("a head").status, 200);
+    let mut unanswered = begin("/slow?head_ms=30000");
+    service.wait_counts(PATIENCE, |c| c.requests == 3).expect("the requests arrive");
+    let start = Instant::now();
+    terminate(&mut server.process);
+    assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0), "{}", server.process.tail());
+    assert!(start.elapsed() >= Duration::from_millis(900), "the grace was given");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+
+    let rest = with_length.read_some(64);
+    assert!(rest.is_err() || rest.is_ok_and(|bytes| bytes.len() < 5), "a cut body");
+    let mut events = Vec::new();
+    while let Ok(piece) = chunked.read_some(4096) {
+        if piece.is_empty() {
+            break;
+        }
+        events.extend_from_slice(&piece);
+    }
+    assert!(!events.is_empty() && !events.ends_with(b"0\r\n\r\n"), "no end of the body");
+    let answer = unanswered.read_response("GET");
+    assert!(matches!(answer.status(), 0 | 502), "{answer:?}");
+    assert!(!(answer.status() == 200), "{answer:?}");
+}
+
+#[test]
+fn a_stopped_server_takes_no_new_connections() {
+    let service = Service::start();
+    let mut server = server(&[]);
+    let _agent = Agent::http(&server.connect_url(), "gone", &service.addr().to_string(), &[]);
+    let mut slow = client(server.proxy);
+    slow.send_head("GET", "/slow?head_ms=1000", &[("x-piko-endpoint", "gone")]).expect("sent");
+    service.wait_counts(PATIENCE, |c| c.requests == 1).expect("the request arrives");
+    terminate(&mut server.process);
+    for port in [server.proxy, server.upstream] {
+        wait_until(PATIENCE, "the port closes", || std::net::TcpStream::connect(port).is_err());
+    }
+    assert_eq!(slow.read_response("GET").status(), 200);
+    assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0));
+}
