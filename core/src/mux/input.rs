@@ -28,7 +28,7 @@ impl Reading {
         if left == 0 { Self::START } else { Self::Body { id, left, fin } }
     }
 
-    const fn skip(left: u32) -> Self {
+    pub(super) const fn skip(left: u32) -> Self {
         if left == 0 { Self::START } else { Self::Skip { left } }
     }
 }

@@ -533,6 +533,13 @@ impl Session {
     pub(super) fn remove(&mut self, at: u32) {
         self.end_timers(at);
         let Some(mut stream) = self.table.remove(at) else { return };
+        // A peer may take an id of our parity: the rest of a body that is under way must not reach an own
+        // stream that is given the id next.
+        if let Reading::Body { id, left, .. } = self.reading {
+            if id == stream.id {
+                self.reading = Reading::skip(left);
+            }
+        }
         self.blocks.clear(&mut stream.queue);
         self.blocks.account().forget(stream.window.extra());
         if !stream.local {

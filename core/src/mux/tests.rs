@@ -615,3 +615,20 @@ fn taken_ids_at_the_end_are_exhaustion() {
     s.exhaust_ids(u32::MAX - 3);
     assert_eq!(s.open(at(0)), Err(OpenError::Exhausted));
 }
+
+#[test]
+fn the_rest_of_a_body_does_not_reach_the_next_stream_of_its_id() {
+    let mut s = server();
+    // The peer takes an id of our parity, and goes on with a body after we let the stream go.
+    let mut frame = data(2, b"old body");
+    frame[3] = 1;
+    s.handle_input(at(0), &frame[..15]).unwrap();
+    assert_eq!(s.accept(), Some(TWO));
+    s.release(at(0), TWO);
+    output(&mut s, at(0));
+    assert_eq!(s.open(at(0)), Ok(TWO));
+    s.handle_input(at(0), &frame[15..]).unwrap();
+    assert_eq!(s.recv(at(0), TWO).chunk(), Err(ReadError::Blocked));
+    s.handle_input(at(0), &data(2, b"new")).unwrap();
+    assert_eq!(s.recv(at(0), TWO).chunk(), Ok(Some(&b"new"[..])));
+}
