@@ -1,9 +1,7 @@
 //! README.md does what it says: its first commands, Getting Started word for word, its code, its links.
 
-use futures::{AsyncReadExt, AsyncWriteExt};
 use piko_client::Upstream;
-use piko_driver::Stream;
-use piko_runtime_tokio::Tokio;
+use piko_runtime_tokio::{Stream, Tokio};
 use piko_tests::http::Client;
 use piko_tests::process::{Process, Server, binary, need};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -15,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -188,7 +187,7 @@ async fn listen(url: &str) -> Result<(), Box<dyn Error>> {
     let rt = Tokio::from(tokio::runtime::Handle::current());
     let listener = Upstream::new(rt, url)?.listen("my-endpoint").await?;
     while let Ok(stream) = listener.accept().await {
-        tokio::spawn(serve(stream)); // AsyncRead and AsyncWrite of the futures crate
+        tokio::spawn(serve(stream)); // AsyncRead and AsyncWrite of tokio
     }
     Ok(())
 }
@@ -201,7 +200,7 @@ async fn serve(mut stream: Stream) {
     }
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\nhello\n";
     if stream.write_all(answer).await.is_ok() {
-        let _ = stream.close().await;
+        let _ = stream.shutdown().await;
     }
 }
 
