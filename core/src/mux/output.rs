@@ -158,7 +158,7 @@ impl Session {
         let window = stream.window.window();
         if core::mem::take(&mut stream.hungry) && !stream.stopped && unread < window / 2 {
             let wider = window.saturating_mul(2).min(self.config.window_max);
-            if wider > window && self.blocks.account().charge_spare((wider - window) as usize) {
+            if wider > window && self.blocks.account().promise((wider - window) as usize) {
                 stream.window.grow(wider);
             }
         }
