@@ -39,7 +39,7 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// Closes a connection that was idle this long, as services do that hang up on pooled connections.
+    /// Closes a connection that was idle this long behind an answer, as services do that hang up on pooled connections.
     pub close_idle_after: Option<Duration>,
 }
 

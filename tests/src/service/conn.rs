@@ -138,9 +138,11 @@ impl Conn<'_> {
 pub(super) fn serve(stream: TcpStream, shared: &Shared) {
     let _ = stream.set_nodelay(true);
     let mut conn = Conn { input: Input::new(stream), shared };
+    let mut idle = IDLE_MAX;
     let then = loop {
-        match turn(&mut conn) {
-            Ok(Then::Keep) => {}
+        match turn(&mut conn, idle) {
+            // Only a connection that was used is idle: one whose first request is late is not hung up on.
+            Ok(Then::Keep) => idle = conn.shared.options.close_idle_after.unwrap_or(IDLE_MAX),
             Ok(then) => break then,
             Err(e) => {
                 // A request that cannot be read is answered, so that a broken proxy shows in its logs.
@@ -158,8 +160,7 @@ pub(super) fn serve(stream: TcpStream, shared: &Shared) {
 }
 
 /// One request and its answer.
-fn turn(conn: &mut Conn<'_>) -> io::Result<Then> {
-    let idle = conn.shared.options.close_idle_after.unwrap_or(IDLE_MAX);
+fn turn(conn: &mut Conn<'_>, idle: Duration) -> io::Result<Then> {
     conn.input.stream().set_read_timeout(Some(idle))?;
     let Some(raw) = read_head(conn)? else { return Ok(Then::Close) };
     conn.input.stream().set_read_timeout(Some(IDLE_MAX))?;

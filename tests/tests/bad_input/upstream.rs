@@ -82,11 +82,14 @@ fn floods_of_a_hostile_agent_disturb_nobody() {
     });
 }
 
+/// The bytes of a case, made for the peer that sends them.
+type Bytes = Box<dyn Fn(&Peer) -> Vec<u8>>;
+
 /// What cannot be a frame of this protocol ends the tunnel at once.
 #[test]
 fn broken_frames_end_the_tunnel() {
     beside_load(|rig| {
-        let cases: Vec<(&str, Box<dyn Fn(&Peer) -> Vec<u8>>)> = vec![
+        let cases: Vec<(&str, Bytes)> = vec![
             ("a mux version", Box::new(|p| p.frame(2, &[1; 12]))),
             ("a mux type", Box::new(|p| p.frame(2, &mux(9, 0, 1, 0)))),
             ("data for a stream that is not", Box::new(|p| p.frame(2, &mux(DATA, 0, 2, u32::MAX)))),
@@ -195,7 +198,7 @@ fn hostile_answers_reach_only_their_own_client() {
                 while granted < piece.len() {
                     match peer.next_header() {
                         Some((WINDOW, flags, of, more)) if of == id && flags & RST == 0 => {
-                            granted += more as usize
+                            granted += more as usize;
                         }
                         Some((_, flags, of, _)) if of == id && flags & RST != 0 => break,
                         Some(_) => {}

@@ -66,9 +66,9 @@ fn an_agent_that_is_killed_cuts_what_is_under_way() {
             peer.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n").as_bytes())?;
             let piece = [b'x'; 1000];
             if framing.contains("chunked") {
-                peer.send_chunk(&piece)?
+                peer.send_chunk(&piece)?;
             } else {
-                peer.send(&piece)?
+                peer.send(&piece)?;
             }
             // The body goes on only when the test is over.
             let _ = held.lock().expect("no panic").recv();
