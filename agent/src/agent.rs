@@ -103,6 +103,7 @@ impl<R: Runtime> Agent<R> {
         let upstream = upstream(&rt, &options, observer)?;
         let mut metrics = Vec::new();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
+        let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
         for listener in &options.listeners {
             let counters = Arc::new(HttpMetrics::new("piko_agent", Some(&listener.endpoint)));
@@ -114,7 +115,7 @@ impl<R: Runtime> Agent<R> {
             tracing::info!(
                 target: "proxy.http", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting reverse proxy");
             let tunnel = Arc::new(tunnel);
-            rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone()));
+            rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone(), heads.clone()));
             listeners.push(tunnel);
         }
         if let Some(bind) = &options.metrics {
@@ -297,15 +298,12 @@ async fn accept_streams<R: Runtime>(
     listener: Arc<Listener<R>>,
     service: Arc<HttpService<R>>,
     tasks: Tasks,
+    heads: Arc<HeadBudget>,
 ) {
     // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
-    let port = Port {
-        http: http1::Config::default(),
-        shutdown: Shutdown::new(),
-        heads: Arc::new(HeadBudget::default()),
-    };
+    let port = Port { http: http1::Config::default(), shutdown: Shutdown::new(), heads };
     let shared = Arc::new((service, port));
-    while let Ok(stream) = listener.accept().await {
+    while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
         let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());
         rt.spawn(async move {
             let _ = serve::<R, Stream, _>(&serving, stream, &*shared.0, &shared.1).await;

@@ -1,30 +1,29 @@
 //! `piko-agent`: the agent on smol, small enough for devices.
 
-use async_signal::{Signal, Signals};
-use futures::StreamExt;
+use futures::AsyncReadExt;
 use piko_agent::program;
 use piko_config::{AgentInvocation, front_lexopt, process_env};
 use piko_driver::{Runtime, Shutdown};
 use piko_runtime_smol::Smol;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, low_level::pipe};
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn main() -> ExitCode {
     match front_lexopt::parse_agent(std::env::args_os().skip(1), &process_env) {
-        Ok(AgentInvocation::Help(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(AgentInvocation::Version) => {
-            println!("piko version {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Ok(AgentInvocation::Help(text)) => show(&text),
+        Ok(AgentInvocation::Version) => show(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(AgentInvocation::Run(options)) => {
             if let Err(code) = program::prepare(&options) {
                 return code;
             }
             piko_runtime_smol::block_on(|rt: Smol| async move {
                 let stop = Shutdown::new();
-                rt.spawn(watch_signals(stop.clone()));
+                rt.spawn(watch_signals(rt, stop.clone()));
                 program::run(rt, options, stop).await
             })
         }
@@ -35,20 +34,38 @@ fn main() -> ExitCode {
     }
 }
 
+/// The name of the latest signal, kept by its handler.
+const NAMES: [&str; 2] = ["interrupt", "terminated"];
+
+/// Each signal adds one byte to the socket, which wakes the reactor like any other.
+fn signals(latest: &Arc<AtomicUsize>) -> io::Result<UnixStream> {
+    let (arrivals, handler) = UnixStream::pair()?;
+    for (name, signal) in [SIGINT, SIGTERM].into_iter().enumerate() {
+        flag::register_usize(signal, latest.clone(), name)?;
+        pipe::register(signal, handler.try_clone()?)?;
+    }
+    Ok(arrivals)
+}
+
+/// Prints `text` and ends well, also when the reader has seen enough (`--help | head -1`), where the print macros
+/// would panic.
+fn show(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
 /// The first signal drains, a second one ends the process at once.
-async fn watch_signals(stop: Shutdown) {
-    let mut signals = match Signals::new([Signal::Int, Signal::Term]) {
-        Ok(signals) => signals,
+async fn watch_signals(rt: Smol, stop: Shutdown) {
+    let latest = Arc::default();
+    let mut arrivals = match signals(&latest).and_then(|arrivals| rt.adopt_unix(arrivals)) {
+        Ok(arrivals) => arrivals,
         Err(error) => {
             tracing::error!(target: "main", %error, "no signals");
             return;
         }
     };
-    while let Some(signal) = signals.next().await {
-        let name = match signal {
-            Ok(Signal::Int) => "interrupt",
-            _ => "terminated",
-        };
+    while arrivals.read_exact(&mut [0]).await.is_ok() {
+        let name = NAMES[latest.load(Ordering::Relaxed)];
         if stop.is_triggered() {
             tracing::warn!(target: "main", signal = name, "received another signal; not waiting any longer");
             std::process::exit(1);

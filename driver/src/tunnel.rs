@@ -68,7 +68,8 @@ pub(crate) struct Shared {
     pub(crate) armed: Option<Instant>,
     /// The loop does not read because received bytes are not consumed.
     pub(crate) paused: bool,
-    pub(crate) acceptor: Option<Waker>,
+    /// Tasks that wait for a stream of the peer. All look when one comes: one of them may have given up.
+    pub(crate) acceptors: Vec<Waker>,
     pub(crate) openers: VecDeque<Waker>,
     pub(crate) going_away: Option<GoAway>,
     /// Tasks that want to hear of going-away and the end.
@@ -87,7 +88,7 @@ impl Shared {
                 TunnelEvent::Writable(id) => {
                     wake.extend(self.slots.get_mut(id).and_then(|s| s.writer.take()));
                 }
-                TunnelEvent::Incoming => wake.extend(self.acceptor.take()),
+                TunnelEvent::Incoming => wake.append(&mut self.acceptors),
                 // One event may stand for many slots, and an opener may have given up: all look again.
                 TunnelEvent::Slot => wake.extend(self.openers.drain(..)),
                 TunnelEvent::GoingAway(code) => {
@@ -108,7 +109,7 @@ impl Shared {
             wake.extend(slots.reader.take());
             wake.extend(slots.writer.take());
         }
-        wake.extend(self.acceptor.take());
+        wake.append(&mut self.acceptors);
         wake.extend(self.openers.drain(..));
         wake.append(&mut self.watchers);
     }
@@ -180,7 +181,7 @@ impl TunnelHandle {
             output_waits: false,
             armed: None,
             paused: false,
-            acceptor: None,
+            acceptors: Vec::new(),
             openers: VecDeque::new(),
             going_away: None,
             watchers: Vec::new(),
@@ -242,7 +243,9 @@ impl TunnelHandle {
             }
             None if shared.closed.is_some() => Some(None),
             None => {
-                shared.acceptor = Some(cx.waker().clone());
+                if !shared.acceptors.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    shared.acceptors.push(cx.waker().clone());
+                }
                 None
             }
         });

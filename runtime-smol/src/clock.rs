@@ -2,7 +2,7 @@
 
 use piko_core::time::Instant;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Instant as StdInstant;
 
 /// One epoch per process, so that the times of all threads compare.
 fn epoch() -> StdInstant {
@@ -12,13 +12,4 @@ fn epoch() -> StdInstant {
 
 pub(crate) fn now() -> Instant {
     Instant::ZERO + epoch().elapsed()
-}
-
-/// The operating system's idea of `at`. `None` when it lies too far away to be expressed, which is to say
-/// that it never comes.
-pub(crate) fn to_std(at: Instant) -> Option<StdInstant> {
-    if at == Instant::FAR {
-        return None;
-    }
-    epoch().checked_add(Duration::from_nanos(at.as_nanos()))
 }

@@ -1,15 +1,17 @@
 //! TCP and Unix streams as one futures-io type.
 
 use crate::listener::canonical;
-use async_io::Async;
+use crate::reactor::{Reactor, Source};
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_driver::{Io, IoInfo, Probe};
 use socket2::{SockRef, TcpKeepalive};
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,7 +26,9 @@ const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Every operation is tried first and waited for only when the socket has nothing (performance guide 3.7).
 /// A short read means that the socket is drained, and a short write that it is full: the next attempt then
 /// asks the reactor and saves the system call that would only say "would block" (3.6). Nothing is lost by
-/// it, because the reactor arms its descriptors by level: what arrived in between counts.
+/// it: what arrives after a short read is news to the kernel and gives an event, and so does room after a
+/// short write. What gives none is an end that arrived before the read; the event of the bytes has
+/// announced it, and from then on only "would block" counts.
 ///
 /// After [`Io::abort`] every operation fails with `ConnectionAborted`. Closing a connection that the peer
 /// has reset is no error: what there is to say about it, reading and writing say.
@@ -33,6 +37,8 @@ pub struct SmolIo {
     socket: Socket,
     /// The last read left nothing behind; read again only once the reactor says so.
     drained: bool,
+    /// The peer's end has been announced: a short read means nothing any more.
+    ended: bool,
     /// The last write did not fit; write again only once the reactor says so.
     full: bool,
     info: IoInfo,
@@ -40,50 +46,78 @@ pub struct SmolIo {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(Async<TcpStream>),
-    Unix(Async<UnixStream>),
+    Tcp(Source<TcpStream>),
+    Unix(Source<UnixStream>),
     /// `abort` was called.
     Gone,
 }
 
 impl SmolIo {
-    /// A connection that we opened.
-    pub(crate) fn dialled(stream: Async<TcpStream>) -> io::Result<Self> {
-        let io = Self::tcp(stream);
+    /// Opens a TCP connection.
+    pub(crate) async fn dial(reactor: &'static Reactor, to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::from(mio::net::TcpStream::connect(to)?);
+        let stream = Source::new(reactor, stream)?;
+        loop {
+            poll_fn(|cx| stream.poll_writable(cx)).await;
+            if let Some(cause) = stream.get_ref().take_error()? {
+                return Err(cause);
+            }
+            match stream.get_ref().peer_addr() {
+                // The event was about something else.
+                Err(cause) if cause.kind() == io::ErrorKind::NotConnected => {}
+                Err(cause) => return Err(cause),
+                Ok(peer) => return Self::with_peer(stream, Some(peer)).unless_itself(),
+            }
+        }
+    }
+
+    /// Opens a connection to a Unix socket, which is made at once or not at all.
+    pub(crate) fn dial_unix(reactor: &'static Reactor, to: &Path) -> io::Result<Self> {
+        let stream = UnixStream::from(mio::net::UnixStream::connect(to)?);
+        Ok(Self::unix(Source::new(reactor, stream)?))
+    }
+
+    fn unless_itself(self) -> io::Result<Self> {
         // Nobody listens there, but the kernel happened to choose the very same port for our end, and TCP
         // lets a socket meet itself.
-        if io.info.local.is_some() && io.info.local == io.info.peer {
+        if self.info.local.is_some() && self.info.local == self.info.peer {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
-        Ok(io)
+        Ok(self)
     }
 
     /// A connection that was opened to us.
-    pub(crate) fn accepted(stream: Async<TcpStream>, peer: SocketAddr) -> Self {
+    pub(crate) fn accepted(stream: Source<TcpStream>, peer: SocketAddr) -> Self {
         Self::with_peer(stream, Some(peer))
     }
 
-    pub(crate) fn tcp(stream: Async<TcpStream>) -> Self {
+    pub(crate) fn tcp(stream: Source<TcpStream>) -> Self {
         let peer = stream.get_ref().peer_addr().ok();
         Self::with_peer(stream, peer)
     }
 
-    fn with_peer(stream: Async<TcpStream>, peer: Option<SocketAddr>) -> Self {
+    fn with_peer(stream: Source<TcpStream>, peer: Option<SocketAddr>) -> Self {
         // Fails only on a connection that is dead already, which reading will tell.
         let _ = stream.get_ref().set_nodelay(true);
         let local = stream.get_ref().local_addr().ok();
         let info = IoInfo::new(local.map(canonical), peer.map(canonical));
-        Self { socket: Socket::Tcp(stream), drained: false, full: false, info }
+        Self { socket: Socket::Tcp(stream), drained: false, ended: false, full: false, info }
     }
 
-    pub(crate) fn unix(stream: Async<UnixStream>) -> Self {
-        Self { socket: Socket::Unix(stream), drained: false, full: false, info: IoInfo::default() }
+    pub(crate) fn unix(stream: Source<UnixStream>) -> Self {
+        Self {
+            socket: Socket::Unix(stream),
+            drained: false,
+            ended: false,
+            full: false,
+            info: IoInfo::default(),
+        }
     }
 
     /// Takes the socket off the reactor; it stays in non-blocking mode. Only TCP can be taken.
     pub(crate) fn into_std(self) -> io::Result<TcpStream> {
         match self.socket {
-            Socket::Tcp(stream) => stream.into_inner(),
+            Socket::Tcp(stream) => Ok(stream.into_inner()),
             Socket::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
             Socket::Gone => Err(aborted()),
         }
@@ -102,8 +136,8 @@ impl SmolIo {
                 ready!(match &self.socket {
                     Socket::Tcp(stream) => stream.poll_writable(cx),
                     Socket::Unix(stream) => stream.poll_writable(cx),
-                    Socket::Gone => Poll::Ready(Ok(())),
-                })?;
+                    Socket::Gone => Poll::Ready(()),
+                });
                 self.full = false;
             }
             let written = match &self.socket {
@@ -180,11 +214,11 @@ impl AsyncRead for SmolIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             if self.drained {
-                ready!(match &self.socket {
+                self.ended = ready!(match &self.socket {
                     Socket::Tcp(stream) => stream.poll_readable(cx),
                     Socket::Unix(stream) => stream.poll_readable(cx),
-                    Socket::Gone => Poll::Ready(Ok(())),
-                })?;
+                    Socket::Gone => Poll::Ready(true),
+                });
                 self.drained = false;
             }
             let read = match &self.socket {
@@ -195,7 +229,7 @@ impl AsyncRead for SmolIo {
             match read {
                 Ok(n) => {
                     // An end stays an end: whoever reads again gets the same answer at once.
-                    self.drained = n > 0 && n < buf.len();
+                    self.drained = n > 0 && n < buf.len() && !self.ended;
                     return Poll::Ready(Ok(n));
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => self.drained = true,

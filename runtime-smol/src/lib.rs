@@ -1,9 +1,9 @@
-//! [`Runtime`] on the parts of smol (async-io, async-executor, blocking): small, and without tokio. No
-//! protocol.
+//! [`Runtime`] on parts of smol (async-executor, blocking) and a small reactor over mio: small, and without
+//! tokio. No protocol.
 //!
-//! [`block_on`] makes an executor, and runs it together with a future and with the process's reactor on the
-//! calling thread. Work that is not tiny belongs into [`Runtime::spawn`]ed tasks: the main future is polled
-//! once per turn of the executor, so it should only wait.
+//! [`block_on`] makes an executor and a reactor, and runs them together with a future on the calling thread.
+//! Work that is not tiny belongs into [`Runtime::spawn`]ed tasks: the main future is polled at most once per
+//! turn of the executor, so it should only wait.
 //!
 //! ```
 //! use piko_driver::Runtime;
@@ -13,8 +13,10 @@
 //! assert_eq!(addresses.unwrap().len(), 1);
 //! ```
 //!
-//! One reactor serves the whole process, so a second thread with a `block_on` of its own shares it and gains
-//! little. async-io keeps a helper thread for the time when nobody is in `block_on`; it sleeps otherwise.
+//! Each thread with a `block_on` has a reactor of its own. There is no other thread, apart from those that
+//! `blocking` starts to resolve names and ends a while after, and a thread that has nothing to do sleeps until
+//! it has. Sockets and timers of one `block_on` may be used from other threads; each use of them that makes
+//! the sleeping thread do something costs a system call.
 //!
 //! `poll_end_of_turn` requeues the task: the executor's queues are first in, first out, and a task that wakes
 //! itself stands behind all that are ready.
@@ -22,6 +24,7 @@
 mod clock;
 mod io;
 mod listener;
+mod reactor;
 mod timer;
 mod udp;
 
@@ -30,34 +33,115 @@ pub use listener::SmolListener;
 pub use timer::SmolTimer;
 pub use udp::SmolUdp;
 
+use crate::reactor::{Reactor, Sleeper, Source};
 use async_executor::StaticExecutor;
-use async_io::Async;
 use piko_core::time::Instant;
-use piko_driver::{Addr, ListenOptions, Runtime, Turn};
+use piko_driver::{Addr, ListenOptions, Runtime, Stream, Turn};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
-/// An executor and the process's reactor as the driver sees them. Cheap to copy.
+/// How many tasks run at most before sockets and timers are looked at.
+const TASKS_PER_TURN: usize = 256;
+
+/// An executor and its reactor as the driver sees them. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Smol {
     executor: &'static StaticExecutor,
+    reactor: &'static Reactor,
+}
+
+impl Smol {
+    /// A Unix socket that somebody else has made, such as one end of a pair.
+    pub fn adopt_unix(&self, unix: UnixStream) -> std::io::Result<SmolIo> {
+        unix.set_nonblocking(true)?;
+        Ok(SmolIo::unix(Source::new(self.reactor, unix)?))
+    }
 }
 
 /// Runs `main`, and every task that it spawns, on this thread, and returns what `main` returns.
 ///
-/// Made for the life of a process: each call leaks its executor (some hundred bytes), and tasks that are
-/// still there when `main` ends are neither run any further nor dropped. Whoever needs a clean end waits for
-/// them.
+/// Made for the life of a process: each call leaks its executor and reactor (some hundred bytes, no file
+/// descriptors), and tasks that are still there when `main` ends are neither run any further nor dropped.
+/// Whoever needs a clean end waits for them.
 ///
 /// # Panics
 ///
-/// When the operating system refuses what the reactor needs at its start (file descriptors, a thread).
+/// When the operating system refuses what the reactor needs at its start (file descriptors).
 pub fn block_on<F: Future>(main: impl FnOnce(Smol) -> F) -> F::Output {
-    let executor: &'static StaticExecutor = Box::leak(Box::new(StaticExecutor::new()));
-    async_io::block_on(executor.run(async move { main(Smol { executor }).await }))
+    let mut turns = Turns::new();
+    let caller = Arc::new(Caller { reactor: turns.rt.reactor, called: AtomicBool::new(true) });
+    let waker = Waker::from(caller.clone());
+    let mut cx = Context::from_waker(&waker);
+    let mut main = pin!(main(turns.rt));
+    loop {
+        turns.rt.reactor.begin_turn();
+        if caller.called.swap(false, Ordering::AcqRel) {
+            if let Poll::Ready(value) = main.as_mut().poll(&mut cx) {
+                return value;
+            }
+        }
+        turns.take();
+    }
+}
+
+/// The part of [`block_on`] that is the same for every future.
+struct Turns {
+    rt: Smol,
+    sleeper: Sleeper,
+    /// Registered with the executor while there is nothing to run; whoever adds something calls.
+    idle: Pin<Box<dyn Future<Output = ()>>>,
+    waker: Waker,
+}
+
+impl Turns {
+    fn new() -> Self {
+        let executor: &'static StaticExecutor = Box::leak(Box::new(StaticExecutor::new()));
+        let (reactor, sleeper) = Reactor::open().expect("the operating system gives a reactor");
+        let reactor: &'static Reactor = Box::leak(Box::new(reactor));
+        let waker = Waker::from(Arc::new(Caller { reactor, called: AtomicBool::new(false) }));
+        Self { rt: Smol { executor, reactor }, sleeper, idle: Box::pin(executor.tick()), waker }
+    }
+
+    /// Runs the tasks that are ready, then looks after sockets and timers. Sleeps when there is nothing to
+    /// do.
+    fn take(&mut self) {
+        let Smol { executor, reactor } = self.rt;
+        let mut nothing_left = (0..TASKS_PER_TURN).any(|_| !executor.try_tick());
+        if nothing_left && self.idle.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
+            // Something was added in the meantime, and has been run.
+            self.idle = Box::pin(executor.tick());
+            nothing_left = false;
+        }
+        self.sleeper.turn(reactor, nothing_left);
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        self.rt.reactor.close();
+    }
+}
+
+/// Wakes the thread of a `block_on`.
+struct Caller {
+    reactor: &'static Reactor,
+    called: AtomicBool,
+}
+
+impl Wake for Caller {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.called.store(true, Ordering::Release);
+        self.reactor.call();
+    }
 }
 
 impl Runtime for Smol {
@@ -65,13 +149,15 @@ impl Runtime for Smol {
     type Listener = SmolListener;
     type Udp = SmolUdp;
     type Timer = SmolTimer;
+    /// futures-io is what programs on smol read and write with.
+    type Stream = Stream;
 
     fn now(&self) -> Instant {
         clock::now()
     }
 
     fn timer(&self) -> SmolTimer {
-        SmolTimer::new()
+        SmolTimer::new(self.reactor)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -95,17 +181,17 @@ impl Runtime for Smol {
 
     async fn connect(&self, to: &Addr) -> std::io::Result<SmolIo> {
         match to {
-            Addr::Ip(addr) => SmolIo::dialled(Async::<TcpStream>::connect(*addr).await?),
-            Addr::Unix(path) => Ok(SmolIo::unix(Async::<UnixStream>::connect(path).await?)),
+            Addr::Ip(addr) => SmolIo::dial(self.reactor, *addr).await,
+            Addr::Unix(path) => SmolIo::dial_unix(self.reactor, path),
         }
     }
 
     async fn listen(&self, at: &Addr, how: ListenOptions) -> std::io::Result<SmolListener> {
-        SmolListener::open(at, how)
+        SmolListener::open(self.reactor, at, how)
     }
 
     async fn bind_udp(&self, at: SocketAddr) -> std::io::Result<SmolUdp> {
-        SmolUdp::bind(at)
+        SmolUdp::bind(self.reactor, at)
     }
 
     fn detach(io: SmolIo) -> std::io::Result<TcpStream> {
@@ -113,6 +199,7 @@ impl Runtime for Smol {
     }
 
     fn adopt(&self, tcp: TcpStream) -> std::io::Result<SmolIo> {
-        Ok(SmolIo::tcp(Async::new(tcp)?))
+        tcp.set_nonblocking(true)?;
+        Ok(SmolIo::tcp(Source::new(self.reactor, tcp)?))
     }
 }

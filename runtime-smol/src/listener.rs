@@ -1,12 +1,13 @@
 //! Listening sockets, TCP and Unix.
 
 use crate::SmolIo;
-use async_io::Async;
+use crate::reactor::{Reactor, Source};
 use piko_driver::{Addr, ListenOptions, Listener};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -21,20 +22,20 @@ pub struct SmolListener {
 
 #[derive(Debug)]
 enum Accepts {
-    Tcp(Async<TcpListener>),
-    Unix(Async<UnixListener>),
+    Tcp(Source<TcpListener>),
+    Unix(Source<UnixListener>),
 }
 
 impl SmolListener {
     /// Errors name the address.
-    pub(crate) fn open(at: &Addr, how: ListenOptions) -> io::Result<Self> {
+    pub(crate) fn open(reactor: &'static Reactor, at: &Addr, how: ListenOptions) -> io::Result<Self> {
         let socket = match at {
-            Addr::Ip(addr) => open_tcp(*addr, how)
-                .and_then(|socket| Async::new_nonblocking(socket.into()))
-                .map(Accepts::Tcp),
-            Addr::Unix(path) => open_unix(path, how)
-                .and_then(|socket| Async::new_nonblocking(socket.into()))
-                .map(Accepts::Unix),
+            Addr::Ip(addr) => {
+                open_tcp(*addr, how).and_then(|socket| Source::new(reactor, socket.into())).map(Accepts::Tcp)
+            }
+            Addr::Unix(path) => {
+                open_unix(path, how).and_then(|socket| Source::new(reactor, socket.into())).map(Accepts::Unix)
+            }
         };
         let socket = socket.map_err(|cause| cannot("listen on", at, &cause))?;
         Ok(Self { socket })
@@ -48,11 +49,13 @@ impl Listener for SmolListener {
         Poll::Ready(Ok(match &self.socket {
             Accepts::Tcp(listener) => {
                 let (stream, peer) = ready!(poll_accept(listener, cx, TcpListener::accept))?;
-                SmolIo::accepted(Async::new(stream)?, peer)
+                stream.set_nonblocking(true)?;
+                SmolIo::accepted(Source::new(listener.reactor(), stream)?, peer)
             }
             Accepts::Unix(listener) => {
                 let (stream, _) = ready!(poll_accept(listener, cx, UnixListener::accept))?;
-                SmolIo::unix(Async::new(stream)?)
+                stream.set_nonblocking(true)?;
+                SmolIo::unix(Source::new(listener.reactor(), stream)?)
             }
         }))
     }
@@ -66,15 +69,17 @@ impl Listener for SmolListener {
 }
 
 /// Tries first and waits only when nobody is there.
-fn poll_accept<L, S>(
-    listener: &Async<L>,
+fn poll_accept<L: AsRawFd, S>(
+    listener: &Source<L>,
     cx: &mut Context<'_>,
     accept: impl Fn(&L) -> io::Result<S>,
 ) -> Poll<io::Result<S>> {
     loop {
         match accept(listener.get_ref()) {
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => ready!(listener.poll_readable(cx))?,
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                ready!(listener.poll_readable(cx));
+            }
             result => return Poll::Ready(result),
         }
     }

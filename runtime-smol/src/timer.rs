@@ -1,42 +1,49 @@
-//! A one-shot timer in async-io's queue.
+//! A one-shot timer in the reactor's queue.
 
 use crate::clock;
-use async_io::Timer as Alarm;
+use crate::reactor::Reactor;
 use piko_core::time::Instant;
 use piko_driver::Timer;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-/// A [`Timer`]. Arming costs system calls (the reactor is told, and sets its timer descriptor); waiting for
-/// what is armed already costs none.
+/// A [`Timer`]. No system call belongs to one: the reactor sleeps no longer than until the earliest.
 #[derive(Debug)]
 pub struct SmolTimer {
-    alarm: Alarm,
-    /// What `alarm` waits for. `None` once it has fired.
+    reactor: &'static Reactor,
+    id: u64,
+    /// What the reactor will wake us for. `None` once it has.
     armed: Option<Instant>,
 }
 
 impl SmolTimer {
-    pub(crate) fn new() -> Self {
-        Self { alarm: Alarm::never(), armed: None }
+    pub(crate) fn new(reactor: &'static Reactor) -> Self {
+        Self { reactor, id: reactor.timer_id(), armed: None }
     }
 }
 
 impl Timer for SmolTimer {
     fn poll_until(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
-        let Some(at) = at else { return Poll::Pending };
-        loop {
-            if self.armed.is_none_or(|armed| at < armed) {
-                let Some(deadline) = clock::to_std(at) else { return Poll::Pending };
-                self.alarm.set_at(deadline);
-                self.armed = Some(at);
+        let Some(at) = at.filter(|&at| at != Instant::FAR) else { return Poll::Pending };
+        if let Some(armed) = self.armed.filter(|&armed| armed <= at) {
+            if self.reactor.alarm_pending(self.id, armed, cx.waker()) {
+                return Poll::Pending;
             }
-            ready!(Pin::new(&mut self.alarm).poll(cx));
-            // It fired for a deadline that has moved away since, unless the time has really come.
+            // It went off, perhaps for a deadline that has moved away since.
             self.armed = None;
-            if clock::now() >= at {
-                return Poll::Ready(());
-            }
+        }
+        if clock::now() >= at {
+            return Poll::Ready(());
+        }
+        self.reactor.set_alarm(self.id, self.armed, at, cx.waker());
+        self.armed = Some(at);
+        Poll::Pending
+    }
+}
+
+impl Drop for SmolTimer {
+    fn drop(&mut self) {
+        if let Some(armed) = self.armed {
+            self.reactor.clear_alarm(self.id, armed);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Datagram sockets.
 
 use crate::listener::{self, canonical};
-use async_io::Async;
+use crate::reactor::{Reactor, Source};
 use piko_driver::Datagram;
 use socket2::{Protocol, Type};
 use std::io;
@@ -11,20 +11,20 @@ use std::task::{Context, Poll, ready};
 /// A [`Datagram`]. On an IPv6 wildcard it speaks IPv4 too, and shows such addresses as IPv4.
 #[derive(Debug)]
 pub struct SmolUdp {
-    socket: Async<UdpSocket>,
+    socket: Source<UdpSocket>,
     /// The socket is an IPv6 one, which knows IPv4 addresses in their mapped form only.
     v6: bool,
 }
 
 impl SmolUdp {
-    pub(crate) fn bind(at: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(reactor: &'static Reactor, at: SocketAddr) -> io::Result<Self> {
         let socket = listener::with_fallback(at, true, |addr, only_v6| {
             let socket = listener::socket(addr, Type::DGRAM, Protocol::UDP, only_v6)?;
             socket.bind(&addr.into())?;
             Ok(socket)
         });
         let socket = socket.map_err(|cause| listener::cannot("bind udp", &at, &cause))?;
-        let socket = Async::new_nonblocking(UdpSocket::from(socket))?;
+        let socket = Source::new(reactor, UdpSocket::from(socket))?;
         let v6 = socket.get_ref().local_addr()?.is_ipv6();
         Ok(Self { socket, v6 })
     }
@@ -41,7 +41,7 @@ impl Datagram for SmolUdp {
                 Ok((n, from)) => return Poll::Ready(Ok((n, canonical(from)))),
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_readable(cx))?;
+                    ready!(self.socket.poll_readable(cx));
                 }
                 Err(cause) => return Poll::Ready(Err(cause)),
             }
@@ -59,7 +59,7 @@ impl Datagram for SmolUdp {
             match self.socket.get_ref().send_to(data, to) {
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.socket.poll_writable(cx))?;
+                    ready!(self.socket.poll_writable(cx));
                 }
                 result => return Poll::Ready(result),
             }

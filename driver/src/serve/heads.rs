@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 
-/// A head below this size is nobody's business.
-const FREE_BYTES: usize = 16 * 1024;
+/// A head below this size is nobody's business: one read brings most heads whole. It has to be small, for a
+/// peer can leave unfinished heads on thousands of streams of one tunnel.
+const FREE_BYTES: usize = 2 * 1024;
 /// What all larger ones may hold together.
 const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 
@@ -24,7 +25,7 @@ struct Holders {
     all: Slab<Holder>,
 }
 
-/// Counts unfinished heads above 16 KiB; beyond 16 MiB together, the largest one has to go.
+/// Counts unfinished heads above 2 KiB; beyond 16 MiB together, the largest one has to go.
 #[derive(Debug, Default)]
 pub struct HeadBudget(Mutex<Holders>);
 
