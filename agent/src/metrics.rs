@@ -97,22 +97,29 @@ impl Conn {
     fn turn(&mut self, now: Instant, metrics: &Metrics) -> Option<Next> {
         // Behind an answer this starts the keep-alive deadline.
         self.http.handle_timeout(now);
+        let mut pending = None;
         loop {
-            let (used, answer) = match self.http.handle_input(now, &self.input) {
-                Ok((used, Some(Part::Head(head)))) => (used, Some(metrics.answer(&head))),
-                Ok((used, None)) => {
-                    self.input.drain(..used);
-                    return None;
+            let used = match self.http.handle_input(now, &self.input) {
+                Ok((used, Some(Part::Head(head)))) => {
+                    pending = Some(metrics.answer(&head));
+                    used
                 }
                 Ok((_, Some(Part::Switched))) => return Some(Next::Abort),
-                Ok((used, Some(_))) => (used, None),
+                Ok((used, Some(_))) => used,
+                // A body that is not there yet is not waited for: the answer then ends the connection.
+                Ok((used, None)) => {
+                    self.input.drain(..used);
+                    return pending.map(|answer| self.write(&answer));
+                }
                 Err(fault) => {
                     self.http.close_after_response();
-                    (0, Some(Answer::for_fault(Place::Agent, &fault)))
+                    return Some(
+                        self.write(&pending.unwrap_or_else(|| Answer::for_fault(Place::Agent, &fault))),
+                    );
                 }
             };
             self.input.drain(..used);
-            if let Some(answer) = answer {
+            if let Some(answer) = pending.take_if(|_| self.http.request_done()) {
                 return Some(self.write(&answer));
             }
         }
