@@ -38,6 +38,32 @@ fn an_idle_thread_sleeps_once() {
     assert!(slept <= 3, "{slept} sleeps");
 }
 
+/// How many writes this thread has asked the kernel for so far. Sending on a socket is none.
+#[cfg(target_os = "linux")]
+fn writes() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/io").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("syscw:"));
+    line.expect("a count").trim().parse().expect("a number")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_wake_on_the_reactors_own_thread_costs_no_system_call() {
+    let written = block_on(|rt: Smol| async move {
+        let (done, finished) = oneshot::channel();
+        let before = writes();
+        rt.spawn(async move {
+            for _ in 0..30 {
+                sleep_until(&rt, rt.now() + Duration::from_millis(1)).await;
+            }
+            let _ = done.send(());
+        });
+        finished.await.expect("ends well");
+        writes() - before
+    });
+    assert_eq!(written, 0);
+}
+
 #[test]
 fn an_end_behind_a_short_read_is_seen() {
     block_on(|rt: Smol| async move {
