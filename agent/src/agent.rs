@@ -1,7 +1,7 @@
 //! The listeners of one agent process, side by side.
 
 use crate::http::HttpService;
-use crate::metrics::MetricsService;
+use crate::metrics::Metrics;
 use crate::pool::Pool;
 use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
 use piko_config::{AgentOptions, BindAddr, BindHost, ListenerOptions, Protocol};
@@ -103,6 +103,7 @@ impl<R: Runtime> Agent<R> {
         let upstream = upstream(&rt, &options, observer)?;
         let mut metrics = Vec::new();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
+        let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
         for listener in &options.listeners {
             let counters = Arc::new(HttpMetrics::new("piko_agent", Some(&listener.endpoint)));
@@ -114,7 +115,7 @@ impl<R: Runtime> Agent<R> {
             tracing::info!(
                 target: "proxy.http", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting reverse proxy");
             let tunnel = Arc::new(tunnel);
-            rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone()));
+            rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone(), heads.clone()));
             listeners.push(tunnel);
         }
         if let Some(bind) = &options.metrics {
@@ -297,15 +298,12 @@ async fn accept_streams<R: Runtime>(
     listener: Arc<Listener<R>>,
     service: Arc<HttpService<R>>,
     tasks: Tasks,
+    heads: Arc<HeadBudget>,
 ) {
     // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
-    let port = Port {
-        http: http1::Config::default(),
-        shutdown: Shutdown::new(),
-        heads: Arc::new(HeadBudget::default()),
-    };
+    let port = Port { http: http1::Config::default(), shutdown: Shutdown::new(), heads };
     let shared = Arc::new((service, port));
-    while let Ok(stream) = listener.accept().await {
+    while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
         let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());
         rt.spawn(async move {
             let _ = serve::<R, Stream, _>(&serving, stream, &*shared.0, &shared.1).await;
@@ -335,17 +333,12 @@ async fn serve_metrics<R: Runtime>(
             Ok(listener) => {
                 let addr = listener.local_addr().unwrap_or(addr);
                 tracing::info!(target: "server", %addr, "starting metrics server");
-                let port = Port {
-                    http: http1::Config::default(),
-                    shutdown: quit.clone(),
-                    heads: Arc::new(HeadBudget::default()),
-                };
-                let shared = Arc::new((MetricsService::<R>::new(listeners), port));
-                let serving = rt.clone();
+                let metrics = Arc::new(Metrics::new(listeners));
+                let (serving, ended) = (rt.clone(), quit.clone());
                 rt.spawn(accept(rt.clone(), listener, quit.clone(), Tasks::new(), move |io, guard| {
-                    let (shared, rt) = (shared.clone(), serving.clone());
+                    let (metrics, rt, quit) = (metrics.clone(), serving.clone(), ended.clone());
                     async move {
-                        let _ = serve(&rt, io, &shared.0, &shared.1).await;
+                        metrics.serve(&rt, io, &quit).await;
                         drop(guard);
                     }
                 }));

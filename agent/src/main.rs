@@ -7,7 +7,7 @@ use piko_driver::{Runtime, Shutdown};
 use piko_runtime_smol::Smol;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,14 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn main() -> ExitCode {
     match front_lexopt::parse_agent(std::env::args_os().skip(1), &process_env) {
-        Ok(AgentInvocation::Help(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(AgentInvocation::Version) => {
-            println!("piko version {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Ok(AgentInvocation::Help(text)) => show(&text),
+        Ok(AgentInvocation::Version) => show(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(AgentInvocation::Run(options)) => {
             if let Err(code) = program::prepare(&options) {
                 return code;
@@ -51,6 +45,13 @@ fn signals(latest: &Arc<AtomicUsize>) -> io::Result<UnixStream> {
         pipe::register(signal, handler.try_clone()?)?;
     }
     Ok(arrivals)
+}
+
+/// Prints `text` and ends well, also when the reader has seen enough (`--help | head -1`), where the print macros
+/// would panic.
+fn show(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// The first signal drains, a second one ends the process at once.

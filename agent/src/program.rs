@@ -14,7 +14,21 @@ pub fn prepare(options: &AgentOptions) -> Result<(), ExitCode> {
         eprintln!("failed to setup logger: a log is installed already");
         return Err(ExitCode::FAILURE);
     }
+    raise_file_limit();
     Ok(())
+}
+
+/// Each request that is under way has a connection to the service, and that is a descriptor; the usual soft
+/// limit of 1,024 is for `select(2)`, which nothing here uses. Go raises it as well.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(target: "main", %error, "the limit on open files stays");
+        }
+    }
 }
 
 /// Runs an agent until `stop` is given.

@@ -162,6 +162,7 @@ mod tests {
             ("sever", "unknown command: \"sever\" (did you mean server?)"),
             ("--bogus", "unknown flag: --bogus"),
             ("server --proxy.timout 1s", "unknown flag: --proxy.timout (did you mean --proxy.timeout?)"),
+            ("server status upstream endpoints", "server status: not supported yet"),
             ("agent htp e 1", "unknown command: \"htp\" (did you mean http?)"),
             ("agent http e", "missing argument: <addr>"),
             ("demo extra", "unexpected argument: \"extra\""),

@@ -4,16 +4,19 @@ use crate::Upstream;
 use bytes::BytesMut;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_core::id::EndpointId;
+use piko_core::time::Instant;
 use piko_core::tunnel::{Caps, Failure};
 use piko_core::ws::Role;
 use piko_core::ws::handshake::{self, Answer, Ask};
-use piko_driver::{Addr, Io, Runtime, WsTransport, timeout_at};
+use piko_driver::{Addr, Io, Runtime, WsTransport, random_bytes, timeout_at};
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 /// TCP, TLS and the upgrade together take at most this, as in Go (wire protocol 3.4).
 const ATTEMPT_MAX: Duration = Duration::from_secs(60);
+/// An address gets at least this long, as in Go: less is no fair try, however many there are.
+const SHARE_MIN: Duration = Duration::from_secs(2);
 /// An answer to the upgrade that is longer is none.
 const ANSWER_BYTES_MAX: usize = 20 * 1024;
 
@@ -21,6 +24,8 @@ const ANSWER_BYTES_MAX: usize = 20 * 1024;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DialError {
+    /// The listener was closed before a tunnel was up.
+    Closed,
     /// What answered does not speak the protocol.
     Handshake(&'static str),
     /// No connection: refused, reset, unreachable.
@@ -38,6 +43,7 @@ pub enum DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Closed => f.write_str("closed"),
             Self::Handshake(why) => write!(f, "handshake: {why}"),
             Self::Io(error) => error.fmt(f),
             Self::Refused(status, message) if message.is_empty() => write!(f, "{status}: bad handshake"),
@@ -77,29 +83,38 @@ pub(crate) async fn dial<R: Runtime>(
 ) -> Result<Dialled<R::Tcp>, DialError> {
     let rt = &upstream.rt;
     let until = rt.now() + limit.unwrap_or(ATTEMPT_MAX).min(ATTEMPT_MAX);
-    timeout_at(rt, Some(until), attempt(upstream, endpoint)).await.unwrap_or(Err(DialError::Timeout))
+    timeout_at(rt, Some(until), attempt(upstream, endpoint, until)).await.unwrap_or(Err(DialError::Timeout))
 }
 
 async fn attempt<R: Runtime>(
     upstream: &Upstream<R>,
     endpoint: &EndpointId,
+    until: Instant,
 ) -> Result<Dialled<R::Tcp>, DialError> {
-    let url = &upstream.url;
+    let (rt, url) = (&upstream.rt, &upstream.url);
     if url.tls {
         return Err(DialError::TlsMissing);
     }
-    let addrs = upstream.rt.resolve(&url.host, url.port).await.map_err(DialError::Resolve)?;
+    let addrs = rt.resolve(&url.host, url.port).await.map_err(DialError::Resolve)?;
     let mut last = DialError::Resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     // Every address of the name is tried: `localhost` is two.
-    for addr in addrs {
-        match upstream.rt.connect(&Addr::Ip(addr)).await {
-            Ok(io) => return upgrade(upstream, endpoint, io).await,
-            Err(error) => {
-                last = DialError::Io(io::Error::new(error.kind(), format!("connect {addr}: {error}")));
-            }
-        }
+    for (n, &addr) in addrs.iter().enumerate() {
+        let share = share(until.since(rt.now()), addrs.len() - n);
+        let error = match timeout_at(rt, Some(rt.now() + share), rt.connect(&Addr::Ip(addr))).await {
+            Ok(Ok(io)) => return upgrade(upstream, endpoint, io).await,
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        last = DialError::Io(io::Error::new(error.kind(), format!("connect {addr}: {error}")));
     }
     Err(last)
+}
+
+/// What the first of `addrs` may use of the time that is left, so that one that swallows packets leaves the
+/// others their chance. The last one gets all of it.
+fn share(left: Duration, addrs: usize) -> Duration {
+    let even = left / u32::try_from(addrs.max(1)).unwrap_or(u32::MAX);
+    even.max(SHARE_MIN).min(left)
 }
 
 async fn upgrade<R: Runtime>(
@@ -107,7 +122,7 @@ async fn upgrade<R: Runtime>(
     endpoint: &EndpointId,
     mut io: R::Tcp,
 ) -> Result<Dialled<R::Tcp>, DialError> {
-    let key = rand::random::<[u8; 16]>();
+    let key = random_bytes().map_err(DialError::Io)?;
     let caps = Caps::ours().to_value();
     let target = format!("{}/piko/v1/upstream/{}", upstream.url.prefix, percent_encode(endpoint.as_bytes()));
     let bearer = upstream.token.as_ref().map(|token| format!("Bearer {token}"));
@@ -173,6 +188,17 @@ mod tests {
     fn endpoint_ids_become_one_path_segment() {
         assert_eq!(percent_encode(b"my-endpoint"), "my-endpoint");
         assert_eq!(percent_encode("a b%/é".as_bytes()), "a%20b%25%2F%C3%A9");
+    }
+
+    #[test]
+    fn addresses_share_the_time_that_is_left() {
+        let s = Duration::from_secs;
+        assert_eq!(share(s(30), 1), s(30));
+        assert_eq!(share(s(30), 3), s(10));
+        // Many addresses, little time: a fair try for the first ones.
+        assert_eq!(share(s(5), 4), s(2));
+        assert_eq!(share(s(1), 4), s(1));
+        assert_eq!(share(Duration::ZERO, 4), Duration::ZERO);
     }
 
     #[test]

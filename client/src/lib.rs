@@ -1,26 +1,48 @@
 //! The Rust SDK of Piko: listen on an endpoint without an open port, on any runtime.
 //!
-//! ```ignore
-//! let upstream = Upstream::new(rt, "http://localhost:8001")?.token("…");
+//! ```no_run
+//! # #[cfg(feature = "tokio")] {
+//! use piko_client::Upstream;
+//! use piko_client::tokio::Tokio;
+//!
+//! # async fn app() -> Result<(), Box<dyn std::error::Error>> {
+//! let upstream = Upstream::new(Tokio::current(), "http://localhost:8001")?.token("…");
 //! let listener = upstream.listen("my-endpoint").await?;
 //! while let Ok(stream) = listener.accept().await {
-//!     // `stream` reads and writes like a socket (futures-io traits).
+//!     // `stream` is read and written like a `TcpStream` of tokio.
+//! #   drop(stream);
 //! }
+//! # Ok(())
+//! # }
+//! # }
 //! ```
 //!
-//! A listener reconnects on every end that was not asked for, for ever.
+//! A listener reconnects on every end that was not asked for, for ever. What can end it is
+//! [`Listener::close`], which drains, [`Listener::shutdown`] and its drop, which do not, and a server that
+//! refuses the very first connection with a status that no further try changes.
+//!
+//! The crate knows no runtime. The features `tokio` and `smol` give the two that Piko comes with the names
+//! `piko_client::tokio` and `piko_client::smol`; any other [`Runtime`] will do as well. A stream has the IO
+//! traits of its runtime ([`Runtime::Stream`]).
 
 mod dial;
 mod listener;
 mod url;
 
+#[cfg(feature = "smol")]
+pub use piko_runtime_smol as smol;
+#[cfg(feature = "tokio")]
+pub use piko_runtime_tokio as tokio;
+
 pub use dial::DialError;
 pub use listener::{Closed, Event, Listener};
 pub use url::{BadUrl, Url};
 
-use piko_core::id::{BadEndpointId, EndpointId};
-use piko_core::tunnel::Backoff;
-use piko_driver::Runtime;
+pub use piko_core::id::{BadEndpointId, EndpointId};
+pub use piko_core::mux::{CloseReason, Config as MuxConfig};
+pub use piko_core::tunnel::Backoff;
+pub use piko_driver::{Runtime, Stream};
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,11 +54,11 @@ pub struct Upstream<R> {
     pub(crate) token: Option<String>,
     pub(crate) tenant: Option<String>,
     pub(crate) backoff: Backoff,
-    pub(crate) mux: piko_core::mux::Config,
+    pub(crate) mux: MuxConfig,
     pub(crate) on_event: Arc<dyn Fn(&Event) + Send + Sync>,
 }
 
-impl<R: fmt::Debug> fmt::Debug for Upstream<R> {
+impl<R> fmt::Debug for Upstream<R> {
     /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
@@ -50,6 +72,9 @@ impl<R: fmt::Debug> fmt::Debug for Upstream<R> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenError {
+    /// What was set under this name cannot be sent: it has a control character, such as a line break at its
+    /// end, which would begin a field of its own (RFC 9110 5.5).
+    ControlCharacter(&'static str),
     /// The name is no endpoint id.
     Endpoint(BadEndpointId),
     /// The server refused, in a way that another try does not change.
@@ -59,6 +84,9 @@ pub enum ListenError {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ControlCharacter(what) => {
+                write!(f, "{what}: a control character (such as a line break at the end)")
+            }
             Self::Endpoint(error) => error.fmt(f),
             Self::Refused(error) => write!(f, "connect: {error}"),
         }
@@ -76,7 +104,7 @@ impl<R: Runtime> Upstream<R> {
             token: None,
             tenant: None,
             backoff: Backoff::default(),
-            mux: piko_core::mux::Config::default(),
+            mux: MuxConfig::default(),
             on_event: Arc::new(|_| {}),
         })
     }
@@ -104,7 +132,7 @@ impl<R: Runtime> Upstream<R> {
 
     /// Limits of the tunnel.
     #[must_use]
-    pub fn mux(mut self, config: piko_core::mux::Config) -> Self {
+    pub fn mux(mut self, config: MuxConfig) -> Self {
         self.mux = config;
         self
     }
@@ -127,6 +155,11 @@ impl<R: Runtime> Upstream<R> {
     /// As [`Self::listen`], ready at once: the tunnel comes up when the server does.
     pub fn listen_in_background(&self, endpoint: &str) -> Result<Listener<R>, ListenError> {
         let endpoint = EndpointId::new(endpoint.as_bytes()).map_err(ListenError::Endpoint)?;
+        for (what, text) in [("token", &self.token), ("tenant", &self.tenant)] {
+            if text.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
+                return Err(ListenError::ControlCharacter(what));
+            }
+        }
         Ok(Listener::start(self.clone(), endpoint))
     }
 }

@@ -6,7 +6,7 @@ use piko_core::id::EndpointId;
 use piko_core::mux::{CloseReason, GoAway};
 use piko_core::tunnel::{Action, Reconnector, Tunnel};
 use piko_core::ws;
-use piko_driver::{Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, sleep_until};
+use piko_driver::{Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, random_bytes, sleep_until};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -67,6 +67,15 @@ struct State {
     refused: Option<DialError>,
     /// No further tunnel will come.
     ended: bool,
+}
+
+impl State {
+    /// Wakes the task at the next change.
+    fn wait(&mut self, cx: &Context<'_>) {
+        if !self.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.wakers.push(cx.waker().clone());
+        }
+    }
 }
 
 #[derive(Default)]
@@ -131,20 +140,22 @@ impl<R: Runtime> Listener<R> {
             }
             if state.ended {
                 let refused = state.refused.take();
-                return Poll::Ready(Err(refused.unwrap_or(DialError::Handshake("closed"))));
+                return Poll::Ready(Err(refused.unwrap_or(DialError::Closed)));
             }
-            state.wakers.push(cx.waker().clone());
+            state.wait(cx);
             Poll::Pending
         })
         .await
     }
 
-    /// The next stream. Fails once the listener is closed and its last tunnel is over.
-    pub async fn accept(&self) -> Result<Stream, Closed> {
-        poll_fn(|cx| self.poll_accept(cx)).await
+    /// The next stream, with the IO traits of the runtime. Any number of tasks may wait, and a wait that is
+    /// given up loses nothing. Streams come from one tunnel after the other: a lost one is replaced while
+    /// this waits. Fails once the listener is closed and its last tunnel is over.
+    pub async fn accept(&self) -> Result<R::Stream, Closed> {
+        poll_fn(|cx| self.poll_accept(cx)).await.map(R::Stream::from)
     }
 
-    /// As [`Self::accept`].
+    /// As [`Self::accept`]: the stream as the driver knows it, with the traits of futures-io.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Stream, Closed>> {
         let mut state = self.shared.lock();
         let mut at = 0;
@@ -160,9 +171,7 @@ impl<R: Runtime> Listener<R> {
         if state.ended && state.tunnels.is_empty() {
             return Poll::Ready(Err(Closed));
         }
-        if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.wakers.push(cx.waker().clone());
-        }
+        state.wait(cx);
         Poll::Pending
     }
 
@@ -239,7 +248,9 @@ async fn reconnect<R: Runtime>(
     stop: &Shutdown,
 ) -> Option<DialError> {
     let rt = &upstream.rt;
-    let mut reconnector = Reconnector::new(1, upstream.backoff.clone(), rand::random(), rt.now());
+    // Without entropy listeners would come back in step, which is better than not at all.
+    let seed = random_bytes().map(u64::from_ne_bytes).unwrap_or_default();
+    let mut reconnector = Reconnector::new(1, upstream.backoff.clone(), seed, rt.now());
     let mut last = None;
     loop {
         match reconnector.poll_action() {

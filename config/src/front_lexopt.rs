@@ -155,7 +155,9 @@ impl Line {
                 Command::AgentTcp { endpoint, addr }
             }
             Verb::AgentStart => Command::AgentStart,
-            Verb::Agent | Verb::Server => Command::Agent,
+            Verb::Agent => Command::Agent,
+            #[cfg(feature = "server")]
+            Verb::Server => Command::Agent,
         })
     }
 }

@@ -74,13 +74,19 @@ mod values;
 pub use env::{Env, process_env};
 pub use error::UsageError;
 pub use options::{
-    AccessLogOptions, AdminOptions, AgentInvocation, AgentOptions, ClusterOptions, ConnectOptions,
-    ENDPOINT_ID_BYTES_MAX, HeaderFilter, ListenerOptions, LogLevel, LogOptions, NodeIdRule, PoolOptions,
-    ProxyHttpOptions, ProxyOptions, ServerInvocation, ServerOptions, UpstreamOptions,
+    AccessLogOptions, AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, HeaderFilter,
+    ListenerOptions, LogLevel, LogOptions, PoolOptions,
+};
+#[cfg(feature = "server")]
+pub use options::{
+    AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, ServerInvocation,
+    ServerOptions, UpstreamOptions,
 };
 pub use table::{Effect, Flag, Program, Verb, Yaml, flags};
+#[cfg(feature = "server")]
+pub use value::parse_float;
 pub use value::{
     BadDuration, BadUrl, BindAddr, BindHost, ConnectUrl, GoDuration, Kind, Protocol, Secret, ServiceAddr,
-    Target, UNIX_PATH_BYTES_MAX, Value, parse_bool, parse_float, parse_int, parse_list, parse_size,
+    Target, UNIX_PATH_BYTES_MAX, Value, parse_bool, parse_int, parse_list, parse_size,
 };
 pub use values::{Command, Source, Values};

@@ -2,12 +2,14 @@
 
 mod agent;
 mod log;
+#[cfg(feature = "server")]
 mod server;
 
 pub use agent::{
     AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, ListenerOptions, PoolOptions,
 };
 pub use log::{AccessLogOptions, HeaderFilter, LogLevel, LogOptions};
+#[cfg(feature = "server")]
 pub use server::{
     AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, ServerInvocation,
     ServerOptions, UpstreamOptions,

@@ -1,6 +1,7 @@
 //! The table: every flag of every program, once.
 
 mod agent;
+#[cfg(feature = "server")]
 mod server;
 
 use crate::value::Kind;
@@ -11,6 +12,7 @@ pub enum Program {
     /// `piko agent`, `piko-agent`.
     Agent,
     /// `piko server`, `piko-server`.
+    #[cfg(feature = "server")]
     Server,
 }
 
@@ -26,6 +28,7 @@ pub enum Verb {
     /// `agent tcp <endpoint> <addr>`.
     AgentTcp,
     /// `server`.
+    #[cfg(feature = "server")]
     Server,
 }
 
@@ -34,6 +37,7 @@ impl Verb {
     pub fn program(self) -> Program {
         match self {
             Self::Agent | Self::AgentHttp | Self::AgentStart | Self::AgentTcp => Program::Agent,
+            #[cfg(feature = "server")]
             Self::Server => Program::Server,
         }
     }
@@ -87,6 +91,7 @@ pub struct Flag {
 pub fn flags(program: Program) -> &'static [Flag] {
     match program {
         Program::Agent => agent::FLAGS,
+        #[cfg(feature = "server")]
         Program::Server => server::FLAGS,
     }
 }
@@ -168,7 +173,7 @@ impl Flag {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;

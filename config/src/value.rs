@@ -12,7 +12,9 @@ mod url;
 pub use bind::{BindAddr, BindHost};
 pub use duration::{BadDuration, GoDuration};
 pub use list::parse_list;
-pub use number::{parse_bool, parse_float, parse_int, parse_size};
+#[cfg(feature = "server")]
+pub use number::parse_float;
+pub use number::{parse_bool, parse_int, parse_size};
 pub use secret::Secret;
 pub use service::{Protocol, ServiceAddr, Target, UNIX_PATH_BYTES_MAX};
 pub use url::{BadUrl, ConnectUrl};
@@ -27,6 +29,7 @@ pub enum Kind {
     /// A length of time in Go's notation. See [`GoDuration`].
     Duration,
     /// A decimal number.
+    #[cfg(feature = "server")]
     Float,
     /// A signed 64-bit number in Go's notation.
     Int,
@@ -48,6 +51,7 @@ pub enum Value {
     /// See [`Kind::Duration`].
     Duration(GoDuration),
     /// See [`Kind::Float`].
+    #[cfg(feature = "server")]
     Float(f64),
     /// See [`Kind::Int`].
     Int(i64),
@@ -67,6 +71,7 @@ impl Kind {
             Self::Bind => BindAddr::parse(text).map(|addr| Value::Bind(Some(addr))),
             Self::Bool => parse_bool(text).map(Value::Bool),
             Self::Duration => text.parse().ok().map(Value::Duration),
+            #[cfg(feature = "server")]
             Self::Float => parse_float(text).map(Value::Float),
             Self::Int => parse_int(text).map(Value::Int),
             Self::List => parse_list(text).map(Value::List),
@@ -81,6 +86,7 @@ impl Kind {
             Self::Bind => "is no address to listen on (examples: :8000, 127.0.0.1:8000, [::1]:8000)",
             Self::Bool => "is neither true nor false",
             Self::Duration => "is no duration (examples: 300ms, 10s, 1m30s)",
+            #[cfg(feature = "server")]
             Self::Float => "is no number (examples: 0.5, 2)",
             Self::Int => "is no whole number of 64 bits",
             Self::List => {
@@ -97,6 +103,7 @@ impl Kind {
             Self::Bind => Some("addr"),
             Self::Bool => None,
             Self::Duration => Some("duration"),
+            #[cfg(feature = "server")]
             Self::Float => Some("float"),
             Self::Int => Some("int"),
             Self::List => Some("strings"),

@@ -30,6 +30,7 @@ pub enum Command {
         addr: String,
     },
     /// `server`.
+    #[cfg(feature = "server")]
     Server,
 }
 
@@ -41,6 +42,7 @@ impl Command {
             Self::AgentHttp { .. } => Verb::AgentHttp,
             Self::AgentStart => Verb::AgentStart,
             Self::AgentTcp { .. } => Verb::AgentTcp,
+            #[cfg(feature = "server")]
             Self::Server => Verb::Server,
         }
     }
@@ -181,6 +183,7 @@ impl Values {
     }
 
     /// A decimal number.
+    #[cfg(feature = "server")]
     pub fn float(&self, key: &str) -> f64 {
         match self.value(key) {
             Value::Float(number) => *number,
@@ -295,5 +298,5 @@ impl fmt::Debug for Values {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests;

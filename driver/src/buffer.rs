@@ -12,8 +12,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// 64 × 80 KiB = 5 MiB per thread at most.
 const POOL_BUFFERS: usize = 64;
 const POOL_BYTES_MAX: usize = 80 * 1024;
-/// Smaller than this is not worth a place in the pool.
-const POOL_BYTES_MIN: usize = 512;
+/// The smallest buffer.
+const POOL_BYTES_MIN: usize = 1024;
 
 thread_local! {
     static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
@@ -30,7 +30,9 @@ pub fn with_read_buffer<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
 }
 
 fn take() -> Vec<u8> {
-    POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
+    // Large enough for a usual head from the start: growing by doubling would cost five allocations, and
+    // what stays below the minimum is not kept.
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(POOL_BYTES_MIN))
 }
 
 fn give(mut buf: Vec<u8>) {

@@ -19,7 +19,8 @@ use std::time::Duration;
 /// the first one out of the processor's cache before its readers have run: at 16 rounds, 1 MiB bodies
 /// cost twice the CPU.
 const ROUNDS_MAX: usize = 2;
-/// An outbox whose memory is above this is not kept while idle.
+/// An outbox whose memory is above this is not kept between turns; none is kept behind a keep-alive, because
+/// thousands of idle tunnels would each hold one.
 const OUTBOX_KEEP_BYTES: usize = 2 * 1024;
 /// How long the last frames (a go-away) may take once the tunnel is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -40,6 +41,8 @@ pub struct TunnelLoop<R: Runtime, T> {
     /// The transport has ended or failed: neither read nor write again.
     dead: bool,
     reading: bool,
+    /// A deadline passed while no stream was open: what goes out is a keep-alive, and silence follows.
+    resting: bool,
     /// The tunnel is over; set to the time until which the last frames may go out.
     last_words: Option<Instant>,
 }
@@ -66,6 +69,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
             wake: Vec::new(),
             dead: false,
             reading: true,
+            resting: false,
             last_words: None,
         }
     }
@@ -143,9 +147,8 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
                 true
             }
             Poll::Pending => {
-                if moved > 0 {
-                    self.note_sent(moved, false);
-                }
+                // Also that it took nothing: what it takes next is a sign of life.
+                self.note_sent(moved, false);
                 false
             }
         }
@@ -162,6 +165,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         let mut shared = self.handle.shared.state.lock();
         if shared.tunnel.poll_timeout().is_some_and(|d| d.at <= now) {
             shared.tunnel.handle_timeout(now);
+            self.resting = shared.tunnel.streams() == 0;
         }
         if collect && self.outbox.is_empty() {
             shared.tunnel.poll_transmit(now, &mut self.outbox);
@@ -247,8 +251,10 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
                 progress = true;
             }
             if !progress {
-                if this.outbox.is_empty() && this.outbox.capacity() > OUTBOX_KEEP_BYTES {
+                let keep = if this.resting { 0 } else { OUTBOX_KEEP_BYTES };
+                if this.outbox.is_empty() && this.outbox.capacity() > keep {
                     this.outbox = BytesMut::new();
+                    this.resting = false;
                 }
                 return Poll::Pending;
             }

@@ -1,5 +1,6 @@
 //! What a runtime lends to the driver: sockets, time, tasks. No protocol.
 
+use crate::stream::Stream;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::time::Instant;
 use std::future::Future;
@@ -19,6 +20,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     type Udp: Datagram;
     /// A one-shot timer.
     type Timer: Timer;
+    /// A stream of a tunnel with the IO traits that programs on this runtime use.
+    type Stream: From<Stream> + Send + Unpin + 'static;
 
     /// Monotonic time. Compare only with times of the same runtime.
     fn now(&self) -> Instant;

@@ -1,28 +1,17 @@
 //! One signal, everybody hears it; and the count of those who are still at work.
 
+use crate::slab::Slab;
 use crate::sync::Mutex;
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 #[derive(Debug, Default)]
-struct Waiters {
-    next: u64,
-    wakers: BTreeMap<u64, Waker>,
-}
-
-impl Waiters {
-    fn take(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.wakers).into_values().collect()
-    }
-}
-
-#[derive(Debug, Default)]
 struct Inner {
     done: AtomicBool,
-    waiters: Mutex<Waiters>,
+    /// Nobody joins once the signal was given, so that a place that was emptied then is never given again.
+    waiters: Mutex<Slab<Waker>>,
 }
 
 /// A signal that is given once and stays given.
@@ -40,9 +29,9 @@ impl Shutdown {
         let wakers = {
             let mut waiters = self.0.waiters.lock();
             self.0.done.store(true, Ordering::Release);
-            waiters.take()
+            std::mem::take(&mut *waiters)
         };
-        for waker in wakers {
+        for waker in wakers.into_values() {
             waker.wake();
         }
     }
@@ -68,7 +57,7 @@ impl Shutdown {
 #[derive(Debug)]
 pub struct ShutdownListener {
     inner: Arc<Inner>,
-    key: Option<u64>,
+    key: Option<u32>,
     waker: Option<Waker>,
 }
 
@@ -86,11 +75,10 @@ impl ShutdownListener {
         if self.inner.done.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        let key = *self.key.get_or_insert_with(|| {
-            waiters.next += 1;
-            waiters.next
-        });
-        waiters.wakers.insert(key, cx.waker().clone());
+        match self.key.and_then(|key| waiters.get_mut(key)) {
+            Some(place) => place.clone_from(cx.waker()),
+            None => self.key = Some(waiters.insert(cx.waker().clone())),
+        }
         self.waker = Some(cx.waker().clone());
         Poll::Pending
     }
@@ -99,7 +87,7 @@ impl ShutdownListener {
 impl Drop for ShutdownListener {
     fn drop(&mut self) {
         if let Some(key) = self.key {
-            self.inner.waiters.lock().wakers.remove(&key);
+            self.inner.waiters.lock().remove(key);
         }
     }
 }
@@ -187,7 +175,7 @@ mod tests {
         let mut listener = signal.listener();
         assert!(listener.poll(&mut cx).is_pending());
         drop(listener);
-        assert!(signal.0.waiters.lock().wakers.is_empty());
+        assert!(signal.0.waiters.lock().is_empty());
     }
 
     #[test]

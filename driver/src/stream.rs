@@ -48,7 +48,7 @@ impl Stream {
         self.tunnel.with(|shared, now| match shared.tunnel.send(now, id).write_vectored(parts) {
             Ok(n) => Poll::Ready(Ok(n)),
             Err(WriteError::Blocked) => {
-                store(&mut shared.slots.entry(id).or_default().writer, cx);
+                store(&mut shared.slots.entry(id).writer, cx);
                 Poll::Pending
             }
             Err(WriteError::Finished) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -100,7 +100,7 @@ impl AsyncRead for Stream {
                     _ if filled > 0 => return Poll::Ready(Ok(filled)),
                     Ok(None) => return Poll::Ready(Ok(0)),
                     Err(ReadError::Blocked) => {
-                        store(&mut shared.slots.entry(id).or_default().reader, cx);
+                        store(&mut shared.slots.entry(id).reader, cx);
                         return Poll::Pending;
                     }
                     Err(ReadError::Reset | ReadError::Unknown) => {
@@ -169,7 +169,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let id = self.id;
         self.tunnel.with(|shared, now| {
-            shared.slots.remove(&id);
+            shared.slots.remove(id);
             shared.tunnel.release(now, id);
         });
     }

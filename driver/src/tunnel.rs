@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::runtime::IoInfo;
+use crate::slab::Slab;
 use crate::stream::Stream;
 use crate::sync::Mutex;
 use piko_core::id::{EndpointId, StreamId};
@@ -21,10 +22,44 @@ pub(crate) struct Slots {
     pub(crate) writer: Option<Waker>,
 }
 
+/// The slots of all streams. The index is a tree of the very kind that the mux has, so that its code exists once.
+#[derive(Debug, Default)]
+pub(crate) struct SlotTable {
+    index: BTreeMap<u32, u32>,
+    slots: Slab<Slots>,
+}
+
+impl SlotTable {
+    /// The slots of a stream, made where there are none.
+    pub(crate) fn entry(&mut self, id: StreamId) -> &mut Slots {
+        let Self { index, slots } = self;
+        let at = index.get(&id.0).copied().unwrap_or_else(|| {
+            let at = slots.insert(Slots::default());
+            index.insert(id.0, at);
+            at
+        });
+        slots.get_mut(at).expect("the index holds places that exist, and both change together")
+    }
+
+    pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Slots> {
+        self.slots.get_mut(*self.index.get(&id.0)?)
+    }
+
+    pub(crate) fn remove(&mut self, id: StreamId) {
+        if let Some(at) = self.index.remove(&id.0) {
+            self.slots.remove(at);
+        }
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slots> {
+        self.slots.iter_mut()
+    }
+}
+
 /// Everything under the lock. Nothing here touches a socket, and wakers are called after unlocking.
 pub(crate) struct Shared {
     pub(crate) tunnel: Tunnel,
-    pub(crate) slots: BTreeMap<StreamId, Slots>,
+    pub(crate) slots: SlotTable,
     /// The loop's waker, always the newest.
     pub(crate) driver: Option<Waker>,
     /// The loop holds output that the socket does not take: new output alone need not wake it.
@@ -33,7 +68,8 @@ pub(crate) struct Shared {
     pub(crate) armed: Option<Instant>,
     /// The loop does not read because received bytes are not consumed.
     pub(crate) paused: bool,
-    pub(crate) acceptor: Option<Waker>,
+    /// Tasks that wait for a stream of the peer. All look when one comes: one of them may have given up.
+    pub(crate) acceptors: Vec<Waker>,
     pub(crate) openers: VecDeque<Waker>,
     pub(crate) going_away: Option<GoAway>,
     /// Tasks that want to hear of going-away and the end.
@@ -47,12 +83,12 @@ impl Shared {
         while let Some(event) = self.tunnel.poll_event() {
             match event {
                 TunnelEvent::Readable(id) => {
-                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.reader.take()));
+                    wake.extend(self.slots.get_mut(id).and_then(|s| s.reader.take()));
                 }
                 TunnelEvent::Writable(id) => {
-                    wake.extend(self.slots.get_mut(&id).and_then(|s| s.writer.take()));
+                    wake.extend(self.slots.get_mut(id).and_then(|s| s.writer.take()));
                 }
-                TunnelEvent::Incoming => wake.extend(self.acceptor.take()),
+                TunnelEvent::Incoming => wake.append(&mut self.acceptors),
                 // One event may stand for many slots, and an opener may have given up: all look again.
                 TunnelEvent::Slot => wake.extend(self.openers.drain(..)),
                 TunnelEvent::GoingAway(code) => {
@@ -69,11 +105,11 @@ impl Shared {
     /// The tunnel is over: everybody who waits has to look again.
     pub(crate) fn end(&mut self, reason: CloseReason, wake: &mut Vec<Waker>) {
         self.closed.get_or_insert(reason);
-        for slots in self.slots.values_mut() {
+        for slots in self.slots.iter_mut() {
             wake.extend(slots.reader.take());
             wake.extend(slots.writer.take());
         }
-        wake.extend(self.acceptor.take());
+        wake.append(&mut self.acceptors);
         wake.extend(self.openers.drain(..));
         wake.append(&mut self.watchers);
     }
@@ -140,12 +176,12 @@ impl TunnelHandle {
     pub(crate) fn new(tunnel: Tunnel, clock: Clock, info: IoInfo) -> Self {
         let shared = Shared {
             tunnel,
-            slots: BTreeMap::new(),
+            slots: SlotTable::default(),
             driver: None,
             output_waits: false,
             armed: None,
             paused: false,
-            acceptor: None,
+            acceptors: Vec::new(),
             openers: VecDeque::new(),
             going_away: None,
             watchers: Vec::new(),
@@ -189,7 +225,7 @@ impl TunnelHandle {
                 None
             }
             other => Some(other.inspect(|&id| {
-                shared.slots.insert(id, Slots::default());
+                shared.slots.entry(id);
             })),
         });
         match opened {
@@ -202,12 +238,14 @@ impl TunnelHandle {
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
         let accepted = self.with(|shared, _| match shared.tunnel.accept() {
             Some(id) => {
-                shared.slots.insert(id, Slots::default());
+                shared.slots.entry(id);
                 Some(Some(id))
             }
             None if shared.closed.is_some() => Some(None),
             None => {
-                shared.acceptor = Some(cx.waker().clone());
+                if !shared.acceptors.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    shared.acceptors.push(cx.waker().clone());
+                }
                 None
             }
         });

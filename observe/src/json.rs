@@ -110,6 +110,48 @@ pub(crate) fn padded(out: &mut Vec<u8>, n: u64, width: usize) {
     decimal(out, n);
 }
 
+/// Appends `value` rounded to nine decimals, or to nine behind the first digit where an exponent says the rest: what a
+/// log needs, without the tables that the shortest exact form takes. JSON has no name for what is no number, so those
+/// are strings.
+pub(crate) fn float(out: &mut Vec<u8>, value: f64) {
+    if !value.is_finite() {
+        let name: &[u8] = match (value.is_nan(), value > 0.0) {
+            (true, _) => b"\"NaN\"",
+            (_, true) => b"\"inf\"",
+            (_, false) => b"\"-inf\"",
+        };
+        out.extend_from_slice(name);
+        return;
+    }
+    if value.is_sign_negative() {
+        out.push(b'-');
+    }
+    let (mut size, mut exponent) = (value.abs(), 0_i32);
+    if size != 0.0 && !(1e-3..1e9).contains(&size) {
+        while size >= 10.0 {
+            (size, exponent) = (size / 10.0, exponent + 1);
+        }
+        while size < 1.0 {
+            (size, exponent) = (size * 10.0, exponent - 1);
+        }
+    }
+    // Below 1e18, so that it fits.
+    let nanos = (size * 1e9 + 0.5) as u64;
+    decimal(out, nanos / 1_000_000_000);
+    let (mut fraction, mut width) = (nanos % 1_000_000_000, 9);
+    if fraction > 0 {
+        while fraction % 10 == 0 {
+            (fraction, width) = (fraction / 10, width - 1);
+        }
+        out.push(b'.');
+        padded(out, fraction, width);
+    }
+    if exponent != 0 {
+        out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e" });
+        decimal(out, u64::from(exponent.unsigned_abs()));
+    }
+}
+
 /// Writes formatted text as it is.
 pub(crate) struct Raw<'a>(pub(crate) &'a mut Vec<u8>);
 
@@ -158,6 +200,37 @@ mod tests {
         assert_eq!(quoted("é€😀\u{9b}".as_bytes()), "\"é€😀\\u009b\"");
         assert_eq!(quoted(b"\xff\xe2\x82x"), "\"\u{fffd}\u{fffd}x\"");
         assert_eq!(quoted(b""), "\"\"");
+    }
+
+    #[test]
+    fn floats_are_rounded() {
+        for (value, want) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (0.5, "0.5"),
+            (-12.25, "-12.25"),
+            (1.0 / 3.0, "0.333333333"),
+            (0.001, "0.001"),
+            (2.0 / 3000.0, "6.666666667e-4"),
+            (123_456_789.0, "123456789"),
+            (1e9, "1e9"),
+            (1.5e300, "1.5e300"),
+            (f64::INFINITY, "\"inf\""),
+            (f64::NEG_INFINITY, "\"-inf\""),
+            (f64::NAN, "\"NaN\""),
+        ] {
+            let mut out = Vec::new();
+            float(&mut out, value);
+            assert_eq!(String::from_utf8_lossy(&out), want);
+        }
+        for value in
+            [f64::MAX, f64::MIN_POSITIVE, f64::from_bits(1), 999_999_999.999_999_9, 9.999_999_999_9e-4]
+        {
+            let mut out = Vec::new();
+            float(&mut out, value);
+            let read: f64 = String::from_utf8_lossy(&out).parse().expect("a number");
+            assert!((read / value - 1.0).abs() < 1e-6, "{value}: {read}");
+        }
     }
 
     #[test]

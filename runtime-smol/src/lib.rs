@@ -36,7 +36,7 @@ pub use udp::SmolUdp;
 use crate::reactor::{Reactor, Sleeper, Source};
 use async_executor::StaticExecutor;
 use piko_core::time::Instant;
-use piko_driver::{Addr, ListenOptions, Runtime, Turn};
+use piko_driver::{Addr, ListenOptions, Runtime, Stream, Turn};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -149,6 +149,8 @@ impl Runtime for Smol {
     type Listener = SmolListener;
     type Udp = SmolUdp;
     type Timer = SmolTimer;
+    /// futures-io is what programs on smol read and write with.
+    type Stream = Stream;
 
     fn now(&self) -> Instant {
         clock::now()
@@ -159,6 +161,9 @@ impl Runtime for Smol {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Boxed, so that the executor's code exists once and not once per kind of task: 25 KiB of a small agent. It boxes
+        // large tasks in any case.
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
         self.executor.spawn(task).detach();
     }
 

@@ -23,11 +23,13 @@
 mod clock;
 mod io;
 mod listener;
+mod stream;
 mod timer;
 mod udp;
 
 pub use io::TokioIo;
 pub use listener::TokioListener;
+pub use stream::Stream;
 pub use timer::TokioTimer;
 pub use udp::TokioUdp;
 
@@ -48,6 +50,18 @@ pub struct Tokio {
 impl From<Handle> for Tokio {
     fn from(handle: Handle) -> Self {
         Self { handle }
+    }
+}
+
+impl Tokio {
+    /// The runtime that the calling task runs on.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn current() -> Self {
+        Self { handle: Handle::current() }
     }
 }
 
@@ -75,6 +89,7 @@ impl Runtime for Tokio {
     type Listener = TokioListener;
     type Udp = TokioUdp;
     type Timer = TokioTimer;
+    type Stream = Stream;
 
     fn now(&self) -> Instant {
         clock::now()

@@ -1,22 +1,24 @@
 //! `piko-server`: one node.
 
 use piko_config::{ServerInvocation, front_clap, process_env};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match front_clap::parse_server(std::env::args_os().skip(1), &process_env) {
-        Ok(ServerInvocation::Help(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(ServerInvocation::Version) => {
-            println!("piko version {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Ok(ServerInvocation::Help(text)) => show(&text),
+        Ok(ServerInvocation::Version) => show(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(ServerInvocation::Run(options)) => piko_server::program::run(options),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Prints `text` and ends well, also when the reader has seen enough (`--help | head -1`), where the print macros
+/// would panic.
+fn show(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }

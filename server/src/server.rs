@@ -239,11 +239,7 @@ fn start_upstream<R: Runtime>(
             let serving = rt.clone();
             let served = Box::pin(async move { serve(&serving, io, &shared.0, &shared.1).await }).await;
             if let Served::Switched(io, early, registration) = served {
-                let carrying = rt.clone();
-                rt.spawn(async move {
-                    upstream::carry(carrying, io, early, registration).await;
-                    drop(guard);
-                });
+                rt.spawn(upstream::carry(rt.clone(), io, early, registration, guard));
             }
         }
     }));

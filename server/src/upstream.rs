@@ -10,11 +10,10 @@ use piko_core::proxy::{Answer, Place, cause};
 use piko_core::time::Instant;
 use piko_core::tunnel::{Caps, Grant, Tunnel};
 use piko_core::ws::{FRONT_ROOM, Role, handshake};
-use piko_driver::{Io, IoInfo, Runtime, TunnelHandle, TunnelLoop, WsTransport};
+use piko_driver::{Io, IoInfo, Runtime, TaskGuard, TunnelHandle, TunnelLoop, WsTransport};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 const PREFIX: &[u8] = b"/piko/v1/upstream/";
 
@@ -86,8 +85,18 @@ fn endpoint(head: &RequestHead<'_>) -> Result<EndpointId, Answer> {
     })
 }
 
-/// Carries the tunnel until it ends. Takes it out of the routes as soon as the agent says that it leaves.
-pub(crate) async fn carry<R: Runtime, C: Io>(rt: R, io: C, early: Vec<u8>, registration: Registration) {
+/// Carries the tunnel until it ends, and keeps `guard` for as long. Takes it out of the routes as soon as the
+/// agent says that it leaves.
+///
+/// Not an `async fn`, whose future would hold the arguments beside what was made of them: this future is most
+/// of what an idle tunnel costs.
+pub(crate) fn carry<R: Runtime, C: Io>(
+    rt: R,
+    io: C,
+    early: Vec<u8>,
+    registration: Registration,
+    guard: TaskGuard,
+) -> impl Future<Output = ()> + Send {
     io.tune_tunnel();
     let endpoint = registration.tunnel.endpoint();
     let peer = io.info().peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
@@ -95,18 +104,18 @@ pub(crate) async fn carry<R: Runtime, C: Io>(rt: R, io: C, early: Vec<u8>, regis
     let transport = WsTransport::new(io, Role::Server, early);
     let mut work = TunnelLoop::with_handle(rt, transport, registration.tunnel.clone());
     let mut routed = true;
-    let reason = poll_fn(|cx| {
-        let done = Pin::new(&mut work).poll(cx);
-        if routed && registration.tunnel.poll_going_away(cx).is_ready() {
-            routed = false;
-            registration.detach();
-        }
-        match done {
-            Poll::Ready(reason) => Poll::Ready(reason),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await;
-    tracing::info!(
-        target: "upstream", { "endpoint-id" = %endpoint, "client-ip" = peer, reason = %reason }, "upstream disconnected");
+    async move {
+        let reason = poll_fn(|cx| {
+            let done = Pin::new(&mut work).poll(cx);
+            if routed && registration.tunnel.poll_going_away(cx).is_ready() {
+                routed = false;
+                registration.detach();
+            }
+            done
+        })
+        .await;
+        tracing::info!(
+            target: "upstream", { "endpoint-id" = %endpoint, "client-ip" = peer, reason = %reason }, "upstream disconnected");
+        drop(guard);
+    }
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -119,7 +119,8 @@ pub fn agent_of(connect_url: &str, endpoints: &[String]) -> Process {
 pub struct Load {
     stop: Arc<AtomicBool>,
     done: Vec<Arc<AtomicU64>>,
-    workers: Vec<JoinHandle<Result<(), String>>>,
+    failures: Arc<Mutex<Vec<String>>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl Load {
@@ -127,15 +128,21 @@ impl Load {
     pub fn start(proxy: SocketAddr, host: &str, connections: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let done: Vec<_> = (0..connections).map(|_| Arc::new(AtomicU64::new(0))).collect();
+        let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let workers = done
             .iter()
             .enumerate()
             .map(|(id, done)| {
                 let (stop, done, host) = (Arc::clone(&stop), Arc::clone(done), host.to_owned());
-                thread::spawn(move || work(proxy, &host, id as u64, &stop, &done))
+                let failures = Arc::clone(&failures);
+                thread::spawn(move || {
+                    if let Err(text) = work(proxy, &host, id as u64, &stop, &done) {
+                        failures.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                    }
+                })
             })
             .collect();
-        Self { stop, done, workers }
+        Self { stop, done, failures, workers }
     }
 
     /// Waits until every connection has finished two more requests: one that began after this call, at least.
@@ -148,14 +155,15 @@ impl Load {
         let deadline = Instant::now() + PATIENCE;
         for ((done, before), worker) in self.done.iter().zip(before).zip(&self.workers) {
             while done.load(Ordering::SeqCst) < before + 2 {
-                assert!(
-                    !worker.is_finished(),
-                    "a connection of the load has ended; see `stop` for its words"
-                );
+                assert!(!worker.is_finished(), "the load is disturbed: {:?}", self.failures());
                 assert!(Instant::now() < deadline, "the load stands still");
                 thread::sleep(REST);
             }
         }
+    }
+
+    fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends the load and gives the number of requests that were answered.
@@ -165,14 +173,12 @@ impl Load {
     /// When a single request failed, with what was wrong.
     pub fn stop(self) -> u64 {
         self.stop.store(true, Ordering::SeqCst);
-        let mut failures = Vec::new();
+        let mut crashed = 0;
         for worker in self.workers {
-            match worker.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(text)) => failures.push(text),
-                Err(_) => failures.push("a worker panicked".to_owned()),
-            }
+            crashed += u32::from(worker.join().is_err());
         }
+        assert_eq!(crashed, 0, "workers of the load panicked");
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let total = self.done.iter().map(|done| done.load(Ordering::SeqCst)).sum();
         assert!(failures.is_empty(), "{} of {total} requests failed: {failures:?}", failures.len());
         total

@@ -12,6 +12,7 @@
 //! | `/cut?framing=&n=&sent=&how=fin\|rst` | announces `n` bytes and breaks off after `sent`; `framing=head` breaks off in the head |
 //! | `/100` | `100 Continue`, then the body as `/echo`; `?refuse=1` answers 417 and reads nothing |
 //! | `/103` | `103 Early Hints` with a link, then `hello\n` |
+//! | `/sum` | length and checksum of the request's body, which is not kept |
 //! | `/trailers?n=` | chunked pattern with the trailer `x-checksum` |
 //! | `/upgrade` | 101 to whatever was asked for, then echoes until the client's FIN, then its own |
 //! | `/headers` | the head of the request, byte for byte, as body |

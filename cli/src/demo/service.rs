@@ -219,6 +219,8 @@ impl Conn {
             self.flush().await?;
         }
         self.head(200, PLAIN, body)?;
+        // The answer begins before the question is over.
+        self.flush().await?;
         while let Some(piece) = self.piece().await? {
             self.data(&piece).await?;
         }

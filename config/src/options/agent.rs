@@ -106,7 +106,9 @@ impl AgentOptions {
                 entries.map(|entry| ListenerOptions::from_entry(values, entry)).collect::<Result<_, _>>()?
             }
             // The listeners of a file will stand here.
-            Command::AgentStart | Command::Server => Vec::new(),
+            Command::AgentStart => Vec::new(),
+            #[cfg(feature = "server")]
+            Command::Server => Vec::new(),
         };
         let options = Self::without_listeners(values)?;
         if listeners.is_empty() {

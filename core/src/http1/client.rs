@@ -3,7 +3,7 @@
 
 use super::body::{Piece, Reader, Writer};
 use super::config::Config;
-use super::error::{Fault, Refused};
+use super::error::{FOREIGN_SWITCH, Fault, Refused, UNASKED_SWITCH};
 use super::fields::{Fields, is_name, is_token, list_members};
 use super::head::{BodyLength, Part, RequestHead, ResponseHead, ResponsePart};
 use super::parse::{Asked, judge_response_start, parse_response};
@@ -229,7 +229,7 @@ impl ClientConn {
                 self.judge_switch(&head)?;
                 true
             }
-            (101, _) => return Err(Fault::new(502, "a 101 that nobody asked for (RFC 9110 15.2.2)")),
+            (101, _) => return Err(Fault::new(502, UNASKED_SWITCH)),
             (100..=199, _) => {
                 self.step(Event::ResponseInterim);
                 return Ok((found.end, Some(Part::Interim(head))));
@@ -262,7 +262,7 @@ impl ClientConn {
         if named.peek().is_some() && named.all(is_offered) {
             Ok(())
         } else {
-            Err(Fault::new(502, "a 101 for a protocol that was not offered (RFC 9110 7.8)"))
+            Err(Fault::new(502, FOREIGN_SWITCH))
         }
     }
 

@@ -19,6 +19,10 @@ pub(super) const MALFORMED_HOST: &str = "malformed Host header (RFC 9112 3.2)";
 /// Only for response heads, which can be repaired.
 pub(super) const FOLDED: &str = "field lines of a response are folded (RFC 9112 5.2)";
 
+/// A 101 that does not answer the request.
+pub(super) const UNASKED_SWITCH: &str = "a 101 that nobody asked for (RFC 9110 15.2.2)";
+pub(super) const FOREIGN_SWITCH: &str = "a 101 for a protocol that was not offered (RFC 9110 7.8)";
+
 impl Fault {
     pub(super) const fn new(status: u16, what: &'static str) -> Self {
         Self { status, what }
@@ -48,6 +52,11 @@ impl Fault {
             (505, _) => "505 HTTP Version Not Supported",
             _ => "400 Bad Request",
         }
+    }
+
+    /// The response was a 101, but not to what the request asked for.
+    pub fn is_bad_switch(&self) -> bool {
+        self.status == 502 && matches!(self.what, UNASKED_SWITCH | FOREIGN_SWITCH)
     }
 
     /// The response was refused only because lines of its head are folded: [`unfold`](super::unfold) the same

@@ -207,6 +207,14 @@ impl ServerConn {
         self.step(Event::RequestFail);
     }
 
+    /// The caller will not read the request any further: `send_head` takes an answer to it, then the connection
+    /// is to be closed. Without effect once a request head was handed out.
+    pub fn refuse_request(&mut self) {
+        if self.cycle.request() == Half::Idle {
+            self.fail_request();
+        }
+    }
+
     /// Ends a wait whose deadline has passed; see [`is_expired`](Self::is_expired).
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.clock {

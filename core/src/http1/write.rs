@@ -102,7 +102,13 @@ fn put_head(start: Start<'_>, fields: &Fields<'_>, framing: Framing, sink: &mut 
             sink.put(b"\r\n");
         }
     }
-    put_fields(fields, |name| is_ours(name, framing.upgrade), sink);
+    // RFC 9110 10.1.4: whoever sends TE must also name it in Connection, since it is for the next hop only.
+    let mut te = false;
+    let is_left_out = |name: &[u8]| {
+        te |= is_name(name, "te");
+        is_ours(name, framing.upgrade)
+    };
+    put_fields(fields, is_left_out, sink);
     if let Some(length) = framing.length {
         sink.put(b"content-length: ");
         put_decimal(length, sink);
@@ -111,12 +117,22 @@ fn put_head(start: Start<'_>, fields: &Fields<'_>, framing: Framing, sink: &mut 
     if framing.chunked {
         sink.put(b"transfer-encoding: chunked\r\n");
     }
-    match (framing.upgrade, framing.close, framing.keep_alive) {
-        (true, true, _) => sink.put(b"connection: upgrade, close\r\n"),
-        (true, false, _) => sink.put(b"connection: upgrade\r\n"),
-        (false, true, _) => sink.put(b"connection: close\r\n"),
-        (false, false, true) => sink.put(b"connection: keep-alive\r\n"),
-        (false, false, false) => {}
+    let options: &[u8] = match (framing.upgrade, framing.close, framing.keep_alive) {
+        (true, true, _) => b"upgrade, close",
+        (true, false, _) => b"upgrade",
+        (false, true, _) => b"close",
+        (false, false, true) => b"keep-alive",
+        (false, false, false) => b"",
+    };
+    if te || !options.is_empty() {
+        sink.put(b"connection: ");
+        sink.put(options);
+        sink.put(match (te, options) {
+            (false, _) => b"",
+            (true, b"") => b"te",
+            (true, _) => b", te",
+        });
+        sink.put(b"\r\n");
     }
     sink.put(b"\r\n");
 }
@@ -128,7 +144,7 @@ fn put_trailers(fields: &Fields<'_>, sink: &mut impl Sink) {
 }
 
 /// Copies the lines, in runs where they are canonical already.
-fn put_fields(fields: &Fields<'_>, is_left_out: impl Fn(&[u8]) -> bool, sink: &mut impl Sink) {
+fn put_fields(fields: &Fields<'_>, mut is_left_out: impl FnMut(&[u8]) -> bool, sink: &mut impl Sink) {
     let block = fields.block();
     let mut at = 0;
     let mut run = 0;
@@ -219,6 +235,16 @@ mod tests {
             head(block, upgrade),
             b"HTTP/1.1 200 OK\r\nUPGRADE: c\r\ntrailer: T\r\nconnection: upgrade\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn te_is_named_in_connection() {
+        let plain = Framing::default();
+        let want = b"HTTP/1.1 200 OK\r\nTE: trailers\r\nconnection: te\r\n\r\n";
+        assert_eq!(head(b"TE: trailers\r\n", plain), want);
+        let close = Framing { close: true, ..plain };
+        let want = b"HTTP/1.1 200 OK\r\nte: trailers\r\nconnection: close, te\r\n\r\n";
+        assert_eq!(head(b"te: trailers\r\n", close), want);
     }
 
     #[test]

@@ -15,17 +15,25 @@ const DEFAULT_BYTES: usize = 64 << 20;
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// Credit beyond the initial windows. Not a part of `used`: the bytes that use it up are charged there
+    /// when they arrive, and counting both would call the budget exceeded at half of its limit.
+    promised: AtomicUsize,
 }
 
 impl Budget {
     /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Self {
-        Self { limit: bytes, used: AtomicUsize::new(0) }
+        Self { limit: bytes, used: AtomicUsize::new(0), promised: AtomicUsize::new(0) }
     }
 
-    /// Bytes charged at this moment.
+    /// Bytes buffered at this moment.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of credit promised beyond the protocol's windows at this moment.
+    pub fn promised(&self) -> usize {
+        self.promised.load(Ordering::Relaxed)
     }
 
     /// The limit in bytes.
@@ -33,7 +41,7 @@ impl Budget {
         self.limit
     }
 
-    /// Whether more is charged than the limit.
+    /// Whether more is buffered than the limit.
     pub(super) fn is_exceeded(&self) -> bool {
         self.used() > self.limit
     }
@@ -50,11 +58,12 @@ impl Default for Budget {
 pub(super) struct Account {
     budget: Arc<Budget>,
     charged: usize,
+    promised: usize,
 }
 
 impl Account {
     pub(super) fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, charged: 0 }
+        Self { budget, charged: 0, promised: 0 }
     }
 
     pub(super) fn is_exceeded(&self) -> bool {
@@ -67,13 +76,24 @@ impl Account {
         self.charged += bytes;
     }
 
-    /// Takes `bytes` only when at most half of the budget is used afterwards: growth is a luxury.
-    pub(super) fn charge_spare(&mut self, bytes: usize) -> bool {
-        let spare = self.budget.used().saturating_add(bytes) <= self.budget.limit / 2;
+    /// Promises `bytes` of credit only when buffered and promised bytes are at most half of the budget
+    /// afterwards: growth is a luxury.
+    pub(super) fn promise(&mut self, bytes: usize) -> bool {
+        let taken = self.budget.used().saturating_add(self.budget.promised());
+        let spare = taken.saturating_add(bytes) <= self.budget.limit / 2;
         if spare {
-            self.charge(bytes);
+            self.budget.promised.fetch_add(bytes, Ordering::Relaxed);
+            self.promised += bytes;
         }
         spare
+    }
+
+    /// Takes back what was promised to a stream that is over.
+    pub(super) fn forget(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.promised, "forgot more than was promised");
+        let bytes = bytes.min(self.promised);
+        self.promised -= bytes;
+        self.budget.promised.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn release(&mut self, bytes: usize) {
@@ -87,6 +107,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.release(self.charged);
+        self.forget(self.promised);
     }
 }
 
@@ -114,8 +135,15 @@ mod tests {
     fn growth_takes_only_the_spare_half() {
         let budget = Arc::new(Budget::new(100));
         let mut a = Account::new(budget.clone());
-        assert!(a.charge_spare(50));
-        assert!(!a.charge_spare(1));
-        assert_eq!(budget.used(), 50);
+        assert!(a.promise(50));
+        assert!(!a.promise(1));
+        assert_eq!((budget.used(), budget.promised()), (0, 50));
+        // What arrives on the strength of a promise is counted once: two halves fit.
+        a.charge(100);
+        assert!(!budget.is_exceeded());
+        a.charge(1);
+        assert!(budget.is_exceeded());
+        drop(a);
+        assert_eq!((budget.used(), budget.promised()), (0, 0));
     }
 }

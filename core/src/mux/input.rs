@@ -28,7 +28,7 @@ impl Reading {
         if left == 0 { Self::START } else { Self::Body { id, left, fin } }
     }
 
-    const fn skip(left: u32) -> Self {
+    pub(super) const fn skip(left: u32) -> Self {
         if left == 0 { Self::START } else { Self::Skip { left } }
     }
 }
@@ -255,6 +255,7 @@ impl Session {
             return Ok(None);
         }
         let at = self.table.insert(Stream::incoming(header.id));
+        self.idle = false;
         self.incoming += 1;
         if self.table.count(List::Backlog) == 0 {
             self.news.incoming = true;

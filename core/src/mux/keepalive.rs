@@ -28,13 +28,16 @@ pub(super) struct KeepAlive {
     next: u32,
     ping: Ping,
     heard: Instant,
+    /// When the transport, having been full, took something: bytes in front of it have left.
     progress: Instant,
+    /// The transport did not take all that it was given.
+    full: bool,
     rtt: Option<(Duration, Instant)>,
 }
 
 impl KeepAlive {
     pub(super) const fn new(after: Duration, timeout: Duration, now: Instant) -> Self {
-        Self { after, timeout, next: 0, ping: Ping::None, heard: now, progress: now, rtt: None }
+        Self { after, timeout, next: 0, ping: Ping::None, heard: now, progress: now, full: false, rtt: None }
     }
 
     /// A byte came.
@@ -43,10 +46,14 @@ impl KeepAlive {
     }
 
     /// The transport took `bytes`, and all that it was given when `drained`.
+    ///
+    /// Only what a full transport takes is a sign of life. One with room takes megabytes for a peer that is long
+    /// gone, so that a link that died under small writes would never count as dead.
     pub(super) fn sent(&mut self, now: Instant, bytes: usize, drained: bool) {
-        if bytes > 0 {
+        if bytes > 0 && self.full {
             self.progress = self.progress.max(now);
         }
+        self.full = !drained;
         if let (Ping::Handed { value, .. }, true) = (self.ping, drained) {
             self.ping = Ping::Sent { value, since: now };
         }
@@ -176,6 +183,18 @@ mod tests {
         assert!(!k.handle_timeout(at(5_000)));
         assert!(!k.handle_timeout(at(14_999)));
         assert!(k.handle_timeout(at(15_000)));
+    }
+
+    #[test]
+    fn writes_that_nothing_stood_before_are_no_life() {
+        let mut k = fresh();
+        assert!(!k.handle_timeout(at(5_000)));
+        k.hand_out(at(5_000));
+        for tenth in 50..100 {
+            k.sent(at(tenth * 100), 100, true);
+            assert!(!k.handle_timeout(at(tenth * 100)));
+        }
+        assert!(k.handle_timeout(at(10_000)));
     }
 
     #[test]

@@ -55,8 +55,8 @@ impl Session {
         }
     }
 
-    /// The transport took `bytes` of what [`Self::poll_transmit`] gave, and all of it when `drained`. The
-    /// keep-alive counts it as progress.
+    /// The transport took `bytes` (zero when it is full) of what [`Self::poll_transmit`] gave, and all of it when
+    /// `drained`. The keep-alive counts bytes that a full transport takes as progress.
     pub fn handle_sent(&mut self, now: Instant, bytes: usize, drained: bool) {
         self.tick(now);
         self.keepalive.sent(self.now, bytes, drained);
@@ -158,7 +158,7 @@ impl Session {
         let window = stream.window.window();
         if core::mem::take(&mut stream.hungry) && !stream.stopped && unread < window / 2 {
             let wider = window.saturating_mul(2).min(self.config.window_max);
-            if wider > window && self.blocks.account().charge_spare((wider - window) as usize) {
+            if wider > window && self.blocks.account().promise((wider - window) as usize) {
                 stream.window.grow(wider);
             }
         }

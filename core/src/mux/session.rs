@@ -65,6 +65,8 @@ pub struct Session {
     pub(super) table: Table,
     pub(super) blocks: Blocks,
     pub(super) outbox: Outbox,
+    /// Nothing has happened for a while, so no memory is kept for what comes next.
+    pub(super) idle: bool,
     pub(super) reading: Reading,
     pub(super) keepalive: KeepAlive,
     pub(super) owed: Owed,
@@ -133,6 +135,7 @@ impl Session {
             table: Table::new(),
             blocks: Blocks::new(config.budget.clone()),
             outbox: Outbox::new(config.front_room),
+            idle: true,
             reading: Reading::START,
             keepalive: KeepAlive::new(config.ping_after, config.ping_timeout, now),
             owed: Owed {
@@ -189,6 +192,7 @@ impl Session {
         self.next_id += 2;
         self.outbox.put(Header::new(Kind::WindowUpdate, Flags::SYN, id, 0));
         let at = self.table.insert(Stream::outgoing(id));
+        self.idle = false;
         self.unacked += 1;
         self.start_timer(at, List::Opening);
         Ok(StreamId(id))
@@ -529,8 +533,15 @@ impl Session {
     pub(super) fn remove(&mut self, at: u32) {
         self.end_timers(at);
         let Some(mut stream) = self.table.remove(at) else { return };
+        // A peer may take an id of our parity: the rest of a body that is under way must not reach an own
+        // stream that is given the id next.
+        if let Reading::Body { id, left, .. } = self.reading {
+            if id == stream.id {
+                self.reading = Reading::skip(left);
+            }
+        }
         self.blocks.clear(&mut stream.queue);
-        self.blocks.account().release(stream.window.extra());
+        self.blocks.account().forget(stream.window.extra());
         if !stream.local {
             self.incoming = self.incoming.saturating_sub(1);
         }
@@ -538,9 +549,11 @@ impl Session {
         self.rest();
     }
 
-    /// An idle session owns no buffer (performance guide 4.1).
+    /// An idle session owns no buffer (performance guide 4.1). Idle is one that had nothing to do for as long
+    /// as it takes until a keep-alive ping: a tunnel with one request at a time would otherwise give its
+    /// buffers back and ask for them again with each.
     pub(super) fn rest(&mut self) {
-        if self.table.is_empty() {
+        if self.idle && self.table.is_empty() {
             self.blocks.rest();
             if self.outbox.is_empty() {
                 self.outbox.clear();
@@ -555,6 +568,7 @@ impl Session {
         }
         tracing::debug!(%reason, streams = self.table.len(), "mux session closed");
         self.phase = Phase::Closed(reason);
+        self.idle = true;
         self.news.closed = true;
         self.owed.away = None;
         self.owed.urgent = false;

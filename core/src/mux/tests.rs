@@ -105,7 +105,11 @@ fn a_request_and_its_answer_pass_and_leave_nothing() {
     assert_eq!(a.recv(at(0), id).chunk(), Ok(None));
     a.release(at(0), id);
     assert_eq!((s.streams(), a.streams()), (0, 0));
-    assert_eq!((s.config.budget.used(), a.config.budget.used()), (0, 0));
+    for session in [&mut s, &mut a] {
+        // What is spare waits for the next request until the keep-alive's time has come.
+        session.handle_timeout(at(5_000));
+        assert_eq!(session.config.budget.used(), 0);
+    }
     assert_eq!(s.send(at(0), id).write(b"x"), Err(WriteError::Unknown));
 }
 
@@ -120,6 +124,11 @@ fn an_idle_session_is_small_and_owns_no_buffer() {
     s.release(at(0), TWO);
     let mut out = BytesMut::with_capacity(4096);
     assert_eq!(s.poll_transmit(at(0), &mut out), 25);
+    assert_eq!(s.outbox.tail().capacity(), 4096, "one request follows another");
+    s.handle_timeout(at(5_000));
+    assert_eq!(s.outbox.tail().capacity(), 0);
+    assert_eq!(output(&mut s, at(5_000)).len(), 12, "the keep-alive ping");
+    assert_eq!(s.poll_transmit(at(5_000), &mut BytesMut::new()), 0);
     assert_eq!(s.outbox.tail().capacity(), 0);
     assert_eq!(s.streams(), 0);
 }
@@ -558,6 +567,7 @@ fn a_window_grows_only_for_a_sender_that_credit_limits() {
         assert_eq!(output(&mut s, at(50)), update);
         s.release(at(50), TWO);
         output(&mut s, at(50));
+        s.handle_timeout(at(60_000));
         assert_eq!(s.config.budget.used(), 0);
     }
 }
@@ -604,4 +614,21 @@ fn taken_ids_at_the_end_are_exhaustion() {
     }
     s.exhaust_ids(u32::MAX - 3);
     assert_eq!(s.open(at(0)), Err(OpenError::Exhausted));
+}
+
+#[test]
+fn the_rest_of_a_body_does_not_reach_the_next_stream_of_its_id() {
+    let mut s = server();
+    // The peer takes an id of our parity, and goes on with a body after we let the stream go.
+    let mut frame = data(2, b"old body");
+    frame[3] = 1;
+    s.handle_input(at(0), &frame[..15]).unwrap();
+    assert_eq!(s.accept(), Some(TWO));
+    s.release(at(0), TWO);
+    output(&mut s, at(0));
+    assert_eq!(s.open(at(0)), Ok(TWO));
+    s.handle_input(at(0), &frame[15..]).unwrap();
+    assert_eq!(s.recv(at(0), TWO).chunk(), Err(ReadError::Blocked));
+    s.handle_input(at(0), &data(2, b"new")).unwrap();
+    assert_eq!(s.recv(at(0), TWO).chunk(), Ok(Some(&b"new"[..])));
 }

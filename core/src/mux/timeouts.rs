@@ -58,6 +58,10 @@ impl Session {
             self.end(CloseReason::KeepAlive);
             return;
         }
+        if self.keepalive.is_owed() && self.table.is_empty() {
+            self.idle = true;
+            self.rest();
+        }
         if self.owed.lazy_since.is_some_and(|since| now >= since + LAZY_TIME) {
             self.owed.lazy_due = true;
         }

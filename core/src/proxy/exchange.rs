@@ -351,6 +351,7 @@ impl Exchange {
             Failure::Connect(cause) => cause,
             Failure::Cut => cause::CUT_RESPONSE,
             Failure::NoUpstream => cause::NO_UPSTREAM,
+            Failure::Protocol(fault) if fault.is_bad_switch() => cause::BAD_UPGRADE,
             Failure::Protocol(_) => cause::MALFORMED_RESPONSE,
             Failure::Stale => cause::CONNECTION_CLOSED,
         };

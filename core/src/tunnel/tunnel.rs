@@ -168,8 +168,8 @@ impl Tunnel {
         }
     }
 
-    /// The transport took `bytes` of what `poll_transmit` gave; `drained` when it has taken all of it. The
-    /// keep-alive counts this as progress.
+    /// The transport took `bytes` (zero when it is full) of what `poll_transmit` gave; `drained` when it has
+    /// taken all of it. The keep-alive counts bytes that a full transport takes as progress.
     pub fn handle_sent(&mut self, now: Instant, bytes: usize, drained: bool) {
         self.session.handle_sent(now, bytes, drained);
         self.settle(now);

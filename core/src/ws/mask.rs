@@ -9,9 +9,10 @@ pub(super) fn apply(data: &mut [u8], key: [u8; 4]) {
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let mut words = data.chunks_exact_mut(8);
     for word in words.by_ref() {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(word);
-        word.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ wide).to_ne_bytes());
+        // An array, because a slice's length is forgotten where code is made small: each copy is then a call.
+        if let Ok(word) = <&mut [u8; 8]>::try_from(word) {
+            *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+        }
     }
     for (byte, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {
         *byte ^= key;

@@ -33,6 +33,8 @@ pub(super) enum Idle {
     Broken,
     /// Nothing was under way: close.
     Closed,
+    /// It took too long: close without an answer.
+    Expired,
     /// What came was no request.
     Refused(Fault),
 }
@@ -82,12 +84,12 @@ impl<R: Runtime, C: Io> Client<R, C> {
     ) -> Poll<Result<Begun<S>, Idle>> {
         loop {
             let now = self.rt.now();
-            // Behind an answer this starts the keep-alive deadline; otherwise it may be what notices that
-            // one has passed, as the timer wakes this task to run from here.
+            // Behind an answer this starts the keep-alive deadline. The timer's wake-up comes in here too, so
+            // this is where a deadline is found to have passed.
             self.http.handle_timeout(now);
             if self.http.is_expired() {
                 // As Go: a head that does not come gets no answer.
-                return Poll::Ready(Err(Idle::Closed));
+                return Poll::Ready(Err(Idle::Expired));
             }
             if !self.rest.is_empty() {
                 let (used, outcome) = step(&mut self.http, now, self.rest.pending(), service, &self.io);
@@ -97,6 +99,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 }
             }
             if self.heads.is_evicted() {
+                self.http.refuse_request();
                 let what = "too many unfinished request heads: this is the largest";
                 return Poll::Ready(Err(Idle::Refused(Fault { status: 431, what })));
             }
@@ -148,6 +151,10 @@ impl<R: Runtime, C: Io> Client<R, C> {
         }
         let out = self.out.queue.tail();
         if self.http.send_head(&head_of(answer), out).is_err() {
+            if out.is_empty() {
+                // The room for it goes back to the pool.
+                self.out.queue.clear();
+            }
             return self.http.cut();
         }
         if !answer.body.is_empty() && self.http.send_data(answer.body.len(), out).is_ok() {
@@ -158,6 +165,8 @@ impl<R: Runtime, C: Io> Client<R, C> {
 
     /// Answers a request that HTTP refused, and closes.
     pub(super) async fn refuse(&mut self, answer: &Answer) {
+        // What came is of no more use; it must not be held through the lingering close.
+        self.rest.clear();
         let _ = self.answer(answer);
         self.close_lingering().await;
     }

@@ -1,13 +1,14 @@
 //! Memory of unfinished request heads, for the whole process (design guide A.3, "who holds what").
 
+use crate::slab::Slab;
 use crate::sync::Mutex;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 
-/// A head below this size is nobody's business.
-const FREE_BYTES: usize = 16 * 1024;
+/// A head below this size is nobody's business: one read brings most heads whole. It has to be small, for a
+/// peer can leave unfinished heads on thousands of streams of one tunnel.
+const FREE_BYTES: usize = 2 * 1024;
 /// What all larger ones may hold together.
 const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 
@@ -20,12 +21,11 @@ struct Holder {
 
 #[derive(Debug, Default)]
 struct Holders {
-    next: u64,
     total: usize,
-    by_key: BTreeMap<u64, Holder>,
+    all: Slab<Holder>,
 }
 
-/// Counts unfinished heads above 16 KiB; beyond 16 MiB together, the largest one has to go.
+/// Counts unfinished heads above 2 KiB; beyond 16 MiB together, the largest one has to go.
 #[derive(Debug, Default)]
 pub struct HeadBudget(Mutex<Holders>);
 
@@ -33,7 +33,7 @@ pub struct HeadBudget(Mutex<Holders>);
 #[derive(Debug)]
 pub(super) struct HeadShare {
     budget: Arc<HeadBudget>,
-    key: Option<u64>,
+    key: Option<u32>,
     evicted: Arc<AtomicBool>,
 }
 
@@ -55,18 +55,19 @@ impl HeadShare {
         }
         let victim = {
             let mut holders = self.budget.0.lock();
-            let key = *self.key.get_or_insert_with(|| {
-                holders.next += 1;
-                holders.next
-            });
-            let before = holders.by_key.get(&key).map_or(0, |holder| holder.bytes);
-            holders.total = holders.total - before + bytes;
             let holder = Holder { bytes, evicted: self.evicted.clone(), waker: cx.waker().clone() };
-            holders.by_key.insert(key, holder);
+            let before = match self.key.and_then(|key| holders.all.get_mut(key)) {
+                Some(place) => std::mem::replace(place, holder).bytes,
+                None => {
+                    self.key = Some(holders.all.insert(holder));
+                    0
+                }
+            };
+            holders.total = holders.total - before + bytes;
             if holders.total > BUDGET_BYTES {
                 holders
-                    .by_key
-                    .values()
+                    .all
+                    .iter_mut()
                     .filter(|holder| !holder.evicted.load(Ordering::Acquire))
                     .max_by_key(|holder| holder.bytes)
                     .map(|holder| {
@@ -86,7 +87,7 @@ impl HeadShare {
     pub(super) fn release(&mut self) {
         if let Some(key) = self.key.take() {
             let mut holders = self.budget.0.lock();
-            if let Some(holder) = holders.by_key.remove(&key) {
+            if let Some(holder) = holders.all.remove(key) {
                 holders.total -= holder.bytes;
             }
             self.evicted.store(false, Ordering::Release);

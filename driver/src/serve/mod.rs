@@ -145,7 +145,8 @@ pub async fn serve<R: Runtime, C: Io, S: Service>(
                 client.close().await;
                 return Served::Closed;
             }
-            Err(Idle::Broken) => return Served::Closed,
+            // Dropped, not lingered for: nothing was said that a reset could overtake.
+            Err(Idle::Broken | Idle::Expired) => return Served::Closed,
             Err(Idle::Refused(fault)) => {
                 client.refuse(&service.refuse(&fault)).await;
                 return Served::Closed;

@@ -2,6 +2,7 @@
 
 use super::raw::write_out;
 use super::{Received, Transport};
+use crate::entropy::random_bytes;
 use crate::runtime::Io;
 use bytes::{Buf, BytesMut};
 use piko_core::tunnel::TransportEnd;
@@ -74,14 +75,14 @@ impl<I: Io> Transport for WsTransport<I> {
         ready!(write_out(&mut self.io, cx, &mut self.control))?;
         if !from.is_empty() && !self.framed {
             // RFC 6455 10.3: a fresh key of strong entropy per frame.
-            let start = self.conn.frame(from, rand::random::<u32>().to_ne_bytes());
+            let start = self.conn.frame(from, random_bytes()?);
             from.advance(start);
             self.framed = true;
         }
         ready!(write_out(&mut self.io, cx, from))?;
         self.framed = false;
         if self.conn.wants_send() {
-            self.conn.poll_transmit(&mut self.control, rand::random::<u32>().to_ne_bytes());
+            self.conn.poll_transmit(&mut self.control, random_bytes()?);
         }
         ready!(write_out(&mut self.io, cx, &mut self.control))?;
         if self.control.capacity() > 0 {

@@ -91,9 +91,10 @@ impl<'i> Gathered<'i> {
     }
 }
 
-/// Sorts by name and writes each name once. The sort is stable: values of one field stay in order.
+/// Sorts by name and writes each name once. Values of one field stay in order: fields are slices of one block, so that
+/// their addresses tell the order in which they came, and the sort need not be a stable one.
 fn sorted(out: &mut Vec<u8>, fields: &mut [Field<'_>]) {
-    fields.sort_by(|(a, _), (b, _)| by_name(a, b));
+    fields.sort_unstable_by(|(a, _), (b, _)| by_name(a, b).then_with(|| a.as_ptr().cmp(&b.as_ptr())));
     out.push(b'{');
     let mut last: Option<&[u8]> = None;
     for (name, value) in fields.iter() {

@@ -79,6 +79,9 @@ impl Visit for Message<'_> {
         }
     }
 
+    // The default would format it, with code that nothing else in the agent needs.
+    fn record_f64(&mut self, _: &Field, _: f64) {}
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == MESSAGE {
             debug_value(self.0, value);
@@ -134,11 +137,8 @@ impl Visit for Others<'_> {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if value.is_finite() {
-            self.bare(field, format_args!("{value}"));
-        } else {
-            // JSON has no name for these, so they are strings.
-            self.bare(field, format_args!("\"{value}\""));
+        if let Some(out) = self.key(field) {
+            json::float(out, value);
         }
     }
 

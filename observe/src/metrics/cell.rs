@@ -33,7 +33,7 @@ impl Counter {
     /// Appends the family of this counter alone.
     pub fn render(&self, name: &str, help: &str, out: &mut String) {
         family(out, Kind::Counter, name, help);
-        sample(out, name, &[], self.value() as f64);
+        sample(out, name, &[], self.value().into());
     }
 }
 
@@ -75,7 +75,7 @@ impl Gauge {
     /// Appends the family of this gauge alone.
     pub fn render(&self, name: &str, help: &str, out: &mut String) {
         family(out, Kind::Gauge, name, help);
-        sample(out, name, &[], self.value() as f64);
+        sample(out, name, &[], self.value().into());
     }
 }
 
@@ -117,7 +117,7 @@ impl CounterVec {
         }
         family(out, Kind::Counter, name, help);
         for (value, counter) in series.iter() {
-            sample(out, name, &[(label, value)], counter.value() as f64);
+            sample(out, name, &[(label, value)], counter.value().into());
         }
     }
 }

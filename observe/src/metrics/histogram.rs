@@ -1,7 +1,8 @@
 //! Counts of values by size.
 
 use super::cell::Counter;
-use super::text::{number, sample};
+use super::number::Number;
+use super::text::sample;
 
 /// One cell per bound of its [`Scale`], and a last one for values above them all.
 #[derive(Debug)]
@@ -28,11 +29,11 @@ impl<const CELLS: usize> Histogram<CELLS> {
     }
 }
 
-/// Bounds in the unit that is counted, and how many of it make the unit that is shown.
+/// Bounds in the unit that is counted, of which 10^`decimals` make the unit that is shown.
 pub(super) struct Scale {
     /// Inclusive, ascending.
     pub(super) bounds: &'static [u64],
-    pub(super) per_unit: f64,
+    pub(super) decimals: u8,
 }
 
 /// Appends the samples of the sum of `parts`, which is one series. `labels` come before `le`.
@@ -49,15 +50,15 @@ pub(super) fn render<const CELLS: usize>(
         // Counted up from the cells, so that the count equals the last bucket while others go on counting.
         total += parts.iter().map(|part| part.cells[at].value()).sum::<u64>();
         let mut bound = String::new();
-        number(
-            &mut bound,
-            scale.bounds.get(at).map_or(f64::INFINITY, |&bound| bound as f64 / scale.per_unit),
-        );
+        match scale.bounds.get(at) {
+            Some(&count) => Number::scaled(count, scale.decimals).write(&mut bound),
+            None => bound.push_str("+Inf"),
+        }
         let mut with_bound = labels.to_vec();
         with_bound.push(("le", &bound));
-        sample(out, &bucket, &with_bound, total as f64);
+        sample(out, &bucket, &with_bound, total.into());
     }
     let sum: u64 = parts.iter().map(|part| part.sum.value()).sum();
-    sample(out, &format!("{name}_sum"), labels, sum as f64 / scale.per_unit);
-    sample(out, &format!("{name}_count"), labels, total as f64);
+    sample(out, &format!("{name}_sum"), labels, Number::scaled(sum, scale.decimals));
+    sample(out, &format!("{name}_count"), labels, total.into());
 }

@@ -31,12 +31,12 @@ const LATENCY: Scale = Scale {
         5_000_000_000,
         10_000_000_000,
     ],
-    per_unit: 1e9,
+    decimals: 9,
 };
 const LATENCY_CELLS: usize = 12;
 /// Bytes: 256 · 4^k.
 const SIZE: Scale =
-    Scale { bounds: &[256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304], per_unit: 1.0 };
+    Scale { bounds: &[256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304], decimals: 0 };
 const SIZE_CELLS: usize = 9;
 const _: () = assert!(LATENCY.bounds.len() + 1 == LATENCY_CELLS && SIZE.bounds.len() + 1 == SIZE_CELLS);
 
@@ -137,8 +137,13 @@ fn method_index(method: &[u8]) -> usize {
 /// Appends the families of all `metrics`, each with its HELP and TYPE once per prefix, samples in the order of
 /// their labels. Metrics of the same prefix and endpoint are summed, since a series may stand there only once.
 pub fn render_all(metrics: &[&HttpMetrics], out: &mut String) {
-    let mut all = metrics.to_vec();
-    all.sort_by_key(|metrics| (&metrics.prefix, &metrics.endpoint));
+    let mut all: Vec<&HttpMetrics> = Vec::with_capacity(metrics.len());
+    // They are a handful: one by one at its place is less code than a sort.
+    for metrics in metrics {
+        let key = (&metrics.prefix, &metrics.endpoint);
+        let at = all.partition_point(|other| (&other.prefix, &other.endpoint) <= key);
+        all.insert(at, metrics);
+    }
     for same_prefix in all.chunk_by(|a, b| a.prefix == b.prefix) {
         let groups: Vec<_> = same_prefix.chunk_by(|a, b| a.endpoint == b.endpoint).map(Group::new).collect();
         render_prefix(&same_prefix[0].prefix, &groups, out);
@@ -193,7 +198,7 @@ fn render_prefix(prefix: &str, groups: &[Group<'_>], out: &mut String) {
     family(out, Kind::Gauge, &name, "Requests being handled.");
     for group in groups {
         let sum: isize = group.parts.iter().map(|part| part.in_flight.value()).sum();
-        sample(out, &name, &group.labels, sum as f64);
+        sample(out, &name, &group.labels, sum.into());
     }
     if counted {
         let name = format!("{prefix}_requests_total");
@@ -201,7 +206,7 @@ fn render_prefix(prefix: &str, groups: &[Group<'_>], out: &mut String) {
         for group in groups {
             group.for_each_series(|labels, series| {
                 let count: u64 = series.iter().map(|series| series.count()).sum();
-                sample(out, &name, labels, count as f64);
+                sample(out, &name, labels, count.into());
             });
         }
     }

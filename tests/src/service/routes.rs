@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::conn::{Conn, Request, Then};
-use crate::http::{Framing, Pieces, checksum_of, pattern};
+use crate::http::{Checksum, Framing, Pieces, checksum_of, pattern};
 
 /// The most that `/echo` collects before it answers.
 const ECHO_MAX: usize = 64 << 20;
@@ -19,6 +19,7 @@ pub(super) fn answer(conn: &mut Conn<'_>, request: &Request) -> io::Result<Then>
         "/100" => return expect(conn, request),
         "/echo" if request.param("stream") == Some("1") => return echo_stream(conn, request),
         "/echo" => return echo(conn, request),
+        "/sum" => return sum(conn, request),
         "/upgrade" => return upgrade(conn, request),
         _ => conn.skip_body(request.framing)?,
     }
@@ -137,6 +138,17 @@ fn echo(conn: &mut Conn<'_>, request: &Request) -> io::Result<Then> {
         conn.write_chunk(piece)?;
     }
     end_chunked(conn, &pieces)
+}
+
+/// Forgets the body as it comes, but for its length and checksum.
+fn sum(conn: &mut Conn<'_>, request: &Request) -> io::Result<Then> {
+    let (mut len, mut sum) = (0u64, Checksum::default());
+    let mut pieces = Pieces::new(request.framing);
+    while let Some(piece) = conn.piece(&mut pieces)? {
+        len += piece.len() as u64;
+        sum.add(&piece);
+    }
+    text(conn, request, 200, format!("{len} {:016x}\n", sum.value()).as_bytes())
 }
 
 /// Sends every piece back at once: both directions are busy at the same time.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use piko_config::{Program, flags};
-use piko_tests::flags::{WAYS, Way, run, shown};
+use piko_tests::flags::{Settings, WAYS, Way, run, shown};
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Process, Server, Signal, binary};
 use piko_tests::service::Service;
@@ -35,10 +35,13 @@ fn help_and_version_are_printed_on_stdout() {
     }
 }
 
+/// Arguments, variables, and what the line must name.
+type Mistake = (&'static [&'static str], Settings<'static>, &'static str);
+
 /// A mistake ends the program with status 2 and one line that names it, before anything connects.
 #[test]
 fn mistakes_are_named_in_one_line() {
-    let cases: [(&[&str], &[(&str, &str)], &str); 20] = [
+    let cases: [Mistake; 20] = [
         (&["--bogus"], &[], "--bogus"),
         (&["bogus"], &[], "bogus"),
         (&["http"], &[], "<endpoint> <addr>"),

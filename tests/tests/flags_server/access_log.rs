@@ -1,6 +1,7 @@
 //! `--proxy.access-log.*`.
 
 use piko_tests::flags::{Settings, WAYS, Way};
+use piko_tests::process::Line;
 use serde_json::Value;
 
 use crate::{SOON, Setup, TO_E};
@@ -13,7 +14,7 @@ fn record_of_one_request(way: Way, settings: Settings<'_>) -> Option<Value> {
     assert_eq!(client.get("/hello", &fields).expect("an answer").status(), 200);
     setup.server.terminate(SOON).expect("the end");
     let lines = setup.server.process.lines(0);
-    lines.iter().filter_map(|line| line.json()).find(|record| record["subsystem"] == "proxy.access")
+    lines.iter().filter_map(Line::json).find(|record| record["subsystem"] == "proxy.access")
 }
 
 /// The names in one of the record's objects of header fields, in small letters.
@@ -94,7 +95,7 @@ fn answers_of_our_own_are_logged() {
     assert_eq!(answer.status(), 502);
     setup.server.terminate(SOON).expect("the end");
     let lines = setup.server.process.lines(0);
-    let record = lines.iter().filter_map(|line| line.json()).find(|r| r["subsystem"] == "proxy.access");
+    let record = lines.iter().filter_map(Line::json).find(|r| r["subsystem"] == "proxy.access");
     let record = record.expect("a record");
     assert_eq!(record["request"]["status"], 502);
     assert_eq!(record["request"]["cause"], "no-upstream", "{record}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use piko_tests::flags::{WAYS, Way, run, server};
 use piko_tests::http::Client;
-use piko_tests::process::{Agent, Server, Signal};
+use piko_tests::process::{Agent, Line, Server, Signal};
 use piko_tests::service::Service;
 
 use crate::{SOON, Setup, TO_E};
@@ -100,7 +100,7 @@ fn the_log_has_a_level_and_exceptions() {
         let mut server = server(way, &[("log.level", "warn"), ports]);
         server.terminate(SOON).expect("the end");
         let lines = server.process.lines(0);
-        let records: Vec<_> = lines.iter().filter_map(|line| line.json()).collect();
+        let records: Vec<_> = lines.iter().filter_map(Line::json).collect();
         assert!(!records.is_empty());
         for record in &records {
             let subsystem = record["subsystem"].as_str().unwrap_or_default();
@@ -117,7 +117,7 @@ fn the_log_has_a_level_and_exceptions() {
         client.send(b"GET / HTTP/1.1\nhost: e\n\n").expect("sent");
         assert_eq!(client.read_response("GET").status(), 400);
         server.terminate(SOON).expect("the end");
-        let debug = |line: &piko_tests::process::Line| line.json().is_some_and(|r| r["level"] == "debug");
+        let debug = |line: &Line| line.json().is_some_and(|r| r["level"] == "debug");
         assert_eq!(server.process.lines(0).iter().any(debug), seen, "{}", server.process.tail());
     }
 }

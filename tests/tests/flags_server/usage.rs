@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use piko_config::{Program, flags};
-use piko_tests::flags::{run, shown};
+use piko_tests::flags::{Settings, run, shown};
 
 use crate::COVERED;
 
@@ -26,10 +26,13 @@ fn help_and_version_are_printed_on_stdout() {
     }
 }
 
+/// Arguments, variables, and what the line must name.
+type Mistake = (&'static [&'static str], Settings<'static>, &'static str);
+
 /// A mistake ends the program with status 2 and one line that names it.
 #[test]
 fn mistakes_are_named_in_one_line() {
-    let cases: [(&[&str], &[(&str, &str)], &str); 8] = [
+    let cases: [Mistake; 8] = [
         (&["--bogus"], &[], "--bogus"),
         (&["--proxy.timeout"], &[], "--proxy.timeout"),
         (&["--proxy.timeout", "10x"], &[], "\"10x\""),

@@ -46,7 +46,7 @@ const REFUSED: &[(&str, &str, u16)] = &[
     ("no version", "GET /\r\nHost: e2e.test\r\n\r\n", 400),
     // RFC 9110 15.6.6.
     ("another version", "GET / HTTP/2.0\r\nHost: e2e.test\r\n\r\n", 505),
-    ("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
 ];
 
 #[test]

@@ -28,6 +28,7 @@ fn an_agent_that_started_first_is_there_when_its_server_comes() {
     let server = Server::start(&["--proxy.bind-addr", &any, "--upstream.bind-addr", &upstream]);
     let took = time_to_answer(&server, "first", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?} after the server came\n{}", agent.process.tail());
+    agent.wait_connected(0, PATIENCE).expect("the agent says that its tunnel is up");
     assert_eq!(count_records(&agent.process, "tunnel connected"), 1);
 }
 
@@ -53,11 +54,13 @@ fn comes_back(end: End, down: Duration) {
             assert_eq!(exit_code(&mut old.process, PATIENCE), Some(0), "{}", old.process.tail());
         }
     }
-    agent.wait_lost(0, PATIENCE).expect("the agent says that its tunnel is lost");
+    let lost = agent.wait_lost(0, PATIENCE).expect("the agent says that its tunnel is lost");
     thread::sleep(down);
     let new = server_like(&old);
     let took = time_to_answer(&new, "back", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?} after the server's return\n{}", agent.process.tail());
+    // The line may come a moment after the first answer.
+    agent.wait_connected(lost, PATIENCE).expect("the agent says that its tunnel is up");
     assert_eq!(count_records(&agent.process, "tunnel connected"), 2, "{}", agent.process.tail());
     assert_eq!(count_records(&agent.process, "tunnel lost; reconnecting"), 1, "{}", agent.process.tail());
 }

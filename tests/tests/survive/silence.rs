@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use piko_tests::process::{Agent, Signal};
 use piko_tests::service::Service;
 
-use super::common::{PATIENCE, get, is_hello, own_ip, server};
+use super::common::{PATIENCE, client, get, is_hello, own_ip, server};
 
 /// A link that is silent for longer is noticed.
 const NOTICED: Duration = Duration::from_secs(12);
@@ -42,13 +42,48 @@ fn a_link_that_forwards_nothing_is_replaced() {
     let (log, own_log) = (server.process.mark(), agent.process.mark());
     let start = Instant::now();
     link.freeze();
+    // Requests go on, and the kernel takes them: that is no sign of life.
+    let load = Knocking::start(server.proxy);
     let lost = agent.wait_lost(own_log, NOTICED).expect("the agent notices");
     agent.wait_connected(lost, NOTICED.saturating_sub(start.elapsed())).expect("a new tunnel");
     let left = NOTICED.saturating_sub(start.elapsed());
     server.process.wait_record(log, left, "upstream disconnected").expect("the server notices");
+    drop(load);
     assert!(is_hello(&get(&server, "silent", "/hello")));
     assert!(start.elapsed() <= NOTICED, "{:?}", start.elapsed());
     assert_eq!(link.accepted.load(Ordering::SeqCst), 2);
+}
+
+/// Requests that nobody waits for, ten in a second.
+struct Knocking {
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Knocking {
+    fn start(proxy: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let over = stop.clone();
+        let thread = thread::spawn(move || {
+            let mut open = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                let mut one = client(proxy);
+                one.send_head("GET", "/hello", &[("x-piko-endpoint", "silent")]).expect("sent");
+                open.push(one);
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Knocking {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Forwards TCP; connections from before a freeze stay open and carry nothing any more.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::metrics::Number;
 
 fn text(metrics: &[&HttpMetrics]) -> String {
     let mut out = String::new();
@@ -157,7 +158,7 @@ fn buckets_of_a_histogram_agree_with_a_count_by_hand() {
     let text = text(&[&metrics]);
     for bound in SIZE.bounds {
         let mut le = String::new();
-        super::super::text::number(&mut le, *bound as f64);
+        Number::from(*bound).write(&mut le);
         let count = values.iter().filter(|&value| value <= bound).count();
         let want = format!("p_request_size_bytes_bucket{{le=\"{le}\"}} {count}\n");
         assert!(text.contains(&want), "{want} {text}");

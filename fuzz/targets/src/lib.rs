@@ -1,0 +1,33 @@
+//! Fuzz targets as plain functions: each takes any bytes, drives one machine of `piko-core` with them, and
+//! panics when an invariant breaks.
+//!
+//! `cargo fuzz run <name>` calls them through the shells in `fuzz/fuzz_targets`; the test `replay` runs the
+//! committed corpora on stable. The first bytes of an input choose the role, the limits and where the rest is
+//! cut; the rest is what a peer sends.
+
+mod cuts;
+mod http;
+mod http1_request;
+mod http1_response;
+mod mux_app;
+mod mux_input;
+mod mux_model;
+mod mux_plan;
+mod mux_wire;
+mod ws_input;
+
+pub use http1_request::http1_request;
+pub use http1_response::http1_response;
+pub use mux_input::mux_input;
+pub use ws_input::ws_input;
+
+/// A target: panics when an invariant breaks.
+pub type Target = fn(&[u8]);
+
+/// Every target with the name of its corpus, in alphabetical order.
+pub const TARGETS: [(&str, Target); 4] = [
+    ("http1_request", http1_request),
+    ("http1_response", http1_response),
+    ("mux_input", mux_input),
+    ("ws_input", ws_input),
+];

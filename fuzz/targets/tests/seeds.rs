@@ -1,0 +1,215 @@
+//! Writes the hand-made seeds of the corpora: `cargo test -p piko-fuzz-targets --test seeds -- --ignored`.
+//! The ordinary test checks that they are there as written here.
+
+use piko_tests::vectors::{load, unhex};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// File names with their contents.
+type Seeds = BTreeMap<String, Vec<u8>>;
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target)
+}
+
+/// The golden frames of Go's yamux, one by one and one after another, for both sides.
+fn mux() -> Seeds {
+    let mut seeds = Seeds::new();
+    let script = [0, 0, 9, 5, 3, 9, 11, 0, 12, 0, 13, 40, 4, 0, 7, 1];
+    let mut header = |name: String, flags: u8, wire: &[u8]| {
+        let mut seed = vec![flags, 3, script.len() as u8];
+        seed.extend(script);
+        seed.extend(wire);
+        seed.truncate(1024);
+        seeds.insert(name, seed);
+    };
+    let mut all = Vec::new();
+    for vector in load("yamux.json") {
+        let name = vector["name"].as_str().expect("a name").to_owned();
+        let wire = unhex(vector["hex"].as_str().expect("hex digits"));
+        if wire.len() < 400 {
+            header(
+                format!("vector_{name}"),
+                if wire.get(7).is_some_and(|id| id % 2 == 0) { 1 | 32 } else { 32 },
+                &wire,
+            );
+            all.extend(wire);
+        }
+    }
+    header("vectors_server".into(), 0, &all);
+    header("vectors_client".into(), 1 | 4, &all);
+    // Short form: SYN, a window full of data, more credit, FIN; and a flood into a small budget.
+    let upload = [0x05, 1, 0, 0, 0x80, 1, 0x40, 0, 0x01, 1, 4, 0, 0x11, 1, 0, 0];
+    header("short_upload".into(), 16, &upload);
+    let flood: Vec<u8> = (0..20).flat_map(|n| [0x04, 2 * n + 1, 0x20, 0]).collect();
+    header("short_flood".into(), 16 | 8, &flood);
+    header("short_backlog".into(), 16 | 2, &flood);
+    let pings: Vec<u8> = [[0x06, 0, 1, 1]; 17].concat();
+    header("short_pings".into(), 16 | 64, &pings);
+    header("short_away".into(), 16 | 32, &[0x03, 0, 0, 0, 0x05, 1, 0, 0, 0x03, 0, 0, 2]);
+    header("short_resets".into(), 16 | 96, &[0x05, 1, 0, 0, 0x21, 1, 0, 0, 0x22, 2, 0, 0, 0x21, 4, 0, 0]);
+    seeds
+}
+
+/// One frame, masked when `masked`.
+fn frame(first: u8, payload: &[u8], masked: bool) -> Vec<u8> {
+    let mut out = vec![first];
+    let bit = if masked { 0x80 } else { 0 };
+    match payload.len() {
+        len @ 0..=125 => out.push(bit | len as u8),
+        len => out.extend([bit | 126, (len >> 8) as u8, len as u8]),
+    }
+    let key = if masked { [1, 2, 3, 4] } else { [0; 4] };
+    if masked {
+        out.extend(key);
+    }
+    out.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]));
+    out
+}
+
+fn ws() -> Seeds {
+    let long = [b'x'; 300];
+    let cases: [(&str, &[(u8, &[u8])]); 12] = [
+        ("binary", &[(0x82, b"hello"), (0x82, b""), (0x82, &long)]),
+        ("fragments", &[(0x02, b"one"), (0x00, b""), (0x89, b"between"), (0x00, b"two"), (0x80, b"three")]),
+        ("pings", &[(0x89, b""), (0x89, b"a"), (0x8a, b"b"), (0x82, b"data"), (0x89, &[b'p'; 125])]),
+        ("close", &[(0x82, b"last"), (0x88, &[3, 0xe8]), (0x82, b"late")]),
+        ("close_empty", &[(0x88, b"")]),
+        ("close_reason", &[(0x88, b"\x0f\xa0good bye")]),
+        ("close_bad_code", &[(0x88, &[3, 0xed])]),
+        ("close_bad_utf8", &[(0x88, b"\x03\xe8\xff")]),
+        ("close_short", &[(0x88, b"x")]),
+        ("text", &[(0x82, b"a"), (0x81, b"text")]),
+        ("stray_continuation", &[(0x80, b"a")]),
+        ("reserved", &[(0xc2, b"a")]),
+    ];
+    let mut seeds = Seeds::new();
+    for (name, frames) in cases {
+        for (role, masked) in [(0u8, true), (1, false)] {
+            let wire: Vec<u8> =
+                frames.iter().flat_map(|(first, payload)| frame(*first, payload, masked)).collect();
+            seeds.insert(format!("{name}_{role}"), [&[role, 3][..], &wire].concat());
+        }
+    }
+    seeds.insert("long_header".into(), [&[1, 0, 0x82, 127, 0, 0, 0, 0, 0, 0, 0, 3][..], b"abc"].concat());
+    seeds
+}
+
+fn requests() -> Seeds {
+    let cases: [(&str, u8, &str); 22] = [
+        ("get", 0, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+        (
+            "pipelined",
+            0,
+            "\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\nPOST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET /c HTTP/1.1\r\nHost:h\r\nConnection: close\r\n\r\n",
+        ),
+        (
+            "chunked",
+            4,
+            "PUT /x?y=z HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n10 \r\n0123456789abcdef\r\n0\r\nX: y\r\nHost: z\r\n\r\n",
+        ),
+        ("old", 0, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n"),
+        ("old_unknown_length", 4, "GET / HTTP/1.0\r\n\r\n"),
+        ("head", 4, "HEAD / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n"),
+        ("options", 0, "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"),
+        ("absolute", 0, "GET http://h:80/a?b HTTP/1.1\r\nHost: h:80\r\n\r\n"),
+        ("connect", 0, "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\nopaque"),
+        (
+            "upgrade",
+            2,
+            "GET /s HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\nopaque",
+        ),
+        ("upgrade_refused", 0, "GET /s HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"),
+        ("expect", 0, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok"),
+        ("expect_other", 0, "POST / HTTP/1.1\r\nHost: h\r\nExpect: x\r\n\r\n"),
+        (
+            "both_lengths",
+            0,
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        ("two_lengths", 0, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2, 3\r\n\r\n"),
+        ("gzip", 0, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+        ("folded", 0, "GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n c\r\n\r\n"),
+        ("bare_lf", 0, "GET / HTTP/1.1\nHost: h\n\n"),
+        ("two_hosts", 0, "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n"),
+        ("version", 0, "GET / HTTP/2.0\r\nHost: h\r\n\r\n"),
+        ("many_fields", 1, "GET / HTTP/1.1\r\nHost: h\r\nA:\r\nB:\r\nC:\r\nD:\r\nE:\r\n\r\n"),
+        ("odd_lines", 9, "get /~% HTTP/1.1\r\nhOsT:\th \r\nX:\t \r\nKeep-Alive: 5\r\nTE: trailers\r\n\r\n"),
+    ];
+    cases
+        .into_iter()
+        .map(|(name, flags, wire)| (name.into(), [&[flags, 3][..], wire.as_bytes()].concat()))
+        .collect()
+}
+
+fn responses() -> Seeds {
+    let cases: [(&str, u8, &str); 20] = [
+        ("length", 0, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
+        ("length_old", 16, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
+        (
+            "chunked",
+            0,
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n3\r\nabc\r\n2;e\r\nde\r\n0\r\nX: y\r\n\r\n",
+        ),
+        ("chunked_old", 16, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+        ("until_close", 0, "HTTP/1.0 200 OK\r\n\r\nabc"),
+        ("until_close_old", 16, "HTTP/1.0 200 OK\r\n\r\nabc"),
+        ("cut", 0, "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\nabc"),
+        ("cut_chunk", 16, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n30\r\nabc"),
+        (
+            "interim",
+            0,
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+        ),
+        ("head", 2, "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n"),
+        ("connect", 4, "HTTP/1.1 200 OK\r\n\r\nopaque"),
+        ("connect_refused", 4, "HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno"),
+        (
+            "upgrade",
+            8,
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\nopaque",
+        ),
+        ("upgrade_other", 8, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
+        ("upgrade_required", 0, "HTTP/1.1 426 Upgrade Required\r\nUpgrade: a/1\r\nContent-Length: 0\r\n\r\n"),
+        ("folded", 0, "HTTP/1.1 200 OK\r\nA: b\r\n\tc\r\n  d\r\nContent-Length: 1\r\n\r\nx"),
+        ("bare_lf", 0, "HTTP/1.1 200\nContent-Length: 1\n\nx"),
+        (
+            "both_lengths",
+            0,
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        ("same_lengths", 6, "HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\nContent-Length: 1\r\n\r\nx"),
+        ("not_modified", 7, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\nETag: \"a\"\r\n\r\nbehind"),
+    ];
+    cases
+        .into_iter()
+        .map(|(name, flags, wire)| (name.into(), [&[flags, 3][..], wire.as_bytes()].concat()))
+        .collect()
+}
+
+fn all() -> [(&'static str, Seeds); 4] {
+    [("http1_request", requests()), ("http1_response", responses()), ("mux_input", mux()), ("ws_input", ws())]
+}
+
+#[test]
+#[ignore = "writes into the source tree"]
+fn write() {
+    for (target, seeds) in all() {
+        for (name, seed) in seeds {
+            let file = folder(target).join(format!("seed_{name}"));
+            fs::write(&file, seed).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        }
+    }
+}
+
+#[test]
+fn the_seeds_are_as_written_here() {
+    for (target, seeds) in all() {
+        for (name, seed) in seeds {
+            let file = folder(target).join(format!("seed_{name}"));
+            let found = fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            assert!(found == seed, "{} differs: write the seeds again", file.display());
+        }
+    }
+}
