@@ -221,7 +221,10 @@ impl Sleeper {
         let sleeps = may_sleep && reactor.fall_asleep();
         let next = reactor.due(&mut self.wakers);
         let timeout = if sleeps && self.wakers.is_empty() { next } else { Some(Duration::ZERO) };
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = self.poll.poll(&mut self.events, timeout);
+        // Before anybody is woken: what is woken calls, and needs no bell for a thread that is here.
+        reactor.begin_turn();
+        match polled {
             Ok(()) => reactor.deliver(&self.events, &mut self.wakers),
             Err(cause) => assert_eq!(cause.kind(), io::ErrorKind::Interrupted, "waiting for events: {cause}"),
         }

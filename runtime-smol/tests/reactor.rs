@@ -3,8 +3,8 @@
 use futures::channel::{mpsc, oneshot};
 use futures::{AsyncReadExt, StreamExt};
 use piko_driver::{Runtime, Timer, sleep_until};
-use piko_runtime_smol::{Smol, block_on};
-use std::future::poll_fn;
+use piko_runtime_smol::Smol;
+use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -12,6 +12,21 @@ use std::sync::mpsc as threads;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
+
+/// Runs `main` on a thread of its own: a lost wake-up fails instead of hanging.
+fn block_on<F: Future<Output: Send + 'static>>(main: impl FnOnce(Smol) -> F + Send + 'static) -> F::Output {
+    let (done, finished) = threads::channel();
+    let thread = thread::spawn(move || {
+        let _ = done.send(piko_runtime_smol::block_on(main));
+    });
+    match finished.recv_timeout(Duration::from_secs(60)) {
+        Ok(value) => value,
+        Err(threads::RecvTimeoutError::Timeout) => panic!("hangs"),
+        Err(threads::RecvTimeoutError::Disconnected) => {
+            std::panic::resume_unwind(thread.join().expect_err("it panicked"))
+        }
+    }
+}
 
 /// How often this thread has gone to sleep so far.
 #[cfg(target_os = "linux")]
@@ -36,6 +51,32 @@ fn an_idle_thread_sleeps_once() {
         sleeps() - before
     });
     assert!(slept <= 3, "{slept} sleeps");
+}
+
+/// How many writes this thread has asked the kernel for so far. Sending on a socket is none.
+#[cfg(target_os = "linux")]
+fn writes() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/io").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("syscw:"));
+    line.expect("a count").trim().parse().expect("a number")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_wake_on_the_reactors_own_thread_costs_no_system_call() {
+    let written = block_on(|rt: Smol| async move {
+        let (done, finished) = oneshot::channel();
+        let before = writes();
+        rt.spawn(async move {
+            for _ in 0..30 {
+                sleep_until(&rt, rt.now() + Duration::from_millis(1)).await;
+            }
+            let _ = done.send(());
+        });
+        finished.await.expect("ends well");
+        writes() - before
+    });
+    assert_eq!(written, 0);
 }
 
 #[test]
