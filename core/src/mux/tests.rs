@@ -429,7 +429,7 @@ fn whatever_passes_on_a_half_closed_stream_keeps_it() {
     assert_eq!(output(&mut s, at(0)), FIN_2);
     // A frame, the rest of its body much later, then credit without data: each is a sign of life.
     let frame = data(2, b"abcd");
-    for (now, piece) in [(90, &frame[..14]), (180, &frame[14..]), (270, &ACK_2[..])] {
+    for (now, piece) in [(90, &frame[..14]), (180, &frame[14..]), (270, ACK_2)] {
         s.handle_timeout(at(now));
         s.handle_input(at(now), piece).unwrap();
     }
