@@ -169,15 +169,17 @@ fn dependencies(manifest: &str) -> BTreeMap<String, BTreeSet<String>> {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = name.trim_matches('[').trim_matches(']').to_owned();
             // `[dependencies.name]`
-            if let Some((list, name)) = section.clone().rsplit_once('.') {
-                if list.ends_with("dependencies") && list != "workspace.dependencies" {
-                    found.entry(list.to_owned()).or_default().insert(name.to_owned());
-                }
+            if let Some((list, name)) = section.rsplit_once('.')
+                && list.ends_with("dependencies")
+                && list != "workspace.dependencies"
+            {
+                found.entry(list.to_owned()).or_default().insert(name.to_owned());
             }
-        } else if section.ends_with("dependencies") && !line.starts_with('#') {
-            if let Some((name, _)) = line.split_once(['=', '.', ' ']) {
-                found.entry(section.clone()).or_default().insert(name.trim().to_owned());
-            }
+        } else if section.ends_with("dependencies")
+            && !line.starts_with('#')
+            && let Some((name, _)) = line.split_once(['=', '.', ' '])
+        {
+            found.entry(section.clone()).or_default().insert(name.trim().to_owned());
         }
     }
     found

@@ -52,6 +52,9 @@ fn mux() -> Seeds {
     seeds
 }
 
+/// First byte and payload.
+type Frame = (u8, &'static [u8]);
+
 /// One frame, masked when `masked`.
 fn frame(first: u8, payload: &[u8], masked: bool) -> Vec<u8> {
     let mut out = vec![first];
@@ -69,9 +72,9 @@ fn frame(first: u8, payload: &[u8], masked: bool) -> Vec<u8> {
 }
 
 fn ws() -> Seeds {
-    let long = [b'x'; 300];
-    let cases: [(&str, &[(u8, &[u8])]); 12] = [
-        ("binary", &[(0x82, b"hello"), (0x82, b""), (0x82, &long)]),
+    const LONG: &[u8] = &[b'x'; 300];
+    let cases: [(&str, &[Frame]); 12] = [
+        ("binary", &[(0x82, b"hello"), (0x82, b""), (0x82, LONG)]),
         ("fragments", &[(0x02, b"one"), (0x00, b""), (0x89, b"between"), (0x00, b"two"), (0x80, b"three")]),
         ("pings", &[(0x89, b""), (0x89, b"a"), (0x8a, b"b"), (0x82, b"data"), (0x89, &[b'p'; 125])]),
         ("close", &[(0x82, b"last"), (0x88, &[3, 0xe8]), (0x82, b"late")]),
