@@ -1,5 +1,8 @@
 //! Values that are found again by the place they were given, and by nothing else.
 
+/// Places that stay allocated when the last value goes.
+const KEPT_PLACES: usize = 8;
+
 /// A vector with a list of its gaps: less memory per value than a tree, and a fraction of the code. Places are given
 /// again after [`Self::remove`].
 #[derive(Debug)]
@@ -35,12 +38,18 @@ impl<T> Slab<T> {
         self.places.get_mut(at as usize)?.as_mut()
     }
 
-    /// Takes the value of a place away. The last one takes the memory with it.
+    /// Takes the value of a place away. The last one takes the memory with it, unless that is little: where
+    /// one comes as the other goes, each would cost two allocations.
     pub(crate) fn remove(&mut self, at: u32) -> Option<T> {
         let value = self.places.get_mut(at as usize)?.take()?;
         self.gaps.push(at);
         if self.is_empty() {
-            *self = Self::default();
+            if self.places.capacity() > KEPT_PLACES {
+                *self = Self::default();
+            } else {
+                self.places.clear();
+                self.gaps.clear();
+            }
         }
         Some(value)
     }

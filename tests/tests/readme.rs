@@ -1,7 +1,8 @@
 //! README.md does what it says: its first commands, Getting Started word for word, its code, its links.
 
 use piko_client::Upstream;
-use piko_runtime_tokio::{Stream, Tokio};
+use piko_runtime_tokio::Stream;
+use piko_runtime_tokio::Tokio;
 use piko_tests::http::Client;
 use piko_tests::process::{Process, Server, binary, need};
 use rustix::process::{Pid, Signal, kill_process_group};

@@ -555,6 +555,7 @@ impl Session {
     pub(super) fn rest(&mut self) {
         if self.idle && self.table.is_empty() {
             self.blocks.rest();
+            self.table.rest();
             if self.outbox.is_empty() {
                 self.outbox.clear();
             }

@@ -153,10 +153,17 @@ impl Table {
         let Slot::Taken(stream) = old else { return None };
         self.index.remove(&stream.id);
         if self.index.is_empty() {
-            self.slots = Vec::new();
+            self.slots.clear();
             self.vacant = NIL;
         }
         Some(stream)
+    }
+
+    /// Gives all memory back; there are no streams.
+    pub(super) fn rest(&mut self) {
+        if self.index.is_empty() {
+            self.slots = Vec::new();
+        }
     }
 
     /// Every stream, for the end of a session.

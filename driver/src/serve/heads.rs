@@ -34,17 +34,18 @@ pub struct HeadBudget(Mutex<Holders>);
 pub(super) struct HeadShare {
     budget: Arc<HeadBudget>,
     key: Option<u32>,
-    evicted: Arc<AtomicBool>,
+    /// Few connections ever hold so much that they need one.
+    evicted: Option<Arc<AtomicBool>>,
 }
 
 impl HeadShare {
     pub(super) fn new(budget: Arc<HeadBudget>) -> Self {
-        Self { budget, key: None, evicted: Arc::new(AtomicBool::new(false)) }
+        Self { budget, key: None, evicted: None }
     }
 
     /// True when this head has to be refused.
     pub(super) fn is_evicted(&self) -> bool {
-        self.key.is_some() && self.evicted.load(Ordering::Acquire)
+        self.key.is_some() && self.evicted.as_ref().is_some_and(|evicted| evicted.load(Ordering::Acquire))
     }
 
     /// This connection holds `bytes` of an unfinished head.
@@ -55,7 +56,8 @@ impl HeadShare {
         }
         let victim = {
             let mut holders = self.budget.0.lock();
-            let holder = Holder { bytes, evicted: self.evicted.clone(), waker: cx.waker().clone() };
+            let evicted = self.evicted.get_or_insert_default().clone();
+            let holder = Holder { bytes, evicted, waker: cx.waker().clone() };
             let before = match self.key.and_then(|key| holders.all.get_mut(key)) {
                 Some(place) => std::mem::replace(place, holder).bytes,
                 None => {
@@ -90,7 +92,7 @@ impl HeadShare {
             if let Some(holder) = holders.all.remove(key) {
                 holders.total -= holder.bytes;
             }
-            self.evicted.store(false, Ordering::Release);
+            self.evicted = None;
         }
     }
 }

@@ -608,6 +608,11 @@ impl World {
                 ensure!(half.read == half.sent.len(), "{} of {} bytes of {id}", half.read, half.sent.len());
             }
         }
+        // What is spare stays with a session until it was silent for the keep-alive's time.
+        let silent = self.now + Duration::from_secs(6);
+        for session in &mut self.sessions {
+            session.handle_timeout(silent);
+        }
         ensure!(self.budget.used() == 0, "{} bytes stay charged", self.budget.used());
         for session in &mut self.sessions {
             session.handle_eof(self.now);
