@@ -55,10 +55,10 @@ impl<R: Runtime> HttpService<R> {
 
     async fn addrs(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
         let now = self.rt.now();
-        if let Some((since, addrs)) = &*self.addrs.lock().unwrap_or_else(PoisonError::into_inner)
-            && now.since(*since) < ADDRS_TTL
-        {
-            return Ok(addrs.clone());
+        if let Some((since, addrs)) = &*self.addrs.lock().unwrap_or_else(PoisonError::into_inner) {
+            if now.since(*since) < ADDRS_TTL {
+                return Ok(addrs.clone());
+            }
         }
         let addrs = self.rt.resolve(host, port).await.map_err(|error| {
             tracing::warn!(target: "proxy.http", %error, host, "failed to resolve service");
@@ -121,9 +121,8 @@ impl<R: Runtime> Service for HttpService<R> {
     }
 
     async fn connect(&self, (): &(), attempt: Attempt) -> Result<Connected<R::Tcp>, Failure> {
-        if !attempt.fresh
-            && let Some(io) = self.pool.take(attempt.idempotent)
-        {
+        let kept = if attempt.fresh { None } else { self.pool.take(attempt.idempotent) };
+        if let Some(io) = kept {
             return Ok(Connected { io, pooled: true });
         }
         Ok(Connected { io: self.dial().await?, pooled: false })

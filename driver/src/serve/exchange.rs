@@ -394,19 +394,20 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         let mut progress = self.write_up(cx);
         progress |= self.read_client(cx)?;
         progress |= self.write_client(cx)?;
-        if let Some(next) = self.cut
-            && self.client.out.queue.is_empty()
-        {
-            return Err(Outcome::Done(next));
+        if self.client.out.queue.is_empty() {
+            self.done()?;
         }
         progress |= self.read_up(cx)?;
-        if let Some(next) = self.cut
-            && !self.client.out.blocked
-        {
+        if !self.client.out.blocked {
             // The last bytes go out in `finish`, together with what was just queued.
-            return Err(Outcome::Done(next));
+            self.done()?;
         }
         Ok(progress)
+    }
+
+    /// Ends the exchange once the response is complete.
+    fn done(&self) -> Result<(), Outcome> {
+        self.cut.map_or(Ok(()), |next| Err(Outcome::Done(next)))
     }
 
     fn fail(&mut self, leg: Leg, why: Failure) -> Outcome {
