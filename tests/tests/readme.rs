@@ -126,7 +126,10 @@ fn the_first_commands_are_demo_and_test() {
         assert_eq!(block.text, wanted);
         assert!(block.line < 60, "{wanted} stands at line {}", block.line);
     }
-    assert!(blocks[0].line < shell[0].line, "a picture comes first");
+    // The picture is indented, so that the commands are the first fenced blocks of any language.
+    assert!(blocks[0].language == "sh", "another block stands before the commands");
+    let picture = readme().lines().position(|line| line.starts_with("    ") && line.contains("──►"));
+    assert!(picture.is_some_and(|line| line < shell[0].line), "a picture comes first");
 }
 
 /// Nothing is replaced but the ports, which other programs may have.

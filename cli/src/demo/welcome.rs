@@ -22,7 +22,7 @@ impl fmt::Display for Welcome {
             writeln!(f, "Port {port} is taken; another one stands in for it.")?;
         }
         writeln!(f, "Piko is up: a server, an agent and a small service, in one process.\n")?;
-        writeln!(f, "  curl ─► front {front} ─► server ◄═ tunnel ═ agent ─► service {service}\n")?;
+        writeln!(f, "  you ─► front {front} ─► server ◄═ tunnel ═ agent ─► service {service}\n")?;
         writeln!(f, "Try it from another terminal:\n")?;
         let curl = format!("curl -H 'x-piko-endpoint: {endpoint}'");
         writeln!(f, "  {curl} http://{front}/")?;
