@@ -72,7 +72,7 @@ impl DialError {
 pub(crate) struct Dialled<I> {
     pub(crate) transport: WsTransport<I>,
     pub(crate) info: piko_driver::IoInfo,
-    #[allow(dead_code)] // Half-close and drain hints hang on it; neither exists before the cluster.
+    /// What both sides stated.
     pub(crate) caps: Caps,
 }
 

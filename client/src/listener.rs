@@ -304,7 +304,8 @@ fn start<R: Runtime>(
     let rt = &upstream.rt;
     let mut config = upstream.mux.clone();
     config.front_room = ws::FRONT_ROOM;
-    let tunnel = Tunnel::dialled(endpoint.clone(), config, rt.now());
+    let mut tunnel = Tunnel::dialled(endpoint.clone(), config, rt.now());
+    tunnel.set_caps(dialled.caps);
     let (handle, work) = TunnelLoop::new(rt.clone(), dialled.transport, tunnel, dialled.info);
     rt.spawn(async move {
         let reason = work.await;

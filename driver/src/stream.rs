@@ -1,7 +1,7 @@
 //! One stream of a tunnel as a byte stream.
 
 use crate::runtime::{Io, IoInfo, Probe};
-use crate::tunnel::{Slots, TunnelHandle};
+use crate::tunnel::TunnelHandle;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::id::StreamId;
 use piko_core::mux::{Finish, ReadError, WriteError};
@@ -173,9 +173,4 @@ impl Drop for Stream {
             shared.tunnel.release(now, id);
         });
     }
-}
-
-#[allow(dead_code)] // The bound is the point: both halves of a stream cross threads.
-fn assert_send(stream: Stream, slots: Slots) -> impl Send {
-    (stream, slots)
 }

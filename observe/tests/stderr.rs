@@ -129,6 +129,7 @@ fn a_reader_gets_every_line_whole() {
 fn a_reader_that_comes_late_gets_every_line_whole() {
     // More than a pipe holds, so that the child must wait at its end.
     let mut child = start(2500);
+    // Lateness is the subject: nothing outside tells that the child waits.
     std::thread::sleep(Duration::from_millis(500));
     let mut text = String::new();
     child.stderr.take().expect("piped").read_to_string(&mut text).expect("UTF-8");

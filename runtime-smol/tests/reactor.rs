@@ -164,6 +164,7 @@ fn tasks_that_are_always_ready_do_not_starve_sockets_and_timers() {
         let (mut ours, theirs) = UnixStream::pair().expect("a pair");
         let mut theirs = rt.adopt_unix(theirs).expect("adopted");
         let late = thread::spawn(move || {
+            // Long enough for the other tasks to have had their many turns.
             thread::sleep(Duration::from_millis(20));
             ours.write_all(b"x").expect("writes");
         });
