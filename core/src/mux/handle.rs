@@ -31,10 +31,10 @@ impl<'a> SendStream<'a> {
         Self { session, at }
     }
 
-    /// Bytes that this stream may append at this moment: credit, quantum and outbox taken together. Less than half
-    /// a quantum is no room for a stream with much to write.
-    pub fn room(&self) -> usize {
-        self.at.map_or(0, |at| self.session.write_room(at, usize::MAX))
+    /// How many of `wanted` bytes a write would take at this moment: credit, quantum and outbox taken together.
+    /// Less than half a quantum is no room for a stream that has more to write.
+    pub fn room(&self, wanted: usize) -> usize {
+        self.at.map_or(0, |at| self.session.write_room(at, wanted))
     }
 
     /// Asks for room before there is anything to write, and says how much there is, at most `wanted` bytes. It may

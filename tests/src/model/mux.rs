@@ -103,7 +103,8 @@ impl Op {
         match kind % 16 {
             0 => Self::Open { side: 0 },
             1 => Self::Accept { side: 1 },
-            2..=8 => Self::Write { side, pick, bytes: 16_384 },
+            2..=7 => Self::Write { side, pick, bytes: 16_384 },
+            8 => Self::Write { side, pick, bytes: 100_000 },
             9..=10 => Self::Read { side, pick, bytes: usize::from(size) },
             11..=12 => Self::Transmit { side },
             _ => Self::Deliver { side, bytes: 65_536 },
@@ -146,6 +147,8 @@ struct Model {
     /// Which sides were told to wait for `Readable` or `Writable`.
     waits_read: [bool; 2],
     waits_write: [bool; 2],
+    /// What the refused write wanted.
+    wanted: [usize; 2],
     /// Somebody reset, stopped or released it early: both ends may see errors.
     cut: bool,
 }
@@ -303,7 +306,7 @@ impl World {
         let data: Vec<u8> =
             (start..start + bytes).map(|k| (k * 7 + k / 251 + id as usize + side) as u8).collect();
         let mut stream = self.sessions[side].send(self.now, StreamId(id));
-        let room = stream.room();
+        let room = stream.room(bytes);
         let taken = if reserve {
             stream.reserve(bytes).map(|mut frame| {
                 use bytes::BufMut;
@@ -318,7 +321,7 @@ impl World {
         };
         match taken {
             Ok(n) => {
-                ensure!(n == room.min(bytes), "wrote {n} of {bytes} into room {room}");
+                ensure!(n == room, "wrote {n} of {bytes} into room {room}");
                 ensure!(!half.finished, "wrote behind the own FIN");
                 half.sent.extend_from_slice(&data[..n]);
                 if n > 0 {
@@ -328,6 +331,7 @@ impl World {
             Err(WriteError::Blocked) => {
                 ensure!(room == 0, "blocked with room {room}");
                 model.waits_write[side] = true;
+                model.wanted[side] = bytes;
             }
             Err(WriteError::Finished) => ensure!(half.finished, "finished without finish"),
             Err(WriteError::Reset) => ensure!(model.cut || self.late, "reset without a reason"),
@@ -409,7 +413,7 @@ impl World {
         }
         let mut out = core::mem::take(&mut self.wires[side]);
         let n = self.sessions[side].poll_transmit(self.now, &mut out);
-        ensure!(out.len() <= 65_536, "an outbox of {} bytes", out.len());
+        ensure!(out.len() <= 80 * 1024, "an outbox of {} bytes", out.len());
         ensure!((n == 0) == out.is_empty(), "{n} bytes said, {} given", out.len());
         if n > 0 {
             ensure!(out.len() == n + self.front_room, "front room is missing");
@@ -456,8 +460,9 @@ impl World {
                         self.model(id.0).waits_read[side] = false;
                     }
                     Event::Writable(id) => {
+                        let wanted = self.model(id.0).wanted[side];
                         let mut stream = self.sessions[side].send(now, id);
-                        let useful = stream.room() > 0 || stream.write(b"") == Err(WriteError::Reset);
+                        let useful = stream.room(wanted) > 0 || stream.write(b"") == Err(WriteError::Reset);
                         ensure!(useful, "Writable({}) without room", id.0);
                         self.model(id.0).waits_write[side] = false;
                     }
@@ -539,7 +544,7 @@ impl World {
                 }
                 let line = session.poll_timeout().is_some_and(|d| d.why == "line of writers");
                 if model.waits_write[side] && !line {
-                    let room = session.send(self.now, StreamId(id)).room();
+                    let room = session.send(self.now, StreamId(id)).room(model.wanted[side]);
                     ensure!(room == 0, "writer of {id} was not woken for {room} bytes");
                 }
             }
