@@ -47,6 +47,7 @@ impl Session {
         stream.asked = u32::try_from(wanted).unwrap_or(u32::MAX);
         if stream.credit.bytes() > 0 {
             self.table.join_line(at);
+            self.arm_line();
         }
     }
 
@@ -73,6 +74,11 @@ impl Session {
             self.table.leave_line(at);
             self.notify_writable(at);
         }
+        self.arm_line();
+    }
+
+    /// Whoever holds room may never write: then the line goes on after a while.
+    fn arm_line(&mut self) {
         let stuck = self.table.in_line() > 0 && self.outbox.has_reserved();
         self.line_at = if stuck { self.line_at.or(Some(self.now + LINE_TIME)) } else { None };
     }

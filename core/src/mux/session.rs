@@ -409,7 +409,6 @@ impl Session {
             }
             if credit {
                 self.table.join_line(at);
-                // Whoever holds the room may never write: the line has to have its deadline.
                 self.call_line();
             }
             return None;

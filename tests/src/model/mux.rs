@@ -30,6 +30,13 @@ pub enum Op {
     Advance {
         millis: u64,
     },
+    /// Asks for room; with `keep` what was found stays set aside.
+    Ask {
+        side: usize,
+        pick: usize,
+        bytes: usize,
+        keep: bool,
+    },
     /// Moves up to `bytes` of what `side` has on the wire to the other side.
     Deliver {
         side: usize,
@@ -83,7 +90,8 @@ impl Op {
         match kind % 64 {
             0..=3 => Self::Open { side },
             4..=8 => Self::Accept { side },
-            9..=19 => Self::Write { side, pick, bytes },
+            9..=10 => Self::Ask { side, pick, bytes, keep: size.is_multiple_of(2) },
+            11..=19 => Self::Write { side, pick, bytes },
             20..=23 => Self::Reserve { side, pick, bytes },
             24..=35 => Self::Read { side, pick, bytes },
             36..=43 => Self::Transmit { side },
@@ -255,6 +263,11 @@ impl World {
                 }
             }
             Op::Transmit { side } => return self.transmit(side),
+            Op::Ask { side, pick, bytes, keep } => {
+                if let Some(id) = self.pick(side, pick) {
+                    return self.ask(side, id, bytes, keep);
+                }
+            }
             Op::Write { side, pick, bytes } => {
                 if let Some(id) = self.pick(side, pick) {
                     return self.write(side, id, bytes, false);
@@ -296,6 +309,32 @@ impl World {
         if let Some(id) = self.sessions[side].accept() {
             self.model(id.0).held[side] = true;
         }
+    }
+
+    /// Asks for room, which is what a write would take.
+    fn ask(&mut self, side: usize, id: u32, bytes: usize, keep: bool) -> Outcome {
+        let bytes = bytes.max(1);
+        let Some(model) = self.streams.get_mut(&id) else { return Ok(()) };
+        let mut stream = self.sessions[side].send(self.now, StreamId(id));
+        let room = stream.room(bytes);
+        match stream.ask(bytes) {
+            Ok(n) => {
+                ensure!(n > 0 && n == room, "asked for {bytes}: {n}, room {room}");
+                model.waits_write[side] = false;
+                if !keep {
+                    stream.give_back();
+                }
+            }
+            Err(WriteError::Blocked) => {
+                ensure!(room == 0, "refused with room {room}");
+                model.waits_write[side] = true;
+                model.wanted[side] = bytes;
+            }
+            Err(WriteError::Finished) => ensure!(model.halves[side].finished, "finished without finish"),
+            Err(WriteError::Reset) => ensure!(model.cut || self.late, "reset without a reason"),
+            Err(WriteError::Unknown) => return Err("a held stream is unknown".into()),
+        }
+        Ok(())
     }
 
     fn write(&mut self, side: usize, id: u32, bytes: usize, reserve: bool) -> Outcome {
