@@ -14,7 +14,11 @@ const DEVIATIONS: [(&str, bool, &str); 5] = [
     ("decode_accept_digest_array_header_short", false, "structs come as maps only (7.2.4, last paragraph)"),
     ("decode_accept_digest_array_header_long", false, "structs come as maps only (7.2.4, last paragraph)"),
     ("decode_accept_digest_version_float_integral", false, "a version is no float (7.2.4, last paragraph)"),
-    ("decode_accept_digest_header_then_nil", true, "a stray nil makes no ghost node: it is passed over (7.2.4)"),
+    (
+        "decode_accept_digest_header_then_nil",
+        true,
+        "a stray nil makes no ghost node: it is passed over (7.2.4)",
+    ),
 ];
 
 /// The bytes of a string, in whichever form the vector has it.
@@ -183,8 +187,7 @@ fn encode_fragment(name: &str, fields: &Value) -> Vec<u8> {
         _ if name.starts_with("fragment_delta_header") => {
             // A section header is what follows the header of a delta packet.
             let (node, entries) = (Named::of(fields, "node_id"), number(&fields["entries"]) as u32);
-            let mut writer =
-                PacketWriter::delta(&mut out, usize::MAX, &Header::default()).expect("no limit");
+            let mut writer = PacketWriter::delta(&mut out, usize::MAX, &Header::default()).expect("no limit");
             let before = writer.room();
             assert!(writer.section(&node.header(), entries));
             assert_eq!(before - writer.room(), node.header().delta_len(entries));
@@ -220,7 +223,9 @@ fn captured(fields: &Value, hex: &[u8]) -> (String, Value) {
             let mut delta: Vec<Value> = Vec::new();
             for value in &sequence[1..] {
                 if value.get("node_id").is_some() {
-                    delta.push(serde_json::json!({ "id": value["node_id"], "addr": value["addr"], "entries": [] }));
+                    delta.push(
+                        serde_json::json!({ "id": value["node_id"], "addr": value["addr"], "entries": [] }),
+                    );
                 } else if let Some(last) = delta.last_mut() {
                     last["entries"].as_array_mut().expect("a list").push(value.clone());
                 }

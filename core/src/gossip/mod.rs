@@ -50,11 +50,18 @@
 //! the first keys are followed by a compaction mark, so a restart with the same id replaces what the cluster
 //! remembers. A node that finds itself quoted with a version beyond its own moves above it.
 
+mod apply;
 mod codec;
 mod config;
+mod detector;
 mod msgpack;
 mod node;
+mod peer;
+mod receive;
+mod rounds;
+mod send;
 mod state;
+mod streams;
 mod types;
 
 pub use codec::{StreamKind, StreamReader};

@@ -48,10 +48,6 @@ impl Keys {
         self.bytes
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
-    }
-
     /// An entry that is no tombstone.
     pub(super) fn live(&self, key: &[u8]) -> Option<(&Value, bool)> {
         let item = self.items.get(key).filter(|item| !item.deleted)?;

@@ -158,6 +158,9 @@ pub enum SetError {
     /// It would not fit into a datagram, and everything behind it would wait for ever (weakness G3).
     #[error("key and value do not fit into a datagram")]
     Oversized,
+    /// The protocol itself uses this key, or it is empty.
+    #[error("the key belongs to the protocol")]
+    Reserved,
 }
 
 /// What a node learnt. Several changes of one thing between two polls are one event, which tells the state at the
