@@ -105,11 +105,11 @@ impl Delta {
 
     fn section(&self) -> Section<'_> {
         let entries = self.1.iter().map(OwnedEntry::entry).collect();
-        Section { id: &self.0.id, addr: &self.0.addr, entries }
+        Section { id: &self.0.id, addr: &self.0.addr, since: 0, entries }
     }
 
     fn put(&self, out: &mut Vec<u8>) {
-        wire::put_section(out, &self.0.header(), self.1.len());
+        wire::put_section(out, &self.0.header(), self.1.len(), None);
         for entry in &self.1 {
             entry.entry().put(out);
         }
@@ -153,7 +153,7 @@ fn encode_delta(fields: &Value) -> Vec<u8> {
     let header = Named::of(&fields["header"], "node_id");
     let mut writer = PacketWriter::delta(&mut out, limit(fields), &header.header()).expect("room");
     for section in Delta::all(&fields["delta"]) {
-        let fits = writer.section(&section.0.header(), section.1.len() as u32);
+        let fits = writer.section(&section.0.header(), section.1.len() as u32, None);
         if !(fits && section.1.iter().all(|entry| writer.entry(&entry.entry()))) {
             break;
         }
@@ -189,7 +189,7 @@ fn encode_fragment(name: &str, fields: &Value) -> Vec<u8> {
             let (node, entries) = (Named::of(fields, "node_id"), number(&fields["entries"]) as u32);
             let mut writer = PacketWriter::delta(&mut out, usize::MAX, &Header::default()).expect("no limit");
             let before = writer.room();
-            assert!(writer.section(&node.header(), entries));
+            assert!(writer.section(&node.header(), entries, None));
             assert_eq!(before - writer.room(), node.header().delta_len(entries));
             let header = out.len() - node.header().delta_len(entries);
             out.drain(..header);

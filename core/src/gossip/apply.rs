@@ -84,6 +84,10 @@ impl Node {
         if self.peers.get(&id).is_some_and(|p| hearsay && p.own_word_until.is_some_and(|until| now < until)) {
             return;
         }
+        // Something before it is still on the way, or lost: it would be hidden for ever.
+        if self.peers.get(&id).is_some_and(|peer| section.since > peer.keys.version()) {
+            return;
+        }
         let mut changed = false;
         for entry in &section.entries {
             let known = self.peers.get(&id).map_or(u64::MAX, |peer| peer.keys.version());

@@ -15,6 +15,8 @@ const DIGEST: u8 = 1;
 const DELTA: u8 = 2;
 const JOIN: u8 = 3;
 const LEAVE: u8 = 4;
+/// The field of [`Section::since`].
+const SINCE: &[u8] = b"since";
 /// The only version of the protocol.
 const VERSION: u8 = 0;
 
@@ -62,6 +64,10 @@ pub struct Section<'a> {
     pub id: &'a [u8],
     /// Its gossip address.
     pub addr: &'a [u8],
+    /// The version behind which the entries follow without a gap; 0 when the sender does not say. Only our nodes
+    /// say it, and only to each other, in a field of its own that Go's would skip: what overtook its predecessor
+    /// on the way is then told from what follows.
+    pub since: u64,
     /// Its keys.
     pub entries: Vec<Entry<'a>>,
 }
@@ -148,7 +154,7 @@ impl<'a> Packet<'a> {
                 Ok(Self::Digest { header, request, entries })
             }
             DELTA => {
-                let (header, _) = counted_header(&mut reader)?;
+                let (header, ..) = counted_header(&mut reader)?;
                 Ok(Self::Delta { header, sections: sections(&mut reader)? })
             }
             _ => Err(PacketError::Unknown),
@@ -224,17 +230,18 @@ fn stream_header<'a>(reader: &mut Reader<'a>) -> Result<Header<'a>, Flaw> {
     Ok(header)
 }
 
-/// A header with a number: of entries that follow it, which may be more than do.
-fn counted_header<'a>(reader: &mut Reader<'a>) -> Result<(Header<'a>, i64), Flaw> {
-    let (mut header, mut count) = (Header::default(), 0);
+/// A header with a number, of entries that follow it, which may be more than do; and the version before them.
+fn counted_header<'a>(reader: &mut Reader<'a>) -> Result<(Header<'a>, i64, u64), Flaw> {
+    let (mut header, mut count, mut since) = (Header::default(), 0, 0);
     reader.fields(true, |key, value| {
-        if key == b"entries" {
-            count = value.int()?;
-            return Ok(true);
+        match key {
+            b"entries" => count = value.int()?,
+            SINCE => since = value.uint()?,
+            _ => return header.field(key, value),
         }
-        header.field(key, value)
+        Ok(true)
     })?;
-    Ok((header, count))
+    Ok((header, count, since))
 }
 
 fn digest_entry<'a>(reader: &mut Reader<'a>) -> Result<DigestEntry<'a>, Flaw> {
@@ -291,14 +298,14 @@ fn until_cut<'a, T>(
 
 fn sections<'a>(reader: &mut Reader<'a>) -> Result<Vec<Section<'a>>, Flaw> {
     let mut sections = Vec::new();
-    while let Some((header, count)) = until_cut(reader, counted_header)? {
+    while let Some((header, count, since)) = until_cut(reader, counted_header)? {
         let mut entries = Vec::new();
         // A negative number has no end but that of the datagram, as in Go.
         while count < 0 || (entries.len() as u64) < count.unsigned_abs() {
             let Some(entry) = until_cut(reader, entry)? else { break };
             entries.push(entry);
         }
-        sections.push(Section { id: header.node_id, addr: header.addr, entries });
+        sections.push(Section { id: header.node_id, addr: header.addr, since, entries });
     }
     Ok(sections)
 }
@@ -326,6 +333,7 @@ fn stream_delta<'a>(reader: &mut Reader<'a>, left: &mut usize) -> Result<Vec<Sec
                 b"id" => section.id = value.string()?,
                 b"addr" => section.addr = value.string()?,
                 b"entries" => section.entries = list(value, left, |reader, _| entry(reader))?,
+                SINCE => section.since = value.uint()?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -411,10 +419,11 @@ impl Header<'_> {
         mp::put_str(out, self.addr);
     }
 
-    fn put_counted(&self, out: &mut Vec<u8>, entries: u32) {
-        self.put(out, 3);
+    fn put_counted(&self, out: &mut Vec<u8>, entries: u32, since: Option<u64>) {
+        self.put(out, 3 + u8::from(since.is_some()));
         mp::put_str(out, b"entries");
         mp::put_int(out, entries);
+        put_since(out, since);
     }
 
     /// Appends the header of a stream message.
@@ -496,7 +505,7 @@ impl<'o> PacketWriter<'o> {
     /// Begins a delta. `None`, and nothing written, when not even the header fits.
     pub fn delta(out: &'o mut Vec<u8>, max: usize, header: &Header<'_>) -> Option<Self> {
         let writer = Self::begin(out, max, DELTA, header.delta_len(0))?;
-        header.put_counted(writer.out, 0);
+        header.put_counted(writer.out, 0, None);
         Some(writer)
     }
 
@@ -524,10 +533,12 @@ impl<'o> PacketWriter<'o> {
 
     /// Begins the section of a node with the number of entries that the receiver lacks, or says that it does not
     /// fit. After a refusal nothing may follow.
-    pub fn section(&mut self, node: &Header<'_>, entries: u32) -> bool {
-        let fits = self.fits(node.delta_len(entries));
+    ///
+    /// `since` goes to our own nodes only, see [`Section::since`].
+    pub fn section(&mut self, node: &Header<'_>, entries: u32, since: Option<u64>) -> bool {
+        let fits = self.fits(node.delta_len(entries) + since_len(since));
         if fits {
-            node.put_counted(self.out, entries);
+            node.put_counted(self.out, entries, since);
         }
         fits
     }
@@ -562,13 +573,30 @@ pub fn put_list(out: &mut Vec<u8>, elements: usize) {
     if elements == 0 { mp::put_nil(out) } else { mp::put_array(out, elements) }
 }
 
-/// Begins an element of a delta in a stream message; so many entries follow, nil stands for none.
-pub fn put_section(out: &mut Vec<u8>, node: &Header<'_>, entries: usize) {
-    mp::put_map(out, 3);
+fn put_since(out: &mut Vec<u8>, since: Option<u64>) {
+    if let Some(since) = since {
+        mp::put_str(out, SINCE);
+        mp::put_uint(out, since);
+    }
+}
+
+/// What the field of [`Section::since`] takes, in bytes.
+pub const fn since_len(since: Option<u64>) -> usize {
+    match since {
+        Some(since) => mp::str_len(SINCE.len()) + mp::uint_len(since),
+        None => 0,
+    }
+}
+
+/// Begins an element of a delta in a stream message; so many entries follow, nil stands for none. `since` goes to
+/// our own nodes only, see [`Section::since`].
+pub fn put_section(out: &mut Vec<u8>, node: &Header<'_>, entries: usize, since: Option<u64>) {
+    mp::put_map(out, 3 + u8::from(since.is_some()));
     mp::put_str(out, b"id");
     mp::put_str(out, node.node_id);
     mp::put_str(out, b"addr");
     mp::put_str(out, node.addr);
+    put_since(out, since);
     mp::put_str(out, b"entries");
     put_list(out, entries);
 }

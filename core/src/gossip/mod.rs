@@ -31,7 +31,10 @@
 //!
 //! A peer that publishes [`CAPS_KEY`] is one of ours: it gets a local change at once. One burst of a few packets
 //! is under way to it at a time and ends with the request for a digest, whose answer confirms it; what changes
-//! meanwhile travels in the next burst, so a flood of changes becomes few full packets. Peers of Go's make get
+//! meanwhile travels in the next burst, so a flood of changes becomes few full packets. Since a receiver keeps one
+//! version per node, an entry that arrives behind a lost one would hide the loss for ever: sections between our
+//! nodes name the version that they follow on (a field `since` that Go would skip), and what does not follow is
+//! dropped. Peers of Go's make get
 //! deltas only in answer to their digests, since bursts would mislead their failure detector (7.13). Whoever is
 //! far behind is brought up to date over a stream.
 //!
@@ -76,6 +79,6 @@ pub use types::{
 pub mod wire {
     pub use super::codec::{
         DigestEntry, ELEMENTS_MAX, Entry, Header, Packet, PacketWriter, Reply, Request, Section, StreamKind,
-        decode_delta, decode_digest, put_empty, put_list, put_request, put_section,
+        decode_delta, decode_digest, put_empty, put_list, put_request, put_section, since_len,
     };
 }

@@ -1,6 +1,6 @@
 //! [`Node`]: what it is made of, and what the application sees of it.
 
-use super::codec::{Entry, Header};
+use super::codec::{self, Entry, Header};
 use super::config::Config;
 use super::peer::{self, Peer, Told};
 use super::rounds;
@@ -157,7 +157,9 @@ impl Node {
         // A version of nine bytes is the longest.
         let entry = Entry { key, value, version: u64::MAX, internal, deleted: false };
         let me = self.header();
-        if 2 + me.delta_len(0) + me.delta_len(u32::MAX) + entry.len() > self.config.packet_bytes_max {
+        if 2 + me.delta_len(0) + me.delta_len(u32::MAX) + codec::since_len(Some(u64::MAX)) + entry.len()
+            > self.config.packet_bytes_max
+        {
             return Err(SetError::Oversized);
         }
         self.own.set(key, value, internal);

@@ -1,6 +1,6 @@
 //! Datagrams out. What is owed is state of the peer it is owed to; bytes exist only when the wire takes them.
 
-use super::codec::{DigestEntry, Entry, Header, PacketWriter};
+use super::codec::{self, DigestEntry, Entry, Header, PacketWriter};
 use super::node::Node;
 use super::peer::{RETRY, RETRY_MAX};
 use super::types::{Channel, KeyView, Transmit};
@@ -97,6 +97,7 @@ impl Node {
     /// datagrams at all asks for a stream.
     fn write_delta(&mut self, to: &NodeId, digest: &[(NodeId, u64)], out: &mut Vec<u8>) -> Option<()> {
         let max = self.config.packet_bytes_max;
+        let ours = self.peers.get(to).is_some_and(|peer| peer.ours);
         let mut writer = PacketWriter::delta(out, max, &self.header())?;
         let room = writer.room();
         let (mut written, mut too_large) = (0, false);
@@ -110,12 +111,13 @@ impl Node {
             };
             let Some(first) = keys.after(*version).next() else { continue };
             let pending = keys.pending(*version, COUNT_MAX);
-            let least = header.delta_len(pending as u32) + entry(&first).len();
+            let since = ours.then_some(*version);
+            let least = header.delta_len(pending as u32) + codec::since_len(since) + entry(&first).len();
             if least > writer.room() {
                 too_large |= least > room;
                 continue;
             }
-            writer.section(&header, pending as u32);
+            writer.section(&header, pending as u32, since);
             let sent = keys.after(*version).take_while(|key| writer.entry(&entry(key))).count();
             written += sent;
             if sent < pending {
@@ -197,7 +199,7 @@ impl Node {
         let pending = self.own.pending(from, COUNT_MAX);
         let mut writer = PacketWriter::delta(out, self.config.packet_bytes_max, &me)?;
         let mut last = None;
-        if writer.section(&me, pending as u32) {
+        if writer.section(&me, pending as u32, Some(from)) {
             let fits = |key: &KeyView<'_>| writer.entry(&entry(key));
             last = self.own.after(from).take_while(fits).map(|key| key.version).last();
             let written =

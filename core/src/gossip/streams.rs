@@ -144,7 +144,7 @@ impl Node {
             };
             codec::put_request(out, StreamKind::Leave, &self.header());
             codec::put_list(out, 1);
-            self.put_own(out, 0, self.config.stream_bytes_max / 2);
+            self.put_own(out, 0, false, self.config.stream_bytes_max / 2);
             return Some(self.stream(What::Leave, to, StreamKind::Leave, out.len()));
         }
         if self.streams.active.len() >= self.config.streams_max {
@@ -198,7 +198,8 @@ impl Node {
     fn put_join(&self, out: &mut Vec<u8>, to: Option<&NodeId>, known: u64) -> u64 {
         codec::put_request(out, StreamKind::Join, &self.header());
         codec::put_list(out, 1);
-        let sent = self.put_own(out, known, self.config.stream_bytes_max / 2);
+        let ours = to.and_then(|to| self.peers.get(to)).is_some_and(|peer| peer.ours);
+        let sent = self.put_own(out, known, ours, self.config.stream_bytes_max / 2);
         let told = self.peers.iter().filter(|(id, peer)| peer.is_told_of() || to == Some(*id));
         codec::put_list(out, 1 + told.clone().count());
         self.own_entry().put(out);
@@ -209,8 +210,8 @@ impl Node {
         sent
     }
 
-    fn put_own(&self, out: &mut Vec<u8>, known: u64, bytes_max: usize) -> u64 {
-        put_keys(out, &self.header(), &self.own, known, bytes_max)
+    fn put_own(&self, out: &mut Vec<u8>, known: u64, since: bool, bytes_max: usize) -> u64 {
+        put_keys(out, &self.header(), &self.own, Known { version: known, since, bytes_max })
     }
 
     /// Takes a complete join or leave that came in on a stream and appends the answer to `reply`. On an error the
@@ -303,6 +304,7 @@ impl Node {
         let known: BTreeMap<&[u8], u64> = digest.iter().map(|entry| (entry.id, entry.version)).collect();
         let version = |id: &[u8]| known.get(id).copied();
         let lacks = |id: &[u8], keys: &Keys| version(id).is_none_or(|version| keys.version() > version);
+        let ours = name(header.node_id).and_then(|id| self.peers.get(&id)).is_some_and(|peer| peer.ours);
         let told = self.peers.iter().filter(|(id, peer)| {
             let id = id.as_str().as_bytes();
             peer.is_told_of() && id != header.node_id && lacks(id, &peer.keys)
@@ -312,12 +314,13 @@ impl Node {
         codec::put_list(out, usize::from(own) + told.clone().count());
         let end = out.len() + self.config.stream_bytes_max;
         if own {
-            self.put_own(out, version(me.node_id).unwrap_or(0), end - out.len());
+            self.put_own(out, version(me.node_id).unwrap_or(0), ours, end - out.len());
         }
         for (id, peer) in told {
             let node = Header { node_id: id.as_str().as_bytes(), addr: &peer.addr };
             let since = version(node.node_id).unwrap_or(0);
-            put_keys(out, &node, &peer.keys, since, end.saturating_sub(out.len()));
+            let bytes_max = end.saturating_sub(out.len());
+            put_keys(out, &node, &peer.keys, Known { version: since, since: ours, bytes_max });
         }
     }
 
@@ -426,15 +429,25 @@ impl Node {
     }
 }
 
-/// Appends a node with its keys above `known`, as many as `bytes_max` allows; gives the last version in it.
-fn put_keys(out: &mut Vec<u8>, node: &Header<'_>, keys: &Keys, known: u64, bytes_max: usize) -> u64 {
+/// What the receiver of keys knows.
+struct Known {
+    version: u64,
+    /// It is one of ours and is told that the keys follow on that version.
+    since: bool,
+    /// The most bytes of entries.
+    bytes_max: usize,
+}
+
+/// Appends a node with its keys above the known version, as many as are allowed; gives the last version in it.
+fn put_keys(out: &mut Vec<u8>, node: &Header<'_>, keys: &Keys, known: Known) -> u64 {
+    let Known { version: known, since, bytes_max } = known;
     let mut bytes = 0;
     let fits = |key: &super::types::KeyView<'_>| {
         bytes += entry(key).len();
         bytes <= bytes_max
     };
     let n = keys.after(known).take_while(fits).count();
-    codec::put_section(out, node, n);
+    codec::put_section(out, node, n, since.then_some(known));
     let mut last = known;
     for key in keys.after(known).take(n) {
         last = key.version;
