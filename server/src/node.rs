@@ -1,7 +1,7 @@
 //! What the ports of one node share: the routes, the tunnels, the counters.
 
 use piko_core::id::{EndpointId, TunnelId};
-use piko_core::route::{Hop, Route, Router};
+use piko_core::route::{Hop, Pick, Preference, Route, Router};
 use piko_core::time::Instant;
 use piko_driver::TunnelHandle;
 use piko_observe::metrics::{Counter, HttpMetrics};
@@ -32,7 +32,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 impl Node {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            router: RwLock::new(Router::new()),
+            router: RwLock::new(Router::new(Preference::default())),
             tunnels: RwLock::new(BTreeMap::new()),
             next_tunnel: AtomicU64::new(1),
             ready: AtomicBool::new(false),
@@ -57,40 +57,28 @@ impl Node {
         Registration { node: self.clone(), id, tunnel }
     }
 
-    /// The tunnel for a request, which is counted in until [`Self::release`].
+    /// The tunnel for a request, which is counted in for as long as the pick exists.
     pub(crate) fn select(
         &self,
         now: Instant,
         endpoint: &EndpointId,
         hop: Hop,
         tried: &[Route],
-    ) -> Option<(Route, TunnelHandle)> {
+    ) -> Option<(Pick, TunnelHandle)> {
         let mut tried_here = None;
         loop {
             let exclude = tried_here.as_deref().unwrap_or(tried);
-            let route =
-                read(&self.router).select(now, endpoint.as_bytes(), hop, fastrand::u64(..), exclude)?;
-            let handle = match &route {
+            let pick = read(&self.router).select(now, endpoint.as_bytes(), hop, fastrand::u64(..), exclude)?;
+            let handle = match pick.route() {
                 Route::Local(id) => read(&self.tunnels).get(id).cloned(),
                 Route::Remote { .. } => None,
             };
             match handle {
-                Some(handle) => return Some((route, handle)),
+                Some(handle) => return Some((pick, handle)),
                 // The tunnel left between the two looks.
-                None => {
-                    read(&self.router).release(&route);
-                    tried_here.get_or_insert_with(|| tried.to_vec()).push(route);
-                }
+                None => tried_here.get_or_insert_with(|| tried.to_vec()).push(pick.route().clone()),
             }
         }
-    }
-
-    pub(crate) fn release(&self, route: &Route) {
-        read(&self.router).release(route);
-    }
-
-    pub(crate) fn fail(&self, now: Instant, route: &Route) {
-        read(&self.router).fail(now, route);
     }
 
     /// (endpoint, listeners) of this node.

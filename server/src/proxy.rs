@@ -6,7 +6,7 @@ use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
 use piko_core::proxy::{Answer, Config, Exchange, Failure, Leg, Peer, Place, Record, Step, cause};
-use piko_core::route::{Hop, Route};
+use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
 use piko_driver::{Attempt, Clock, Connected, Decision, IoInfo, Service, Stream, TunnelHandle};
 use piko_observe::access::{AccessLog, AccessNote};
@@ -28,7 +28,7 @@ pub(crate) struct ProxyService {
 pub(crate) struct Target {
     endpoint: EndpointId,
     hop: Hop,
-    route: Route,
+    pick: Pick,
     tunnel: TunnelHandle,
     tried: Vec<Route>,
 }
@@ -63,9 +63,9 @@ impl Service for ProxyService {
         };
         let hop = exchange.hop();
         match self.node.select(now, &endpoint, hop, &[]) {
-            Some((route, tunnel)) => {
+            Some((pick, tunnel)) => {
                 self.node.upstream_requests.inc();
-                let target = Target { endpoint, hop, route, tunnel, tried: Vec::new() };
+                let target = Target { endpoint, hop, pick, tunnel, tried: Vec::new() };
                 Decision::Proxy { target, to_tunnel: true, keep_alive: false }
             }
             None => {
@@ -88,16 +88,16 @@ impl Service for ProxyService {
 
     fn again(&self, failed: Target, _: Failure) -> Option<Target> {
         let now = self.clock.now();
-        let Target { endpoint, hop, route, mut tried, .. } = failed;
-        self.node.release(&route);
-        self.node.fail(now, &route);
-        tried.push(route);
-        let (route, tunnel) = self.node.select(now, &endpoint, hop, &tried)?;
-        Some(Target { endpoint, hop, route, tunnel, tried })
+        let Target { endpoint, hop, mut pick, mut tried, .. } = failed;
+        pick.fail(now, Blame::Broken);
+        tried.push(pick.route().clone());
+        drop(pick);
+        let (pick, tunnel) = self.node.select(now, &endpoint, hop, &tried)?;
+        Some(Target { endpoint, hop, pick, tunnel, tried })
     }
 
     fn release(&self, target: Target, _: Option<Stream>) {
-        self.node.release(&target.route);
+        drop(target);
     }
 
     fn note(&self, info: &IoInfo, head: &RequestHead<'_>) -> Self::Note {
