@@ -69,6 +69,7 @@ pub struct Exchange {
     response_bytes: u64,
     started: Instant,
     head_at: Option<Instant>,
+    upstream_late: bool,
     how: Ended,
 }
 
@@ -93,6 +94,7 @@ impl Exchange {
             response_bytes: 0,
             started: now,
             head_at: None,
+            upstream_late: false,
             how: Ended::Aborted,
         }
     }
@@ -344,10 +346,16 @@ impl Exchange {
         if self.phase == Phase::Responding {
             return self.abort(Ended::TimedOut);
         }
+        self.upstream_late = cause != cause::REQUEST_STALLED;
         let answer = Answer::timeout(self.config.place, cause);
         // The rest of a body that stalled may still come, and must not be read as the next request.
         let answer = if cause == cause::REQUEST_STALLED { answer.and_close() } else { answer };
         self.answer(answer, Ended::TimedOut)
+    }
+
+    /// What [`handle_timeout`](Self::handle_timeout) gave up was waiting for the upstream, before its response.
+    pub fn is_upstream_late(&self) -> bool {
+        self.upstream_late
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted next. A pure read, O(1).

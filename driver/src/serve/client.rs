@@ -258,16 +258,25 @@ fn step<S: Service, C: Io>(
     io: &C,
 ) -> (usize, Option<Result<Begun<S>, Idle>>) {
     match http.handle_input(now, input) {
-        Ok((used, Some(Part::Head(head)))) => (used, Some(Ok(begin(now, &head, service, io)))),
+        Ok((used, Some(Part::Head(head)))) => {
+            (used, Some(Ok(begin(now, &head, &input[..used], service, io))))
+        }
         Ok((used, _)) => (used, None),
         Err(fault) => (0, Some(Err(Idle::Refused(fault)))),
     }
 }
 
-fn begin<S: Service, C: Io>(now: Instant, head: &RequestHead<'_>, service: &S, io: &C) -> Begun<S> {
+/// `text` is what `head` was read from.
+fn begin<S: Service, C: Io>(
+    now: Instant,
+    head: &RequestHead<'_>,
+    text: &[u8],
+    service: &S,
+    io: &C,
+) -> Begun<S> {
     let note = service.note(io.info(), head);
     let mut exchange = service.exchange(now, io.info());
     let step = exchange.handle_request(now, head);
     let decision = service.decide(now, step, &mut exchange, &note, head);
-    Begun::new(now, head, exchange, decision, note)
+    Begun::new(now, head, text, service, exchange, decision, note)
 }
