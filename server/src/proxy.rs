@@ -145,7 +145,7 @@ impl<R: Runtime> Service for ProxyService<R> {
             }
             Some(trouble) => {
                 target.pick.fail(self.clock.now(), trouble.fault);
-                trouble.refused
+                trouble.failure
             }
         }
     }

@@ -165,10 +165,11 @@ impl Exchange {
         self.retry.keep_all();
     }
 
-    /// Whether a [`Failure::Refused`] would lead to a `Retry`. A driver that has another upstream to turn to
-    /// reports the failure; one that has not hands the refusal on like any other response.
-    pub fn may_retry_refused(&self) -> bool {
-        self.phase_is_open() && self.retry.may_retry_refused()
+    /// Whether this failure of the upstream would lead to a `Retry`. A driver that has another upstream to
+    /// turn to reports what a response says of its sender (see [`trouble`](super::trouble)) as a failure; one
+    /// that has not hands it on like any other response.
+    pub fn may_retry(&self, why: Failure) -> bool {
+        self.phase_is_open() && self.retry.allows(why)
     }
 
     fn phase_is_open(&self) -> bool {

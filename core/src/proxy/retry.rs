@@ -75,24 +75,25 @@ impl Retry {
         self.idempotent && self.is_kept()
     }
 
-    /// A request that was refused may be sent again: nobody acted on it.
-    pub(super) fn may_retry_refused(&self) -> bool {
-        self.place == Place::Server && self.is_kept()
-    }
-
-    /// The upstream failed: true when the request is to be sent once more, which is counted.
-    pub(super) fn handle_failed(&mut self, why: Failure, cause: &'static str) -> bool {
-        let allowed = match why {
+    /// Whether a request that failed so may be sent once more.
+    pub(super) fn allows(&self, why: Failure) -> bool {
+        match why {
             // Nothing of this try reached anybody, and what earlier ones sent is still kept, or there would
             // not have been this one.
             Failure::Connect(_) if self.place == Place::Server => {
                 (self.sent_this_try == 0 && self.is_open()) || self.may_replay()
             }
             Failure::Broken | Failure::ClientGone if self.place == Place::Server => self.may_replay(),
-            Failure::Refused(_) => self.may_retry_refused(),
+            // Nobody acted on it.
+            Failure::Refused(_) => self.place == Place::Server && self.is_kept(),
             Failure::Stale => self.may_replay(),
             _ => false,
-        };
+        }
+    }
+
+    /// The upstream failed: true when the request is to be sent once more, which is counted.
+    pub(super) fn handle_failed(&mut self, why: Failure, cause: &'static str) -> bool {
+        let allowed = self.allows(why);
         if allowed {
             self.retries += 1;
             self.sent_this_try = 0;

@@ -19,22 +19,18 @@ pub enum Sender {
 pub struct Trouble {
     /// What is held against it.
     pub fault: Fault,
-    /// [`Failure::Refused`], when the request was not acted on.
-    pub refused: Option<Failure>,
+    /// What that means for the request: [`Failure::Refused`] when it was not acted on, [`Failure::Broken`] when
+    /// nobody knows. `None` when there is no time for another try.
+    pub failure: Option<Failure>,
 }
 
 /// Causes of an agent that did not reach its service: the request was not acted on.
 const SERVICE_DOWN: [&str; 4] =
     [cause::CONNECT_REFUSED, cause::CONNECT_FAILED, cause::CONNECT_TIMEOUT, cause::RESOLVE_FAILED];
 /// Causes that leave open how far the request came.
-const SERVICE_ILL: [&str; 6] = [
-    cause::CONNECTION_CLOSED,
-    cause::CUT_RESPONSE,
-    cause::RESPONSE_TIMEOUT,
-    cause::STREAM_RESET,
-    cause::UPSTREAM_GOING_AWAY,
-    cause::UPSTREAM_STALLED,
-];
+const BROKEN: [&str; 3] = [cause::CONNECTION_CLOSED, cause::STREAM_RESET, cause::UPSTREAM_GOING_AWAY];
+/// Causes behind which the client has waited long enough.
+const LATE: [&str; 2] = [cause::RESPONSE_TIMEOUT, cause::UPSTREAM_STALLED];
 
 /// The body of a Go node that has no upstream (behaviour of the proxy port, errors). Go nodes say nothing
 /// else about themselves; a service that answers with the very same bytes means the same.
@@ -64,11 +60,16 @@ pub fn trouble(head: &ResponseHead<'_>, from: Sender, behind: &[u8]) -> Option<T
     if let Some(cause) = SERVICE_DOWN.iter().find(is) {
         return Some(refused(cause));
     }
-    SERVICE_ILL.iter().find(is).map(|_| Trouble { fault: Fault::Slow, refused: None })
+    let slow = |failure| Trouble { fault: Fault::Slow, failure };
+    match (BROKEN.iter().any(|cause| is(&cause)), LATE.iter().any(|cause| is(&cause))) {
+        (true, _) => Some(slow(Some(Failure::Broken))),
+        (_, true) => Some(slow(None)),
+        _ => None,
+    }
 }
 
 fn refused(cause: &'static str) -> Trouble {
-    Trouble { fault: Fault::Down, refused: Some(Failure::Refused(cause)) }
+    Trouble { fault: Fault::Down, failure: Some(Failure::Refused(cause)) }
 }
 
 /// Hop and cause.
@@ -119,8 +120,11 @@ mod tests {
                 assert_eq!(judge(502, fields.as_bytes(), b"", from), Some(refused(cause)));
             }
             let fields = b"x-piko-error: hop=agent; cause=response-timeout\r\n";
-            let slow = Trouble { fault: Fault::Slow, refused: None };
+            let slow = Trouble { fault: Fault::Slow, failure: None };
             assert_eq!(judge(504, fields, b"", from), Some(slow));
+            let fields = b"x-piko-error: hop=agent; cause=stream-reset\r\n";
+            let broken = Trouble { fault: Fault::Slow, failure: Some(Failure::Broken) };
+            assert_eq!(judge(502, fields, b"", from), Some(broken));
             for other in ["hop=agent", "cause=connect-refused", "hop=agent; cause=of-a-later-release", ""] {
                 let fields = alloc::format!("x-piko-error: {other}\r\n");
                 assert_eq!(judge(502, fields.as_bytes(), b"", from), None, "{other}");

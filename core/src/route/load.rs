@@ -100,10 +100,9 @@ impl Load {
         if health == Rank::Good && self.is_stalled(now) { Rank::Suspected } else { health }
     }
 
-    /// Requests wait and none is answered. Gone once nobody waits any more, whatever became of the requests.
+    /// Requests come and none is answered. That their clients give up and leave does not make it better.
     fn is_stalled(&self, now: Instant) -> bool {
         self.unanswered.load(Ordering::Relaxed) >= STALLED_MIN
-            && self.outstanding() > 0
             && millis(now).wrapping_sub(self.unanswered_since.load(Ordering::Relaxed)) >= STALLED_MS
     }
 

@@ -29,7 +29,8 @@ pub enum Fault {
     /// It answers that it cannot serve this endpoint: a node without an upstream, an agent whose service is
     /// down. Held against this endpoint only.
     Down,
-    /// No answer in time. It is counted, and no more: the request may be to blame.
+    /// What is behind it did not answer in time, or broke off. It is counted, and no more: the request may be
+    /// to blame.
     Slow,
 }
 

@@ -641,9 +641,9 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         Ok(used)
     }
 
-    /// The upstream refused the request: sends it elsewhere, if there is anybody else.
+    /// The upstream says that it did not serve the request: sends it elsewhere, if there is anybody else.
     fn turn_away(&mut self, now: Instant, why: Failure) -> Option<Stop> {
-        if !self.exchange.may_retry_refused() || !self.service.again(self.target, why) {
+        if !self.exchange.may_retry(why) || !self.service.again(self.target, why) {
             return None;
         }
         let step = self.exchange.handle_failed(now, Leg::Upstream, why);

@@ -58,8 +58,8 @@ pub trait Service: Send + Sync + 'static {
         let _ = (target, why);
     }
 
-    /// The target's final response head, with what has arrived `behind` it. [`Failure::Refused`] when it says
-    /// that the request was not acted on, and another target may do better.
+    /// The target's final response head, with what has arrived `behind` it. A failure when it says that it did
+    /// not serve the request, and another target may do better.
     fn answered(&self, target: &mut Self::Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
         let _ = (target, head, behind);
         None
