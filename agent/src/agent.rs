@@ -2,11 +2,11 @@
 
 use crate::http::HttpService;
 use crate::metrics::Metrics;
-use crate::pool::Pool;
 use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
 use piko_config::{AgentOptions, BindAddr, BindHost, ListenerOptions, Protocol};
 use piko_core::tunnel::Backoff;
 use piko_core::{http1, mux};
+use piko_driver::Pool;
 use piko_driver::{
     Addr, HeadBudget, ListenOptions, Listener as _, Port, Runtime, Shutdown, Stream, Tasks, accept, serve,
     sleep_until,

@@ -1,11 +1,10 @@
 //! The HTTP listener: each stream of the tunnel carries requests for one service.
 
-use crate::pool::Pool;
 use piko_config::{ServiceAddr, Target};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
-use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step};
+use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step, cause};
 use piko_core::time::Instant;
-use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Runtime, Service};
+use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Pool, Runtime, Service};
 use piko_observe::access::{AccessLog, AccessNote};
 use piko_observe::metrics::HttpMetrics;
 use std::io;
@@ -62,7 +61,7 @@ impl<R: Runtime> HttpService<R> {
         }
         let addrs = self.rt.resolve(host, port).await.map_err(|error| {
             tracing::warn!(target: "proxy.http", %error, host, "failed to resolve service");
-            Failure::Connect("resolve-failed")
+            Failure::Connect(cause::RESOLVE_FAILED)
         })?;
         *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, addrs.clone()));
         Ok(addrs)
@@ -73,7 +72,7 @@ impl<R: Runtime> HttpService<R> {
             Target::Unix(path) => vec![Addr::Unix(path.clone())],
             Target::Tcp { host, port } => self.addrs(host, *port).await?.into_iter().map(Addr::Ip).collect(),
         };
-        let mut last = Failure::Connect("resolve-failed");
+        let mut last = Failure::Connect(cause::RESOLVE_FAILED);
         for target in targets {
             match self.rt.connect(&target).await {
                 Ok(io) => {
@@ -82,9 +81,9 @@ impl<R: Runtime> HttpService<R> {
                 }
                 Err(error) => {
                     last = Failure::Connect(match error.kind() {
-                        io::ErrorKind::ConnectionRefused => "connect-refused",
-                        io::ErrorKind::TimedOut => "connect-timeout",
-                        _ => "connect-failed",
+                        io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
+                        io::ErrorKind::TimedOut => cause::CONNECT_TIMEOUT,
+                        _ => cause::CONNECT_FAILED,
                     });
                     tracing::warn!(target: "proxy.http", %error, addr = %target, "failed to dial service");
                 }
@@ -116,7 +115,7 @@ impl<R: Runtime> Service for HttpService<R> {
     ) -> Decision<(), ()> {
         match step {
             Step::Answer(answer) => Decision::Answer(answer),
-            _ => Decision::Proxy { target: (), to_tunnel: false, keep_alive: true },
+            _ => Decision::Proxy { target: (), keep_alive: true, keep_head: false },
         }
     }
 
@@ -129,8 +128,8 @@ impl<R: Runtime> Service for HttpService<R> {
     }
 
     /// There is one service; a stale connection to it is worth a fresh one.
-    fn again(&self, (): (), why: Failure) -> Option<()> {
-        matches!(why, Failure::Stale).then_some(())
+    fn again(&self, (): &mut (), why: Failure) -> bool {
+        why == Failure::Stale
     }
 
     fn release(&self, (): (), reusable: Option<R::Tcp>) {

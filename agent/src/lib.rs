@@ -3,7 +3,6 @@
 mod agent;
 mod http;
 mod metrics;
-mod pool;
 
 pub mod program;
 

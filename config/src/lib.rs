@@ -79,8 +79,8 @@ pub use options::{
 };
 #[cfg(feature = "server")]
 pub use options::{
-    AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, ServerInvocation,
-    ServerOptions, UpstreamOptions,
+    AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, RoutingOptions,
+    ServerInvocation, ServerOptions, UpstreamOptions,
 };
 pub use table::{Effect, Flag, Program, Verb, Yaml, flags};
 #[cfg(feature = "server")]

@@ -11,8 +11,8 @@ pub use agent::{
 pub use log::{AccessLogOptions, HeaderFilter, LogLevel, LogOptions};
 #[cfg(feature = "server")]
 pub use server::{
-    AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, ServerInvocation,
-    ServerOptions, UpstreamOptions,
+    AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, RoutingOptions,
+    ServerInvocation, ServerOptions, UpstreamOptions,
 };
 
 use crate::error::UsageError;

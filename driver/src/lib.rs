@@ -9,6 +9,7 @@ mod buffer;
 mod clock;
 mod drive;
 mod entropy;
+mod pool;
 mod relay;
 mod runtime;
 mod serve;
@@ -26,6 +27,7 @@ pub use buffer::{READ_BYTES, with_read_buffer};
 pub use clock::Clock;
 pub use drive::TunnelLoop;
 pub use entropy::random_bytes;
+pub use pool::Pool;
 pub use runtime::{
     Addr, CHUNK_BYTES, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
 };

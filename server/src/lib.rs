@@ -3,13 +3,17 @@
 mod admin;
 mod answers;
 mod date;
+mod leg;
 mod local;
 mod node;
+mod nodes;
 mod path;
+mod peers;
 mod proxy;
 mod server;
 mod upstream;
 
 pub mod program;
 
+pub use peers::Peers;
 pub use server::{Bound, Server, StartError};

@@ -59,8 +59,8 @@ where
         match *target {}
     }
 
-    fn again(&self, failed: Infallible, _: Failure) -> Option<Infallible> {
-        match failed {}
+    fn again(&self, failed: &mut Infallible, _: Failure) -> bool {
+        match *failed {}
     }
 
     fn release(&self, target: Infallible, _: Option<R::Tcp>) {

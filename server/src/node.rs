@@ -1,13 +1,14 @@
 //! What the ports of one node share: the routes, the tunnels, the counters.
 
 use piko_core::id::{EndpointId, TunnelId};
-use piko_core::route::{Hop, Route, Router};
+use piko_core::route::{Advert, Hop, Pick, Preference, Route, Router};
 use piko_core::time::Instant;
 use piko_driver::TunnelHandle;
-use piko_observe::metrics::{Counter, HttpMetrics};
+use piko_observe::metrics::{Counter, CounterVec, HttpMetrics};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::task::{Context, Poll, Waker};
 
 /// One server node.
 #[derive(Debug)]
@@ -18,6 +19,37 @@ pub(crate) struct Node {
     ready: AtomicBool,
     pub(crate) requests: HttpMetrics,
     pub(crate) upstream_requests: Counter,
+    pub(crate) remote_requests: CounterVec,
+    /// Connections opened to other nodes.
+    pub(crate) remote_dials: Arc<Counter>,
+    /// Another node has been heard of; never taken back.
+    has_others: AtomicBool,
+    adverts: Mutex<Adverts>,
+}
+
+/// Endpoints whose number of listeners has changed. Filled from the first look on, so that a node without a
+/// cluster keeps no list; the latest number of each, so that it is never longer than the table.
+#[derive(Debug, Default)]
+struct Adverts {
+    watched: bool,
+    changed: BTreeMap<EndpointId, u32>,
+    waker: Option<Waker>,
+}
+
+impl Adverts {
+    fn push(&mut self, advert: Advert) -> Option<Waker> {
+        if self.watched {
+            self.changed.insert(advert.endpoint, advert.listeners);
+        }
+        self.waker.take()
+    }
+}
+
+/// What a request is sent through.
+#[derive(Debug)]
+pub(crate) enum Via {
+    Node,
+    Tunnel(TunnelHandle),
 }
 
 /// Never held across an await; poison only follows a panic, which ends the process in releases.
@@ -30,14 +62,18 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl Node {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(preference: Preference) -> Arc<Self> {
         Arc::new(Self {
-            router: RwLock::new(Router::new()),
+            router: RwLock::new(Router::new(preference)),
             tunnels: RwLock::new(BTreeMap::new()),
             next_tunnel: AtomicU64::new(1),
             ready: AtomicBool::new(false),
             requests: HttpMetrics::new("piko_proxy", None),
             upstream_requests: Counter::new(),
+            remote_requests: CounterVec::new(),
+            remote_dials: Arc::new(Counter::new()),
+            has_others: AtomicBool::new(false),
+            adverts: Mutex::default(),
         })
     }
 
@@ -53,44 +89,81 @@ impl Node {
     pub(crate) fn attach(self: &Arc<Self>, endpoint: &EndpointId, tunnel: TunnelHandle) -> Registration {
         let id = TunnelId(self.next_tunnel.fetch_add(1, Ordering::Relaxed));
         write(&self.tunnels).insert(id, tunnel.clone());
-        let _ = write(&self.router).attach(endpoint.clone(), id);
+        self.tell(|router| Some(router.attach(endpoint.clone(), id)));
         Registration { node: self.clone(), id, tunnel }
     }
 
-    /// The tunnel for a request, which is counted in until [`Self::release`].
+    /// Changes the routes, and keeps in the same order what the others are to be told of it.
+    fn tell(&self, change: impl FnOnce(&mut Router) -> Option<Advert>) {
+        let waker = {
+            let mut router = write(&self.router);
+            change(&mut router)
+                .and_then(|advert| self.adverts.lock().unwrap_or_else(PoisonError::into_inner).push(advert))
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Changes what is known of other nodes.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Router)) {
+        change(&mut write(&self.router));
+    }
+
+    /// There are other nodes.
+    pub(crate) fn meet_others(&self) {
+        self.has_others.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests may go to another node than this one.
+    pub(crate) fn has_others(&self) -> bool {
+        self.has_others.load(Ordering::Relaxed)
+    }
+
+    /// See [`Peers::poll_adverts`](crate::Peers::poll_adverts).
+    pub(crate) fn poll_adverts(&self, cx: &mut Context<'_>) -> Poll<Vec<Advert>> {
+        let router = read(&self.router);
+        let mut adverts = self.adverts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::replace(&mut adverts.watched, true) {
+            adverts.changed =
+                router.local().map(|(endpoint, listeners)| (endpoint.clone(), listeners)).collect();
+        }
+        if adverts.changed.is_empty() {
+            adverts.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let changed = std::mem::take(&mut adverts.changed);
+        Poll::Ready(changed.into_iter().map(|(endpoint, listeners)| Advert { endpoint, listeners }).collect())
+    }
+
+    /// Where a request goes, which is counted in for as long as the pick exists.
     pub(crate) fn select(
         &self,
         now: Instant,
         endpoint: &EndpointId,
         hop: Hop,
         tried: &[Route],
-    ) -> Option<(Route, TunnelHandle)> {
+    ) -> Option<(Pick, Via)> {
         let mut tried_here = None;
         loop {
             let exclude = tried_here.as_deref().unwrap_or(tried);
-            let route =
+            let pick =
                 read(&self.router).select(now, endpoint.as_bytes(), hop, fastrand::u64(..), exclude)?;
-            let handle = match &route {
-                Route::Local(id) => read(&self.tunnels).get(id).cloned(),
-                Route::Remote { .. } => None,
+            let via = match pick.route() {
+                Route::Local(id) => read(&self.tunnels).get(id).cloned().map(Via::Tunnel),
+                Route::Remote { .. } => Some(Via::Node),
             };
-            match handle {
-                Some(handle) => return Some((route, handle)),
+            match via {
+                Some(via) => return Some((pick, via)),
                 // The tunnel left between the two looks.
-                None => {
-                    read(&self.router).release(&route);
-                    tried_here.get_or_insert_with(|| tried.to_vec()).push(route);
-                }
+                None => tried_here.get_or_insert_with(|| tried.to_vec()).push(pick.route().clone()),
             }
         }
     }
 
-    pub(crate) fn release(&self, route: &Route) {
-        read(&self.router).release(route);
-    }
-
-    pub(crate) fn fail(&self, now: Instant, route: &Route) {
-        read(&self.router).fail(now, route);
+    /// Requests for the endpoint that are under way through tunnels of this node.
+    pub(crate) fn outstanding(&self, endpoint: &EndpointId) -> usize {
+        read(&self.router).outstanding(endpoint.as_bytes())
     }
 
     /// (endpoint, listeners) of this node.
@@ -120,7 +193,7 @@ pub(crate) struct Registration {
 impl Registration {
     /// Takes the tunnel out of the routes; its open streams go on. Counted once, however often called.
     pub(crate) fn detach(&self) {
-        let _ = write(&self.node.router).detach(self.id);
+        self.node.tell(|router| router.detach(self.id));
     }
 }
 

@@ -1,14 +1,19 @@
-//! The proxy port: requests in, each through a tunnel of its endpoint.
+//! The proxy port: requests in, each through a tunnel of its endpoint, here or on another node.
 
 use crate::date;
-use crate::node::Node;
+use crate::leg::Leg;
+use crate::node::{Node, Via};
+use crate::nodes::Nodes;
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
-use piko_core::proxy::{Answer, Config, Exchange, Failure, Leg, Peer, Place, Record, Step, cause};
-use piko_core::route::{Hop, Route};
+use piko_core::proxy::{
+    Answer, Config, Exchange, Failure, Leg as Side, Peer, Place, Record, RetryBudget, Sender, Step, cause,
+    load_of, trouble,
+};
+use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
-use piko_driver::{Attempt, Clock, Connected, Decision, IoInfo, Service, Stream, TunnelHandle};
+use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, Runtime, Service};
 use piko_observe::access::{AccessLog, AccessNote};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -16,8 +21,10 @@ use std::sync::Arc;
 
 /// Requests of the proxy port.
 #[derive(Debug)]
-pub(crate) struct ProxyService {
+pub(crate) struct ProxyService<R: Runtime> {
     pub(crate) node: Arc<Node>,
+    pub(crate) nodes: Arc<Nodes<R>>,
+    pub(crate) retries: RetryBudget,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) access: AccessLog,
@@ -28,13 +35,24 @@ pub(crate) struct ProxyService {
 pub(crate) struct Target {
     endpoint: EndpointId,
     hop: Hop,
-    route: Route,
-    tunnel: TunnelHandle,
+    pick: Pick,
+    via: Via,
     tried: Vec<Route>,
 }
 
-impl Service for ProxyService {
-    type Up = Stream;
+impl<R: Runtime> ProxyService<R> {
+    fn select(&self, now: Instant, endpoint: &EndpointId, hop: Hop, tried: &[Route]) -> Option<(Pick, Via)> {
+        let (pick, via) = self.node.select(now, endpoint, hop, tried)?;
+        match pick.route() {
+            Route::Local(_) => self.node.upstream_requests.inc(),
+            Route::Remote { node, .. } => self.node.remote_requests.with(node.as_str()).inc(),
+        }
+        Some((pick, via))
+    }
+}
+
+impl<R: Runtime> Service for ProxyService<R> {
+    type Up = Leg<R::Tcp>;
     type Target = Target;
     type Switched = Infallible;
     type Note = Option<Box<AccessNote>>;
@@ -52,25 +70,37 @@ impl Service for ProxyService {
         _: &Self::Note,
         _: &RequestHead<'_>,
     ) -> Decision<Target, Infallible> {
+        let is_tcp = matches!(step, Step::Switch);
         let endpoint = match (step, exchange.endpoint()) {
             (Step::Answer(answer), _) => return Decision::Answer(answer),
-            (Step::Forward, Some(endpoint)) => endpoint.clone(),
-            _ => {
-                let answer =
-                    Answer::request_error(Place::Server, 501, "tcp is not supported yet", "not-implemented");
-                return Decision::Answer(answer);
-            }
+            (_, Some(endpoint)) => endpoint.clone(),
+            (_, None) => return Decision::Answer(Answer::no_upstream(Place::Server)),
         };
+        self.retries.earn();
         let hop = exchange.hop();
-        match self.node.select(now, &endpoint, hop, &[]) {
-            Some((route, tunnel)) => {
-                self.node.upstream_requests.inc();
-                let target = Target { endpoint, hop, route, tunnel, tried: Vec::new() };
-                Decision::Proxy { target, to_tunnel: true, keep_alive: false }
+        // What comes from another node stays here, and asks for nothing that this node alone does not need.
+        let may_leave = hop == Hop::First && self.node.has_others();
+        if may_leave {
+            exchange.keep_request();
+        }
+        if exchange.asks_load() {
+            exchange.set_load(self.node.outstanding(&endpoint));
+        }
+        match self.select(now, &endpoint, hop, &[]) {
+            Some((_, Via::Tunnel(_))) if is_tcp => Decision::Answer(Answer::request_error(
+                Place::Server,
+                501,
+                "tcp is not supported yet",
+                "not-implemented",
+            )),
+            Some((pick, via)) => {
+                let keep_alive = matches!(via, Via::Node);
+                let target = Target { endpoint, hop, pick, via, tried: Vec::new() };
+                Decision::Proxy { target, keep_alive, keep_head: may_leave }
             }
             None => {
                 tracing::warn!(target: "proxy.http", { "endpoint-id" = %endpoint }, "no available upstreams");
-                match exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream) {
+                match exchange.handle_failed(now, Side::Upstream, Failure::NoUpstream) {
                     Step::Answer(answer) => Decision::Answer(answer),
                     _ => Decision::Answer(Answer::no_upstream(Place::Server)),
                 }
@@ -78,26 +108,78 @@ impl Service for ProxyService {
         }
     }
 
-    async fn connect(&self, target: &Target, _: Attempt) -> Result<Connected<Stream>, Failure> {
-        match poll_fn(|cx| target.tunnel.poll_open(cx)).await {
-            Ok(io) => Ok(Connected { io, pooled: false }),
+    async fn connect(&self, target: &Target, attempt: Attempt) -> Result<Connected<Self::Up>, Failure> {
+        let Via::Tunnel(tunnel) = &target.via else {
+            let Route::Remote { node, proxy } = target.pick.route() else { return Err(Failure::NoUpstream) };
+            let Connected { io, pooled } = self.nodes.connect(node, *proxy, attempt).await?;
+            return Ok(Connected { io: Leg::Node(io), pooled });
+        };
+        match poll_fn(|cx| tunnel.poll_open(cx)).await {
+            Ok(io) => Ok(Connected { io: Leg::Tunnel(io), pooled: false }),
             Err(OpenError::GoingAway) => Err(Failure::Connect(cause::UPSTREAM_GOING_AWAY)),
             Err(_) => Err(Failure::Connect(cause::STREAM_RESET)),
         }
     }
 
-    fn again(&self, failed: Target, _: Failure) -> Option<Target> {
-        let now = self.clock.now();
-        let Target { endpoint, hop, route, mut tried, .. } = failed;
-        self.node.release(&route);
-        self.node.fail(now, &route);
-        tried.push(route);
-        let (route, tunnel) = self.node.select(now, &endpoint, hop, &tried)?;
-        Some(Target { endpoint, hop, route, tunnel, tried })
+    fn failed(&self, target: &mut Target, why: Failure) {
+        let blame = match why {
+            Failure::Broken | Failure::Connect(_) | Failure::Cut => Blame::Broken,
+            Failure::Protocol(_) | Failure::TimedOut => Blame::Slow,
+            // A kept connection that was closed meanwhile says nothing about its node.
+            _ => return,
+        };
+        target.pick.fail(self.clock.now(), blame);
     }
 
-    fn release(&self, target: Target, _: Option<Stream>) {
-        self.node.release(&target.route);
+    fn answered(&self, target: &mut Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
+        let sender = if self.is_tunnel(target) { Sender::Tunnel } else { Sender::Node };
+        if sender == Sender::Node {
+            if let Some(load) = load_of(head) {
+                target.pick.hint(self.clock.now(), load);
+            }
+        }
+        match trouble(head, sender, behind) {
+            None => {
+                target.pick.answered();
+                None
+            }
+            Some(trouble) => {
+                target.pick.fail(self.clock.now(), trouble.fault);
+                trouble.failure
+            }
+        }
+    }
+
+    fn again(&self, target: &mut Target, why: Failure) -> bool {
+        if why == Failure::Stale {
+            return true;
+        }
+        let now = self.clock.now();
+        // What reached nobody costs nobody anything.
+        if !matches!(why, Failure::Connect(_)) && !self.retries.spend(now) {
+            tracing::debug!(target: "proxy.http", { "endpoint-id" = %target.endpoint }, "too many retries");
+            return false;
+        }
+        target.tried.push(target.pick.route().clone());
+        let Some((pick, via)) = self.select(now, &target.endpoint, target.hop, &target.tried) else {
+            return false;
+        };
+        target.pick = pick;
+        target.via = via;
+        true
+    }
+
+    fn is_tunnel(&self, target: &Target) -> bool {
+        matches!(target.via, Via::Tunnel(_))
+    }
+
+    fn release(&self, target: Target, reusable: Option<Self::Up>) {
+        match (reusable, target.pick.route()) {
+            (Some(Leg::Node(io)), Route::Remote { node, proxy }) => self.nodes.keep(node, *proxy, io),
+            // A stream carries one request; this one was written for a connection that carries more.
+            (Some(mut io), _) => io.finish_lazily(),
+            (None, _) => {}
+        }
     }
 
     fn note(&self, info: &IoInfo, head: &RequestHead<'_>) -> Self::Note {

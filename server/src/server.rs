@@ -2,11 +2,15 @@
 
 use crate::local::LocalService;
 use crate::node::Node;
+use crate::nodes::Nodes;
+use crate::peers::Peers;
 use crate::proxy::ProxyService;
 use crate::{admin, upstream};
 use piko_config::{AccessLogOptions, BindAddr, BindHost, NodeIdRule, ServerOptions};
 use piko_core::http1::RequestHead;
 use piko_core::mux::GoAway;
+use piko_core::proxy::RetryBudget;
+use piko_core::route::Preference;
 use piko_core::time::Instant;
 use piko_core::{http1, mux, proxy as core_proxy};
 use piko_driver::{
@@ -60,6 +64,7 @@ pub struct Bound {
 pub struct Server<R: Runtime> {
     rt: R,
     node: Arc<Node>,
+    nodes: Arc<Nodes<R>>,
     id: String,
     bound: Bound,
     listeners: [R::Listener; 3],
@@ -84,12 +89,21 @@ impl<R: Runtime> Server<R> {
         };
         let bound = Bound { proxy: proxy_addr, upstream: upstream_addr, admin: admin_addr };
         let listeners = [proxy, upstream, admin];
-        Ok(Self { rt, node: Node::new(), id, bound, listeners, options })
+        let preference =
+            if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
+        let node = Node::new(preference);
+        let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
+        Ok(Self { rt, node, nodes, id, bound, listeners, options })
     }
 
     /// The addresses really bound.
     pub fn bound(&self) -> Bound {
         self.bound
+    }
+
+    /// The other nodes, to be told about them: by gossip, or by whoever knows them otherwise.
+    pub fn peers(&self) -> Peers {
+        Peers::new(self.node.clone(), self.nodes.clone())
     }
 
     /// The name of this node.
@@ -100,7 +114,7 @@ impl<R: Runtime> Server<R> {
     /// Serves until `stop` is given, then takes the node down: not ready, no new requests, those in
     /// flight end within the grace period, agents are told to go elsewhere once their streams are done.
     pub async fn run(self, stop: Shutdown) {
-        let Self { rt, node, bound, listeners: [proxy, upstream, admin], options, id } = self;
+        let Self { rt, node, nodes, bound, listeners: [proxy, upstream, admin], options, id } = self;
         let heads = Arc::new(HeadBudget::default());
         let (proxy_stop, upstream_stop, admin_stop) = (Shutdown::new(), Shutdown::new(), Shutdown::new());
         let (requests, agents, operators) = (Tasks::new(), Tasks::new(), Tasks::new());
@@ -142,6 +156,8 @@ impl<R: Runtime> Server<R> {
             port(proxy_http(&options), &proxy_stop),
             ProxyService {
                 node: node.clone(),
+                nodes,
+                retries: RetryBudget::default(),
                 config: exchange_config(&options),
                 clock: Clock::of(&rt),
                 access: AccessLog::new(access_options(&options.proxy.access_log, &options)),

@@ -87,8 +87,18 @@ pub struct ProxyOptions {
     pub bind: BindAddr,
     /// Limits on the connections of clients.
     pub http: ProxyHttpOptions,
+    /// Which upstream a request gets.
+    pub routing: RoutingOptions,
     /// From the request until the head of the response; `None` is for ever.
     pub timeout: Option<Duration>,
+}
+
+/// Which upstream of an endpoint a request gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoutingOptions {
+    /// One of this node, unless one of another node is clearly less busy; else all of the cluster alike.
+    pub prefer_local: bool,
 }
 
 /// Limits on the connections of clients. `None` is for ever.
@@ -128,6 +138,7 @@ impl ServerOptions {
             bind: bind(values, "proxy", "proxy.bind-addr")?,
             access_log: AccessLogOptions::from_values(values, "proxy.access-log", "proxy: ")?,
             http: ProxyHttpOptions::from_values(values),
+            routing: RoutingOptions { prefer_local: values.flag("proxy.routing.prefer-local") },
             timeout: values.optional_duration("proxy.timeout"),
         };
         Ok(Self {

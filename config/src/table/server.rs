@@ -52,6 +52,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "The longest pause while a client does not take its response; 0 is for ever",
     )
     .reloadable(),
+    flag(
+        "proxy.routing.prefer-local",
+        Kind::Bool,
+        "true",
+        "Take an upstream of this node unless another node is clearly less busy; false spreads requests evenly over the cluster",
+    ),
     flag("proxy.timeout", Kind::Duration, "30s", "How long to wait for the head of a response; 0 is for ever").reloadable(),
     flag("upstream.bind-addr", Kind::Bind, ":8001", "Where to listen for agents; port 0 picks a free one"),
 ];

@@ -42,6 +42,8 @@ pub struct ClientConn {
     offered: Vec<u8>,
     /// `Part::End` was not handed out.
     end_owed: bool,
+    /// The request leaves the connection open.
+    keep_alive: bool,
 }
 
 impl ClientConn {
@@ -56,6 +58,7 @@ impl ClientConn {
             asked: Asked::default(),
             offered: Vec::new(),
             end_owed: false,
+            keep_alive: true,
         }
     }
 
@@ -93,10 +96,25 @@ impl ClientConn {
         write_head(Start::Request { method: head.method, target: head.target }, &head.fields, framing, out)?;
         self.cycle.renew();
         self.begin(head, asked, upgrade);
+        self.keep_alive = keep_alive;
         if !keep_alive {
             self.cycle.close();
         }
         Ok(())
+    }
+
+    /// The same request is sent once more, on a new connection, from copies that the driver kept; what is
+    /// missing of its body goes on as before. What was read of a response is disregarded.
+    pub fn start_again(&mut self) {
+        self.scan = Scan::default();
+        self.reader = Reader::Known(0);
+        self.end_owed = false;
+        let offer = match (self.asked.connect, self.offered.is_empty()) {
+            (true, _) => Offer::Connect,
+            (false, true) => Offer::Nothing,
+            (false, false) => Offer::Upgrade,
+        };
+        self.cycle.start_again(offer, self.keep_alive);
     }
 
     fn begin(&mut self, head: &RequestHead<'_>, asked: Asked, upgrade: bool) {
@@ -334,5 +352,77 @@ impl ClientConn {
     fn step(&mut self, event: Event) {
         let legal = self.cycle.step(event);
         debug_assert!(legal.is_ok(), "{event:?} in {:?}", self.cycle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(conn: &mut ClientConn, mut input: &[u8]) -> (Vec<u16>, bool) {
+        let (mut statuses, mut ended) = (Vec::new(), false);
+        loop {
+            match conn.handle_input(Instant::ZERO, input).unwrap() {
+                (_, None) => return (statuses, ended),
+                (used, part) => {
+                    match part {
+                        Some(Part::Head(head) | Part::Interim(head)) => statuses.push(head.status),
+                        Some(Part::End) => ended = true,
+                        _ => {}
+                    }
+                    input = &input[used..];
+                }
+            }
+        }
+    }
+
+    fn request(upgrade: bool) -> RequestHead<'static> {
+        let block: &[u8] = if upgrade { b"Host: h\r\nUpgrade: x\r\n" } else { b"Host: h\r\n" };
+        RequestHead {
+            method: b"GET",
+            target: b"/",
+            version: super::super::Version::Http11,
+            fields: Fields::from_block(block),
+            body: BodyLength::None,
+            expects_continue: false,
+            upgrade,
+        }
+    }
+
+    #[test]
+    fn a_request_that_starts_again_gets_its_response_whatever_came_before() {
+        let before: [&[u8]; 4] = [
+            b"",
+            b"HTTP/1.1 50",
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 9\r\nConnection: close\r\n\r\nabc",
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+        ];
+        for first in before {
+            for (keep_alive, cut) in [(true, true), (true, false), (false, true), (false, false)] {
+                let mut conn = ClientConn::new(Config::default(), Instant::ZERO);
+                let mut out = Vec::new();
+                conn.send_head(&request(false), keep_alive, &mut out).unwrap();
+                let _ = read(&mut conn, first);
+                if cut {
+                    let _ = conn.handle_eof(Instant::ZERO);
+                }
+                conn.start_again();
+                let answer = read(&mut conn, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                assert_eq!(answer, (alloc::vec![200], true), "behind {}", first.escape_ascii());
+                assert_eq!(conn.reuse() == Reuse::Reuse, keep_alive);
+            }
+        }
+    }
+
+    #[test]
+    fn an_upgrade_that_starts_again_may_still_switch() {
+        let mut conn = ClientConn::new(Config::default(), Instant::ZERO);
+        let mut out = Vec::new();
+        conn.send_head(&request(true), true, &mut out).unwrap();
+        let _ = read(&mut conn, b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n");
+        conn.start_again();
+        let answer = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        assert!(matches!(conn.handle_input(Instant::ZERO, answer), Ok((_, Some(Part::Head(_))))));
+        assert!(matches!(conn.handle_input(Instant::ZERO, b""), Ok((_, Some(Part::Switched)))));
     }
 }

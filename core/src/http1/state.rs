@@ -90,6 +90,11 @@ impl Cycle {
         self.persist = false;
     }
 
+    /// The same request goes to another connection: whatever came back on this one is disregarded.
+    pub(super) fn start_again(&mut self, offer: Offer, persist: bool) {
+        *self = Self { request: self.request, response: Half::Idle, offer, persist };
+    }
+
     /// Both messages are complete and nobody asked for the end.
     pub(super) fn is_reusable(&self) -> bool {
         self.request == Half::Done && self.response == Half::Done && self.persist

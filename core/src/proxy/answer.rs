@@ -15,8 +15,12 @@ pub mod cause {
     pub const BAD_UPGRADE: &str = "bad-upgrade";
     /// A pooled connection was closed before any byte of the response (502).
     pub const CONNECTION_CLOSED: &str = "connection-closed";
-    /// The service refused the connection (502).
+    /// The connection to the service or node failed for another reason (502).
+    pub const CONNECT_FAILED: &str = "connect-failed";
+    /// The service or node refused the connection (502).
     pub const CONNECT_REFUSED: &str = "connect-refused";
+    /// The service or node did not take the connection in time (502).
+    pub const CONNECT_TIMEOUT: &str = "connect-timeout";
     /// The response was cut in its head (502).
     pub const CUT_RESPONSE: &str = "cut-response";
     /// The client's request head is too large (431).
@@ -31,6 +35,8 @@ pub mod cause {
     pub const NO_UPSTREAM: &str = "no-upstream";
     /// An announced request body did not come (504).
     pub const REQUEST_STALLED: &str = "request-stalled";
+    /// The service's name has no address (502).
+    pub const RESOLVE_FAILED: &str = "resolve-failed";
     /// No response head in time (504).
     pub const RESPONSE_TIMEOUT: &str = "response-timeout";
     /// The stream was reset, or the connection broke, before the response (502).

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, cause};
 use super::config::Place;
+use super::fields::LOAD_FIELD;
 use super::target::Target;
 use crate::http1::{Fault, Fields, RequestHead, Version, is_name, list_members};
 use crate::id::EndpointId;
@@ -38,6 +39,7 @@ pub(super) struct Seen<'i> {
     piko_forward: Option<&'i [u8]>,
     expect: Option<&'i [u8]>,
     upgrade: Option<&'i [u8]>,
+    piko_load: Option<&'i [u8]>,
     connection_options: usize,
 }
 
@@ -54,6 +56,7 @@ impl<'i> Seen<'i> {
                     seen.connection_options += list_members(value).count();
                     continue;
                 }
+                11 if is_name(name, LOAD_FIELD) => &mut seen.piko_load,
                 14 if is_name(name, "x-piko-forward") => &mut seen.piko_forward,
                 15 if is_name(name, "x-piko-endpoint") => &mut seen.piko_endpoint,
                 15 if is_name(name, "x-pico-endpoint") => &mut seen.pico_endpoint,
@@ -67,6 +70,11 @@ impl<'i> Seen<'i> {
     /// The value is compared exactly, as Go does.
     pub(super) fn is_forwarded(&self) -> bool {
         self.piko_forward == Some(b"true")
+    }
+
+    /// Another node wants to know how busy this one is.
+    pub(super) fn asks_load(&self) -> bool {
+        self.is_forwarded() && self.piko_load.is_some()
     }
 
     /// Both places refuse heads whose connection options would make work.

@@ -53,6 +53,10 @@ pub struct Exchange {
     phase: Phase,
     hop: Hop,
     endpoint: Option<EndpointId>,
+    /// Another node asked how busy this one is.
+    asks_load: bool,
+    /// What it is told.
+    load: Option<usize>,
     client_version: Version,
     /// The request is a CONNECT: a 2xx turns the connections into a tunnel (RFC 9110 9.3.6).
     connect: bool,
@@ -65,6 +69,7 @@ pub struct Exchange {
     response_bytes: u64,
     started: Instant,
     head_at: Option<Instant>,
+    upstream_late: bool,
     how: Ended,
 }
 
@@ -77,6 +82,8 @@ impl Exchange {
             phase: Phase::Idle,
             hop: Hop::First,
             endpoint: None,
+            asks_load: false,
+            load: None,
             client_version: Version::Http11,
             connect: false,
             upgrade: None,
@@ -87,6 +94,7 @@ impl Exchange {
             response_bytes: 0,
             started: now,
             head_at: None,
+            upstream_late: false,
             how: Ended::Aborted,
         }
     }
@@ -115,6 +123,7 @@ impl Exchange {
         }
         if seen.is_forwarded() {
             self.hop = Hop::Forwarded;
+            self.asks_load = seen.asks_load();
         }
         match seen.judge(head) {
             Ok(Asked::Http(endpoint)) => {
@@ -140,11 +149,38 @@ impl Exchange {
         self.hop
     }
 
+    /// Another node sent the request and wants to know how busy this one is.
+    pub fn asks_load(&self) -> bool {
+        self.asks_load
+    }
+
+    /// Tells the node that [asked](Self::asks_load): requests for the endpoint that are under way here.
+    pub fn set_load(&mut self, outstanding: usize) {
+        self.load = Some(outstanding);
+    }
+
+    /// There may be upstreams that refuse what they have not acted on, and others to turn to: requests that
+    /// are not idempotent are to be kept too. Before [`handle_progress`](Self::handle_progress).
+    pub fn keep_request(&mut self) {
+        self.retry.keep_all();
+    }
+
+    /// Whether this failure of the upstream would lead to a `Retry`. A driver that has another upstream to
+    /// turn to reports what a response says of its sender (see [`trouble`](super::trouble)) as a failure; one
+    /// that has not hands it on like any other response.
+    pub fn may_retry(&self, why: Failure) -> bool {
+        self.phase_is_open() && self.retry.allows(why)
+    }
+
+    fn phase_is_open(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Opening | Phase::Waiting)
+    }
+
     /// The driver must keep a copy of what it hands to the upstream, so that it can send it again. Once false
     /// it stays false, and the copy is of no more use. (Where nothing was handed over, what is unsent is
     /// still there, and no copy is needed for a `Retry`.)
     pub fn may_replay(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Opening | Phase::Waiting) && self.retry.may_replay()
+        self.phase_is_open() && self.retry.is_kept()
     }
 
     /// Appends the target, when it changes, and the fields of the request for the next hop to `block`, and
@@ -191,7 +227,7 @@ impl Exchange {
         block: &'b mut BytesMut,
     ) -> ResponseHead<'b> {
         let start = block.len();
-        fields::write_response(head, date, self.client_version, block);
+        fields::write_response(head, date, self.load, self.client_version, block);
         let block: &'b BytesMut = block;
         let fields = Fields::from_block(block.get(start..).unwrap_or_default());
         ResponseHead { version: Version::Http11, fields, ..*head }
@@ -311,10 +347,16 @@ impl Exchange {
         if self.phase == Phase::Responding {
             return self.abort(Ended::TimedOut);
         }
+        self.upstream_late = cause != cause::REQUEST_STALLED;
         let answer = Answer::timeout(self.config.place, cause);
         // The rest of a body that stalled may still come, and must not be read as the next request.
         let answer = if cause == cause::REQUEST_STALLED { answer.and_close() } else { answer };
         self.answer(answer, Ended::TimedOut)
+    }
+
+    /// What [`handle_timeout`](Self::handle_timeout) gave up was waiting for the upstream, before its response.
+    pub fn is_upstream_late(&self) -> bool {
+        self.upstream_late
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is wanted next. A pure read, O(1).
@@ -353,7 +395,9 @@ impl Exchange {
             Failure::NoUpstream => cause::NO_UPSTREAM,
             Failure::Protocol(fault) if fault.is_bad_switch() => cause::BAD_UPGRADE,
             Failure::Protocol(_) => cause::MALFORMED_RESPONSE,
+            Failure::Refused(cause) => cause,
             Failure::Stale => cause::CONNECTION_CLOSED,
+            Failure::TimedOut => cause::RESPONSE_TIMEOUT,
         };
         if self.retry.handle_failed(why, cause) {
             tracing::debug!(cause, retries = self.retry.retries(), "request is sent again");

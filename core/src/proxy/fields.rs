@@ -42,6 +42,8 @@ enum Kind {
     Other,
     PikoAuthorization,
     PikoForward,
+    /// What nodes tell each other about their load; made anew on each hop.
+    PikoLoad,
     Te,
     Trailer,
     Upgrade,
@@ -58,6 +60,7 @@ impl Kind {
             7 => ("trailer", Self::Trailer),
             10 if is_name(name, "connection") => return Self::Connection,
             10 => ("keep-alive", Self::HopByHop),
+            11 => (LOAD_FIELD, Self::PikoLoad),
             14 if is_name(name, "content-length") => return Self::ContentLength,
             14 => ("x-piko-forward", Self::PikoForward),
             15 => ("x-forwarded-for", Self::ForwardedFor),
@@ -73,6 +76,10 @@ impl Kind {
         if is_name(name, wanted) { kind } else { Self::Other }
     }
 }
+
+/// Asks a node for its load, and carries the answer: the requests to the endpoint that are under way there.
+/// Asked for by nodes of this product only, so that nobody else is told; Go nodes pass the question on.
+pub(super) const LOAD_FIELD: &str = "x-piko-load";
 
 /// What was met on the way through the fields of a request.
 #[derive(Default)]
@@ -129,6 +136,7 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
             put_forwarding(&met.unwrap_or_default(), rules, out);
         }
         if !rules.to_tunnel {
+            put(out, LOAD_FIELD.as_bytes(), b"?");
             put(out, b"x-piko-forward", b"true");
         }
     }
@@ -148,7 +156,7 @@ fn write_request_lines<'i>(
         match Kind::of(name) {
             Kind::Connection if named.is_disappointed_by(value) => return None,
             Kind::Connection | Kind::ContentLength | Kind::HopByHop => continue,
-            Kind::PikoForward if on_server => continue,
+            Kind::PikoForward | Kind::PikoLoad if on_server => continue,
             Kind::ForwardedFor if adds_address => {
                 // One line with all addresses: services that look at the first line only see them all.
                 if !met.forwarded_for {
@@ -187,6 +195,7 @@ fn write_request_lines<'i>(
 pub(super) fn write_response(
     head: &ResponseHead<'_>,
     date: Option<&[u8]>,
+    load: Option<usize>,
     client: Version,
     out: &mut BytesMut,
 ) {
@@ -201,6 +210,10 @@ pub(super) fn write_response(
     if let Some(date) = date.filter(|_| has_date != Some(true) && head.status >= 200) {
         put(out, b"Date", date);
     }
+    if let Some(load) = load.filter(|_| head.status >= 200) {
+        // Writing into a growing buffer cannot fail.
+        let _ = write!(out, "{LOAD_FIELD}: {load}\r\n");
+    }
 }
 
 /// The lines that go on; says whether a Date is among them. `None`: write again, as above.
@@ -214,7 +227,7 @@ fn write_response_lines(
     for (name, value) in head.fields.iter() {
         let stays = match Kind::of(name) {
             Kind::Connection if named.is_disappointed_by(value) => return None,
-            Kind::Connection | Kind::HopByHop | Kind::Te => false,
+            Kind::Connection | Kind::HopByHop | Kind::PikoLoad | Kind::Te => false,
             // Of a response without a body (HEAD, 304) the length is a fact about another one, not framing.
             Kind::ContentLength => head.body == BodyLength::None && head.status >= 200 && head.status != 204,
             Kind::Date => {

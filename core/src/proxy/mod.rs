@@ -15,6 +15,7 @@
 //! rules are those of Piko's wire protocol, section 6, with RFC 9110 (7.6, 9.2.2, 10.1) and RFC 9112 (3.2).
 
 mod answer;
+mod budget;
 mod config;
 mod deadlines;
 mod endpoint;
@@ -24,12 +25,15 @@ mod record;
 mod retry;
 mod step;
 mod target;
+mod trouble;
 
 pub use answer::{Answer, cause};
+pub use budget::RetryBudget;
 pub use config::{Config, Place};
 pub use exchange::Exchange;
 pub use record::{Ended, Record};
 pub use step::{Failure, Leg, Peer, Step};
+pub use trouble::{Sender, Trouble, load_of, trouble};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use super::step::Failure;
 pub(super) struct Retry {
     place: Place,
     idempotent: bool,
+    /// A copy is kept of requests that are not idempotent too, for upstreams that say that they did not act.
+    keep_all: bool,
     bytes_max: u64,
     retries_max: u32,
     retries: u32,
@@ -27,6 +29,7 @@ impl Retry {
         Self {
             place: config.place,
             idempotent: false,
+            keep_all: false,
             bytes_max: config.replay_bytes_max,
             // An agent has one service and nobody else to turn to: only a pooled connection is worth a
             // second try, and that one is made on a fresh connection.
@@ -58,23 +61,39 @@ impl Retry {
         self.response_seen = true;
     }
 
-    /// A request that was sent may be sent again.
-    pub(super) fn may_replay(&self) -> bool {
-        self.idempotent && self.is_open() && self.sent_max <= self.bytes_max
+    pub(super) fn keep_all(&mut self) {
+        self.keep_all = true;
     }
 
-    /// The upstream failed: true when the request is to be sent once more, which is counted.
-    pub(super) fn handle_failed(&mut self, why: Failure, cause: &'static str) -> bool {
-        let allowed = match why {
+    /// What was sent is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        (self.idempotent || self.keep_all) && self.is_open() && self.sent_max <= self.bytes_max
+    }
+
+    /// A request that may have been acted on may be sent again.
+    fn may_replay(&self) -> bool {
+        self.idempotent && self.is_kept()
+    }
+
+    /// Whether a request that failed so may be sent once more.
+    pub(super) fn allows(&self, why: Failure) -> bool {
+        match why {
             // Nothing of this try reached anybody, and what earlier ones sent is still kept, or there would
             // not have been this one.
             Failure::Connect(_) if self.place == Place::Server => {
                 (self.sent_this_try == 0 && self.is_open()) || self.may_replay()
             }
             Failure::Broken | Failure::ClientGone if self.place == Place::Server => self.may_replay(),
+            // Nobody acted on it.
+            Failure::Refused(_) => self.place == Place::Server && self.is_kept(),
             Failure::Stale => self.may_replay(),
             _ => false,
-        };
+        }
+    }
+
+    /// The upstream failed: true when the request is to be sent once more, which is counted.
+    pub(super) fn handle_failed(&mut self, why: Failure, cause: &'static str) -> bool {
+        let allowed = self.allows(why);
         if allowed {
             self.retries += 1;
             self.sent_this_try = 0;

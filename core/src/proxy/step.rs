@@ -31,8 +31,13 @@ pub enum Failure {
     NoUpstream,
     /// The peer of that leg broke HTTP, or cut its message short.
     Protocol(Fault),
+    /// The upstream answered that it did not serve the request and has not acted on it: a node without an
+    /// upstream, an agent whose service is down (see [`trouble`](super::trouble)). Names the cause.
+    Refused(&'static str),
     /// The pooled connection had been closed by the service before any response byte.
     Stale,
+    /// No response, or nobody took the request, in time. What [`Exchange::handle_timeout`](super::Exchange::handle_timeout) says follows from the deadline.
+    TimedOut,
 }
 
 /// What the driver does next.

@@ -3,15 +3,40 @@
 //! A [`Router`] maps endpoint ids to the tunnels of this process and to the other nodes that advertise
 //! the endpoint. [`Router::select`] reads only, so one table behind a reader-writer lock serves all
 //! threads; what changes with every request (requests under way, suspicion) lives in atomics of the
-//! word size inside the entries. Changes touch one entry.
+//! word size inside the entries, and a [`Pick`] reaches its entry without the table. Changes touch one entry.
 //!
-//! The order of preference is: a local tunnel, another node, a suspected local tunnel, a suspected node.
-//! Go Piko takes local tunnels first and other nodes only on the first hop; both hold here.
+//! # Who is chosen
+//!
+//! First those that nothing speaks against, then nodes that are draining, then what is suspected, then what
+//! is set aside. Among those:
+//!
+//! * Local tunnels compete by requests under way, in turn when equal.
+//! * Other nodes are drawn by weight, which is their number of listeners: two draws, and the one with fewer
+//!   requests under way per listener wins.
+//! * [`Preference::Local`] takes the local tunnel unless it has clearly more requests under way than the node
+//!   has per listener. [`Preference::Even`] draws among local tunnels and other nodes alike.
+//!
+//! Go Piko takes local tunnels first, in turn, and other nodes only on the first hop; the latter holds here
+//! without exception.
+//!
+//! # Whom to distrust
+//!
+//! * **Suspected**: a connection that broke or was refused, a node that lacks the endpoint, an agent whose
+//!   service is down: for one second. An upstream that has taken several requests and answered none for a
+//!   quarter of a second is treated the same while that lasts, apart from one request per five seconds.
+//! * **Set aside**: after five failures in a row, time-outs included, for 10 s. Then one request tries it; if
+//!   that fails too, it is set aside for twice as long, up to 60 s.
+//!
+//! Neither keeps a request from the only upstream that there is.
 
 mod balance;
+mod entry;
+mod load;
+mod pick;
 mod router;
 
-pub use router::{Advert, Hop, Route, Router};
+pub use pick::{Fault, Pick};
+pub use router::{Advert, Hop, Preference, Route, Router};
 
 #[cfg(test)]
 mod tests;

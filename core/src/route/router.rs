@@ -1,21 +1,34 @@
 //! The table: endpoints, tunnels, nodes.
 
-use super::balance::{self, Candidate, Load};
+use super::balance::{self, Candidate};
+use super::entry::{BestLocal, Choice, Entry, Remote};
+use super::load::{Rank, Trial};
+use super::pick::{NodeState, Pick};
 use crate::id::{EndpointId, NodeId, TunnelId};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
 /// How far a request has come. A type, so that a second hop between nodes cannot be written by accident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hop {
-    /// From a client: local tunnels, else another node.
+    /// From a client: local tunnels and other nodes.
     First,
     /// From another node (`x-piko-forward: true`, wire protocol 6.3): local tunnels only.
     Forwarded,
+}
+
+/// Whether a tunnel of this node is better than one of another (`--proxy.routing.prefer-local`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preference {
+    /// All upstreams of the cluster get the same share.
+    Even,
+    /// A local tunnel is taken unless another node has clearly fewer requests under way.
+    #[default]
+    Local,
 }
 
 /// Where one request goes.
@@ -41,47 +54,27 @@ pub struct Advert {
     pub listeners: u32,
 }
 
+/// A local tunnel gives way to another node when it has this many requests more under way than twice those
+/// per listener there. A hop costs about as much as the request itself, so the queue it saves must be longer;
+/// and the few requests that a handful of clients keep under way say nothing about load.
+const LOCAL_SLACK: usize = 8;
+
 /// The routing table of one process.
 ///
 /// # Contract
 ///
-/// `attach` and `detach` follow the tunnels; `node_up`, `node_down`, `node_forget` and `remote` follow
-/// gossip, in any order. Every route that [`select`](Self::select) gave is given back exactly once by
-/// [`release`](Self::release), whatever became of the request; [`fail`](Self::fail) may come before it.
-/// Calls about tunnels and nodes that are unknown do nothing.
+/// `attach` and `detach` follow the tunnels; `node_up`, `node_down`, `node_draining`, `node_forget` and
+/// `remote` follow gossip, in any order. [`select`](Self::select) gives a [`Pick`], which counts its request
+/// for as long as it exists. Calls about tunnels and nodes that are unknown do nothing.
 ///
 /// Memory: one entry per endpoint that has a tunnel here or a listener elsewhere, one per tunnel, one
 /// per node. The callers' limits on tunnels and on gossip state bound all three.
 #[derive(Debug, Default)]
 pub struct Router {
+    preference: Preference,
     endpoints: BTreeMap<EndpointId, Entry>,
-    tunnels: BTreeMap<TunnelId, Local>,
+    tunnels: BTreeMap<TunnelId, EndpointId>,
     nodes: BTreeMap<NodeId, Node>,
-}
-
-/// Who serves one endpoint.
-#[derive(Debug, Default)]
-struct Entry {
-    /// In the order in which they came, which is the order of turns.
-    locals: Vec<(TunnelId, Arc<Load>)>,
-    remotes: Vec<Remote>,
-    /// Whose turn it is; wraps.
-    turn: AtomicUsize,
-}
-
-/// A tunnel, found by its id.
-#[derive(Debug)]
-struct Local {
-    endpoint: EndpointId,
-    load: Arc<Load>,
-}
-
-/// Another node's listeners of one endpoint.
-#[derive(Debug)]
-struct Remote {
-    node: NodeId,
-    state: Arc<NodeState>,
-    listeners: u32,
 }
 
 #[derive(Debug)]
@@ -92,39 +85,30 @@ struct Node {
     endpoints: usize,
 }
 
-/// The part of a node that `select` reads for each candidate without a look-up.
-#[derive(Debug, Default)]
-struct NodeState {
-    up: AtomicBool,
-    load: Load,
-}
-
 impl Router {
     /// An empty table.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(preference: Preference) -> Self {
+        Self { preference, ..Self::default() }
     }
 
     /// Adds a tunnel and says what to gossip. A tunnel serves one endpoint for its whole life: one that
     /// is attached already stays where it is, and the advert is about that endpoint.
     pub fn attach(&mut self, endpoint: EndpointId, tunnel: TunnelId) -> Advert {
-        if let Some(known) = self.tunnels.get(&tunnel) {
-            let endpoint = known.endpoint.clone();
+        if let Some(endpoint) = self.tunnels.get(&tunnel).cloned() {
             let listeners = self.endpoints.get(&endpoint).map_or(0, Entry::listeners);
             return Advert { endpoint, listeners };
         }
-        let load = Arc::new(Load::default());
         let entry = self.endpoints.entry(endpoint.clone()).or_default();
-        entry.locals.push((tunnel, Arc::clone(&load)));
+        entry.locals.push((tunnel, Arc::default()));
         let listeners = entry.listeners();
-        self.tunnels.insert(tunnel, Local { endpoint: endpoint.clone(), load });
+        self.tunnels.insert(tunnel, endpoint.clone());
         Advert { endpoint, listeners }
     }
 
     /// Removes a tunnel and says what to gossip; `None` when it is gone already, so that nothing is
     /// counted out twice (rough edge R5).
     pub fn detach(&mut self, tunnel: TunnelId) -> Option<Advert> {
-        let Local { endpoint, .. } = self.tunnels.remove(&tunnel)?;
+        let endpoint = self.tunnels.remove(&tunnel)?;
         let entry = self.endpoints.get_mut(&endpoint)?;
         entry.locals.retain(|(id, _)| *id != tunnel);
         let listeners = entry.listeners();
@@ -135,6 +119,10 @@ impl Router {
     /// A node became active, or its proxy address changed. Counts that came before are used from here on.
     pub fn node_up(&mut self, node: NodeId, proxy: SocketAddr) {
         let entry = self.nodes.entry(node).or_insert_with(Node::unknown);
+        if entry.proxy != Some(proxy) {
+            // Whoever is at a new address, or is back, has done nothing wrong yet.
+            entry.state.health.forgive();
+        }
         entry.proxy = Some(proxy);
         entry.state.up.store(true, Ordering::Relaxed);
     }
@@ -147,6 +135,17 @@ impl Router {
         entry.state.up.store(false, Ordering::Relaxed);
         if entry.endpoints == 0 {
             self.nodes.remove(node);
+        }
+    }
+
+    /// A node says that it is about to go, or that it is not: it gets requests only while there is no better
+    /// choice. May come before `node_up`.
+    pub fn node_draining(&mut self, node: &NodeId, draining: bool) {
+        if draining && !self.nodes.contains_key(node) {
+            self.nodes.insert(node.clone(), Node::unknown());
+        }
+        if let Some(entry) = self.nodes.get(node) {
+            entry.state.draining.store(draining, Ordering::Relaxed);
         }
     }
 
@@ -174,16 +173,15 @@ impl Router {
         } else {
             known.endpoints += 1;
             let state = Arc::clone(&known.state);
-            entry.remotes.push(Remote { node: node.clone(), state, listeners });
+            entry.remotes.push(Remote { node: node.clone(), state, load: Arc::default(), listeners });
         }
     }
 
-    /// Where the next request for `endpoint` goes, or `None` when nobody serves it. Counts the request
-    /// in; give the route back with [`release`](Self::release).
+    /// Where the next request for `endpoint` goes, or `None` when nobody serves it. The request counts as
+    /// under way there until the pick is dropped.
     ///
     /// `dice` is any 64 random bits. `exclude` names what this request has tried; those are never given
-    /// again. What is suspected is given only when nothing else is left. Local tunnels come first; other
-    /// nodes are considered on the first hop only and by the number of their listeners.
+    /// again. Who is chosen is said [above](self).
     pub fn select(
         &self,
         now: Instant,
@@ -191,32 +189,32 @@ impl Router {
         hop: Hop,
         dice: u64,
         exclude: &[Route],
-    ) -> Option<Route> {
+    ) -> Option<Pick> {
         let entry = self.endpoints.get(endpoint)?;
-        let remote = |suspected| match hop {
-            Hop::First => self.select_remote(entry, now, dice, exclude, suspected),
-            Hop::Forwarded => None,
-        };
-        entry
-            .select_local(now, dice, exclude, false)
-            .or_else(|| remote(false))
-            .or_else(|| entry.select_local(now, dice, exclude, true))
-            .or_else(|| remote(true))
-    }
-
-    /// Counts a request out.
-    pub fn release(&self, route: &Route) {
-        if let Some(load) = self.load(route) {
-            load.count_out();
+        let choice = Choice { now, dice, exclude };
+        if let Some(trial) = self.find_trial(entry, hop, choice) {
+            return Some(trial);
+        }
+        let local = entry.best_local(choice);
+        if hop == Hop::Forwarded || entry.remotes.is_empty() {
+            return entry.pick_local(now, local?.at);
+        }
+        let rank = entry.best_remote_rank(choice);
+        match (local, rank) {
+            (None, None) => None,
+            (Some(local), None) => entry.pick_local(now, local.at),
+            (Some(local), Some(rank)) if local.rank < rank => entry.pick_local(now, local.at),
+            (Some(local), Some(rank)) if local.rank == rank => self
+                .pick_of_both(entry, choice, rank, local)
+                .or_else(|| self.pick_remote(entry, choice, rank)),
+            (_, Some(rank)) => self.pick_remote(entry, choice, rank),
         }
     }
 
-    /// The tunnel or node failed before it answered: it is suspected, that is passed over for a second
-    /// unless it is the only choice. Does not count the request out.
-    pub fn fail(&self, now: Instant, route: &Route) {
-        if let Some(load) = self.load(route) {
-            load.suspect(now);
-        }
+    /// Requests for `endpoint` that are under way through the tunnels of this process.
+    pub fn outstanding(&self, endpoint: &[u8]) -> usize {
+        let Some(entry) = self.endpoints.get(endpoint) else { return 0 };
+        entry.locals.iter().map(|(_, load)| load.outstanding()).fold(0, usize::saturating_add)
     }
 
     /// The tunnels to close so that `target` are left. Endpoints with the most tunnels give first, so
@@ -257,31 +255,92 @@ impl Router {
         self.tunnels.len()
     }
 
-    fn select_remote(
-        &self,
-        entry: &Entry,
-        now: Instant,
-        dice: u64,
-        exclude: &[Route],
-        suspected: bool,
-    ) -> Option<Route> {
-        let remotes = &entry.remotes;
-        let weight = |at: usize| match remotes.get(at) {
-            Some(remote) if remote.is_usable(now, exclude, suspected) => remote.listeners,
-            _ => 0,
-        };
-        let busy = |at: usize| remotes.get(at).map_or(usize::MAX, |remote| remote.state.load.outstanding());
-        let remote = remotes.get(balance::pick_weighted(remotes.len(), dice, weight, busy)?)?;
-        let proxy = self.nodes.get(&remote.node)?.proxy?;
-        remote.state.load.count_in();
-        Some(Route::Remote { node: remote.node.clone(), proxy })
+    /// What is set aside and whose time is up, or what looks stalled: one request finds out.
+    fn find_trial(&self, entry: &Entry, hop: Hop, choice: Choice<'_>) -> Option<Pick> {
+        // Trials are for the first try of a request: a second one should succeed.
+        if !choice.exclude.is_empty() {
+            return None;
+        }
+        // Where one look finds trouble, more are worth their time; a large crowd is tried one by one.
+        for (tunnel, load) in entry.locals.iter().take(TRIALS_SCAN_MAX) {
+            if load.rank(choice.now) != Rank::Good {
+                if let Some(trial) = load.claim_trial(choice.now) {
+                    return Some(Pick::new(choice.now, Route::Local(*tunnel), load, None, Some(trial)));
+                }
+            }
+        }
+        if hop == Hop::Forwarded {
+            return None;
+        }
+        for remote in entry.remotes.iter().take(TRIALS_SCAN_MAX) {
+            if !remote.state.is_up() || remote.rank(choice.now) == Rank::Good {
+                continue;
+            }
+            let trial = if remote.state.health.claim(choice.now) {
+                Some(Trial::Node)
+            } else {
+                remote.load.claim_trial(choice.now)
+            };
+            if trial.is_some() {
+                return self.pick_of(remote, choice.now, trial);
+            }
+        }
+        None
     }
 
-    fn load(&self, route: &Route) -> Option<&Load> {
-        match route {
-            Route::Local(tunnel) => Some(&self.tunnels.get(tunnel)?.load),
-            Route::Remote { node, .. } => Some(&self.nodes.get(node)?.state.load),
+    /// Local tunnels and other nodes of the same rank.
+    fn pick_of_both(&self, entry: &Entry, choice: Choice<'_>, rank: Rank, local: BestLocal) -> Option<Pick> {
+        let now = choice.now;
+        let remotes = &entry.remotes;
+        let weight = |at: usize| remotes.get(at).map_or(0, |remote| remote.weight(choice, rank));
+        match self.preference {
+            Preference::Local => {
+                if local.outstanding <= LOCAL_SLACK {
+                    return entry.pick_local(now, local.at);
+                }
+                let at = balance::pick_weighted(remotes.len(), choice.dice, weight, |one, two| {
+                    entry.is_less_busy(two, one, now)
+                })?;
+                let remote = remotes.get(at)?;
+                // In words: local − slack > 2 × theirs per listener.
+                let theirs = remote.load.estimate(now).saturating_mul(2);
+                let ours = (local.outstanding - LOCAL_SLACK).saturating_mul(remote.listeners as usize);
+                if ours > theirs { self.pick_of(remote, now, None) } else { entry.pick_local(now, local.at) }
+            }
+            Preference::Even => {
+                let here = remotes.len();
+                // Each local tunnel as good as `local` weighs as much as a listener elsewhere; `local` stands for all.
+                let weight = |at: usize| if at == here { entry.listeners() } else { weight(at) };
+                let at = balance::pick_weighted(here + 1, choice.dice, weight, |one, two| {
+                    match (remotes.get(one), remotes.get(two)) {
+                        (Some(_), Some(_)) => entry.is_less_busy(two, one, now),
+                        (Some(one), None) => one.is_busier_than(local.outstanding, now),
+                        (None, Some(two)) => two.is_idler_than(local.outstanding, now),
+                        (None, None) => false,
+                    }
+                })?;
+                match remotes.get(at) {
+                    Some(remote) => self.pick_of(remote, now, None),
+                    None => entry.pick_local(now, local.at),
+                }
+            }
         }
+    }
+
+    /// A node of this rank.
+    fn pick_remote(&self, entry: &Entry, choice: Choice<'_>, rank: Rank) -> Option<Pick> {
+        let remotes = &entry.remotes;
+        let weight = |at: usize| remotes.get(at).map_or(0, |remote| remote.weight(choice, rank));
+        let at = balance::pick_weighted(remotes.len(), choice.dice, weight, |one, two| {
+            entry.is_less_busy(two, one, choice.now)
+        })?;
+        self.pick_of(remotes.get(at)?, choice.now, None)
+    }
+
+    fn pick_of(&self, remote: &Remote, now: Instant, trial: Option<Trial>) -> Option<Pick> {
+        let proxy = self.nodes.get(&remote.node)?.proxy?;
+        let route = Route::Remote { node: remote.node.clone(), proxy };
+        Some(Pick::new(now, route, &remote.load, Some(&remote.state), trial))
     }
 
     fn remove_remote(&mut self, node: &NodeId, endpoint: &EndpointId) {
@@ -304,43 +363,11 @@ impl Router {
     }
 }
 
-impl Entry {
-    fn listeners(&self) -> u32 {
-        u32::try_from(self.locals.len()).unwrap_or(u32::MAX)
-    }
-
-    fn is_unused(&self) -> bool {
-        self.locals.is_empty() && self.remotes.is_empty()
-    }
-
-    fn select_local(&self, now: Instant, dice: u64, exclude: &[Route], suspected: bool) -> Option<Route> {
-        if self.locals.is_empty() {
-            return None;
-        }
-        let usable = |at: usize| {
-            self.locals.get(at).is_some_and(|(tunnel, load)| {
-                (suspected || !load.is_suspected(now)) && !exclude.contains(&Route::Local(*tunnel))
-            })
-        };
-        let busy = |at: usize| self.locals.get(at).map_or(usize::MAX, |(_, load)| load.outstanding());
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let (tunnel, load) = self.locals.get(balance::pick(self.locals.len(), turn, dice, usable, busy)?)?;
-        load.count_in();
-        Some(Route::Local(*tunnel))
-    }
-}
-
-impl Remote {
-    /// A node is excluded by its name: its address may have changed since it was tried.
-    fn is_usable(&self, now: Instant, exclude: &[Route], suspected: bool) -> bool {
-        self.state.up.load(Ordering::Relaxed)
-            && (suspected || !self.state.load.is_suspected(now))
-            && !exclude.iter().any(|tried| matches!(tried, Route::Remote { node, .. } if *node == self.node))
-    }
-}
+/// A trial is looked for among so many tunnels and nodes of an endpoint: the look is part of every request.
+const TRIALS_SCAN_MAX: usize = 8;
 
 impl Node {
     fn unknown() -> Self {
-        Self { proxy: None, state: Arc::new(NodeState::default()), endpoints: 0 }
+        Self { proxy: None, state: Arc::default(), endpoints: 0 }
     }
 }

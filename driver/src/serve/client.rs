@@ -3,8 +3,8 @@
 use super::exchange::Begun;
 use super::heads::HeadShare;
 use super::{Port, Service};
-use crate::buffer::{Queue, READ_BYTES, with_read_buffer};
-use crate::runtime::{Io, Runtime, Timer};
+use crate::buffer::{Queue, with_read_buffer};
+use crate::runtime::{CHUNK_BYTES, Io, Runtime, Timer};
 use crate::shutdown::{Shutdown, ShutdownListener};
 use crate::wire::Out;
 use piko_core::http1::{
@@ -112,7 +112,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
             }
             let Self { io, http, rest, rt, .. } = self;
             let read = with_read_buffer(|buf| {
-                let limit = if rest.is_empty() { READ_BYTES } else { HEAD_READ_BYTES };
+                let limit = if rest.is_empty() { CHUNK_BYTES } else { HEAD_READ_BYTES };
                 match Pin::new(&mut *io).poll_read(cx, &mut buf[..limit]) {
                     Poll::Pending => Read::Nothing,
                     Poll::Ready(Ok(0)) => Read::End,
@@ -258,16 +258,25 @@ fn step<S: Service, C: Io>(
     io: &C,
 ) -> (usize, Option<Result<Begun<S>, Idle>>) {
     match http.handle_input(now, input) {
-        Ok((used, Some(Part::Head(head)))) => (used, Some(Ok(begin(now, &head, service, io)))),
+        Ok((used, Some(Part::Head(head)))) => {
+            (used, Some(Ok(begin(now, &head, &input[..used], service, io))))
+        }
         Ok((used, _)) => (used, None),
         Err(fault) => (0, Some(Err(Idle::Refused(fault)))),
     }
 }
 
-fn begin<S: Service, C: Io>(now: Instant, head: &RequestHead<'_>, service: &S, io: &C) -> Begun<S> {
+/// `text` is what `head` was read from.
+fn begin<S: Service, C: Io>(
+    now: Instant,
+    head: &RequestHead<'_>,
+    text: &[u8],
+    service: &S,
+    io: &C,
+) -> Begun<S> {
     let note = service.note(io.info(), head);
     let mut exchange = service.exchange(now, io.info());
     let step = exchange.handle_request(now, head);
     let decision = service.decide(now, step, &mut exchange, &note, head);
-    Begun::new(now, head, exchange, decision, note)
+    Begun::new(now, head, text, service, exchange, decision, note)
 }

@@ -1,13 +1,14 @@
 //! One proxied request: two legs, one [`Exchange`]. Bytes stream both ways at once.
 
 use super::client::{Client, head_of};
+use super::up::{SCRATCH, Up};
 use super::{Attempt, Connected, Decision, Service};
-use crate::buffer::{Queue, with_read_buffer};
+use crate::buffer::with_read_buffer;
 use crate::runtime::{Io, Runtime, Timer};
-use crate::wire::{Out, room};
+use crate::wire::room;
 use bytes::BytesMut;
 use futures::io::AsyncRead;
-use piko_core::http1::{self, ClientConn, Fields, Next, Part, RequestHead, Reuse};
+use piko_core::http1::{self, Fields, Next, Part, RequestHead, Reuse};
 use piko_core::proxy::fields::rewrite_trailers;
 use piko_core::proxy::{Answer, Exchange, Failure, Leg, Step};
 use piko_core::time::Instant;
@@ -33,24 +34,13 @@ enum Plan<S: Service> {
     Switch(Answer, S::Switched),
 }
 
-/// The upstream side of a request, apart from its connection.
-struct Up {
-    http: ClientConn,
-    out: Out,
-    rest: Queue,
-    idempotent: bool,
-    /// The whole request has been written out.
-    uploaded: bool,
-    /// The upstream does not take the request any further; its answer may still come.
-    deaf: bool,
-    /// A response byte has arrived.
-    heard: bool,
-}
-
 impl<S: Service> Begun<S> {
+    /// `text` is what `head` was read from.
     pub(super) fn new(
         now: Instant,
         head: &RequestHead<'_>,
+        text: &[u8],
+        service: &S,
         exchange: Exchange,
         decision: Decision<S::Target, S::Switched>,
         note: S::Note,
@@ -58,38 +48,16 @@ impl<S: Service> Begun<S> {
         let plan = match decision {
             Decision::Answer(answer) => Plan::Answer(answer),
             Decision::Switch(answer, switched) => Plan::Switch(answer, switched),
-            Decision::Proxy { target, to_tunnel, keep_alive } => {
-                let mut up = Up {
-                    http: ClientConn::new(http1::Config::default(), now),
-                    out: Out::default(),
-                    rest: Queue::new(),
-                    idempotent: matches!(
-                        head.method,
-                        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
-                    ),
-                    uploaded: false,
-                    deaf: false,
-                    heard: false,
-                };
-                // What is written is kept until the first response byte, where a retry is possible.
-                up.out.queue.set_keep(exchange.may_replay());
-                SCRATCH.with_borrow_mut(|block| {
-                    block.clear();
-                    let head = exchange.rewrite_request(head, to_tunnel, block);
-                    // A fresh machine takes a head, and a `Vec` has room for all of it.
-                    let written = up.http.send_head(&head, keep_alive, up.out.queue.tail());
-                    debug_assert_eq!(written, Ok(()));
-                });
-                Plan::Proxy { target, up: Box::new(up) }
+            Decision::Proxy { target, keep_alive, keep_head } => {
+                let mut up = Box::new(Up::new(now, head, &exchange, service.is_tunnel(&target), keep_alive));
+                if keep_head {
+                    up.keep_head(text);
+                }
+                Plan::Proxy { target, up }
             }
         };
         Self { exchange, note, plan }
     }
-}
-
-thread_local! {
-    /// Where a rewritten field block lives between the parser and the writer.
-    static SCRATCH: std::cell::RefCell<BytesMut> = std::cell::RefCell::new(BytesMut::new());
 }
 
 /// What an exchange leaves behind.
@@ -154,17 +122,19 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     loop {
         let attempt =
             Attempt { idempotent: up.idempotent, fresh, until: exchange.poll_timeout().map(|d| d.at) };
-        let why = match connect(client, service, &mut exchange, &target, attempt).await {
+        let mut why = match connect(client, service, &mut exchange, &target, attempt).await {
             Ok(Connected { io, pooled }) => {
                 let mut legs = Legs {
                     client,
                     service,
                     exchange: &mut exchange,
                     note: &mut note,
+                    target: &mut target,
                     up: &mut up,
                     io,
                     pooled,
                     cut: None,
+                    answered: false,
                 };
                 let outcome = poll_fn(|cx| legs.poll(cx)).await;
                 let Legs { mut io, .. } = legs;
@@ -197,28 +167,19 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             }
             Err(stop) => stop,
         };
-        match why {
-            Stop { step: Step::Retry, failure } => {
-                let failure = failure.unwrap_or(Failure::Broken);
-                match service.again(target, failure) {
-                    Some(next) => {
-                        target = next;
-                        fresh = true;
-                        up.out.queue.rewind();
-                        up.out.blocked = false;
-                        up.deaf = false;
-                        continue;
-                    }
-                    None => {
-                        let now = rt.now();
-                        let next = match exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream) {
-                            Step::Answer(answer) => say(client, service, &mut note, &answer),
-                            _ => client.http.cut(),
-                        };
-                        return finish(rt, client, service, exchange, note, next).await;
-                    }
-                }
+        if let Some(failure) = why.failure {
+            service.failed(&mut target, failure);
+        }
+        if matches!(why.step, Step::Retry) {
+            let moved = why.moved || service.again(&mut target, why.failure.unwrap_or(Failure::Broken));
+            let now = rt.now();
+            if moved && up.start_again(now, &exchange, service.is_tunnel(&target)) {
+                fresh = true;
+                continue;
             }
+            why.step = exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream);
+        }
+        match why {
             Stop { step: Step::Answer(answer), .. } => {
                 service.release(target, None);
                 let next = say(client, service, &mut note, &answer);
@@ -278,7 +239,16 @@ fn drain_small_body<R: Runtime, C: Io>(client: &mut Client<R, C>) {
 /// Why an attempt stopped, and what the exchange says to it.
 struct Stop {
     step: Step,
+    /// What the upstream did wrong before its response, if it was to blame.
     failure: Option<Failure>,
+    /// The target is another one already.
+    moved: bool,
+}
+
+impl Stop {
+    fn new(step: Step, failure: Option<Failure>) -> Self {
+        Self { step, failure, moved: false }
+    }
 }
 
 enum Outcome {
@@ -300,10 +270,10 @@ async fn connect<R: Runtime, C: Io, S: Service>(
         loop {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
                 let now = client.rt.now();
-                return Poll::Ready(result.map_err(|why| Stop {
-                    step: exchange.handle_failed(now, Leg::Upstream, why),
-                    failure: Some(why),
-                }));
+                return Poll::Ready(
+                    result
+                        .map_err(|why| Stop::new(exchange.handle_failed(now, Leg::Upstream, why), Some(why))),
+                );
             }
             if let Some(stop) = watch(client, exchange, cx) {
                 return Poll::Ready(Err(stop));
@@ -325,7 +295,7 @@ fn timeout(now: Instant, exchange: &mut Exchange) -> Option<Stop> {
     }
     match exchange.handle_timeout(now) {
         Step::Nothing => None,
-        step => Some(Stop { step, failure: None }),
+        step => Some(Stop::new(step, exchange.is_upstream_late().then_some(Failure::TimedOut))),
     }
 }
 
@@ -352,7 +322,7 @@ fn watch<R: Runtime, C: Io>(
     }
     *eof = true;
     let step = exchange.handle_failed(rt.now(), Leg::Client, Failure::ClientGone);
-    Some(Stop { step, failure: None })
+    Some(Stop::new(step, None))
 }
 
 /// Both legs while bytes flow.
@@ -361,11 +331,14 @@ struct Legs<'a, R: Runtime, C, S: Service> {
     service: &'a S,
     exchange: &'a mut Exchange,
     note: &'a mut S::Note,
+    target: &'a mut S::Target,
     up: &'a mut Up,
     io: S::Up,
     pooled: bool,
     /// The response is complete; what becomes of the client's connection once it is written out.
     cut: Option<Next>,
+    /// The final response head has come.
+    answered: bool,
 }
 
 impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
@@ -412,7 +385,10 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     fn fail(&mut self, leg: Leg, why: Failure) -> Outcome {
         let now = self.client.rt.now();
-        Outcome::Ended(Stop { step: self.exchange.handle_failed(now, leg, why), failure: Some(why) })
+        // Behind the response head nothing is held against the upstream: services may cut what they send.
+        let to_blame = leg == Leg::Upstream && self.cut.is_none() && !self.answered;
+        let step = self.exchange.handle_failed(now, leg, why);
+        Outcome::Ended(Stop::new(step, to_blame.then_some(why)))
     }
 
     /// What a broken upstream means at this point.
@@ -580,11 +556,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 Poll::Ready(Err(_)) => Err(self.broken()),
                 Poll::Ready(Ok(0)) => self.up_eof(cx).map(|()| true),
                 Poll::Ready(Ok(n)) => {
-                    if !self.up.heard {
-                        self.up.heard = true;
-                        // The first response byte ends all thought of a retry.
-                        self.up.out.queue.set_keep(false);
-                    }
+                    self.up.heard = true;
                     if had == 0 {
                         let used = self.download(cx, &mut buf[..n])?;
                         self.up.rest.extend(&buf[used..n]);
@@ -626,7 +598,17 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
             match part {
                 None => break,
                 Some(Part::Interim(head) | Part::Head(head)) => {
-                    match self.exchange.handle_response(now, &head) {
+                    if head.status >= 200 || head.status == 101 {
+                        self.answered = true;
+                        let refusal = self.service.answered(self.target, &head, &input[used..]);
+                        if let Some(stop) = refusal.and_then(|why| self.turn_away(now, why)) {
+                            return Err(Outcome::Ended(stop));
+                        }
+                    }
+                    let step = self.exchange.handle_response(now, &head);
+                    // The response is accepted: there is no thought of a retry any more.
+                    self.up.out.queue.set_keep(false);
+                    match step {
                         Step::Nothing => {}
                         Step::Forward | Step::Switch => {
                             if self.client.shutdown.is_triggered() {
@@ -634,7 +616,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                             }
                             self.send_head(&head);
                         }
-                        step => return Err(Outcome::Ended(Stop { step, failure: None })),
+                        step => return Err(Outcome::Ended(Stop::new(step, None))),
                     }
                 }
                 Some(Part::Data(range)) => {
@@ -664,6 +646,15 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
             }
         }
         Ok(used)
+    }
+
+    /// The upstream says that it did not serve the request: sends it elsewhere, if there is anybody else.
+    fn turn_away(&mut self, now: Instant, why: Failure) -> Option<Stop> {
+        if !self.exchange.may_retry(why) || !self.service.again(self.target, why) {
+            return None;
+        }
+        let step = self.exchange.handle_failed(now, Leg::Upstream, why);
+        Some(Stop { step, failure: None, moved: true })
     }
 
     fn send_head(&mut self, head: &http1::ResponseHead<'_>) {

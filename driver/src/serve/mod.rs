@@ -3,6 +3,7 @@
 mod client;
 mod exchange;
 mod heads;
+mod up;
 
 pub use heads::HeadBudget;
 
@@ -48,8 +49,27 @@ pub trait Service: Send + Sync + 'static {
         attempt: Attempt,
     ) -> impl Future<Output = Result<Connected<Self::Up>, Failure>> + Send;
 
-    /// The target failed and the request may be tried again: where? `None` tries nothing.
-    fn again(&self, failed: Self::Target, why: Failure) -> Option<Self::Target>;
+    /// The target failed and the request may be tried again: puts another in its place, or the same one when
+    /// only its connection was bad. False leaves the target as it was, for its release: there is none.
+    fn again(&self, failed: &mut Self::Target, why: Failure) -> bool;
+
+    /// The target failed before its response, whatever becomes of the request.
+    fn failed(&self, target: &mut Self::Target, why: Failure) {
+        let _ = (target, why);
+    }
+
+    /// The target's final response head, with what has arrived `behind` it. A failure when it says that it did
+    /// not serve the request, and another target may do better.
+    fn answered(&self, target: &mut Self::Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
+        let _ = (target, head, behind);
+        None
+    }
+
+    /// Requests leave for a tunnel (design guide A.3, fields per leg) rather than for a node or a service.
+    fn is_tunnel(&self, target: &Self::Target) -> bool {
+        let _ = target;
+        false
+    }
 
     /// The exchange is over; `reusable` is a connection that can carry another request.
     fn release(&self, target: Self::Target, reusable: Option<Self::Up>);
@@ -101,10 +121,10 @@ pub enum Decision<T, S> {
     Proxy {
         /// Where to.
         target: T,
-        /// It leaves for a tunnel (design guide A.3, fields per leg).
-        to_tunnel: bool,
         /// The connection may carry more requests.
         keep_alive: bool,
+        /// A retry may turn from a tunnel to a node or back, for which the head has to be written anew.
+        keep_head: bool,
     },
     /// Answered with this 101 and handed to the caller of [`serve`].
     Switch(Answer, S),

@@ -72,7 +72,7 @@ fn connection_cannot_remove_what_others_trust() {
     assert_eq!(
         rewritten(&forwarding(text), text, false),
         "GET /\r\nHost: ep.x\r\nX-Forwarded-For: 9.9.9.9, 203.0.113.7\r\nX-Forwarded-Proto: https\r\n\
-         X-Forwarded-Host: o\r\nx-piko-authorization: t\r\nx-piko-forward: true\r\n"
+         X-Forwarded-Host: o\r\nx-piko-authorization: t\r\nx-piko-load: ?\r\nx-piko-forward: true\r\n"
     );
 }
 
@@ -95,7 +95,7 @@ fn the_first_node_adds_forwarding_fields_and_the_second_none() {
     assert_eq!(
         rewritten(&forwarding(first), first, false),
         "GET /\r\nHost: ep.x:8000\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Host: ep.x:8000\r\n\
-         X-Forwarded-Proto: http\r\nx-piko-forward: true\r\n"
+         X-Forwarded-Proto: http\r\nx-piko-load: ?\r\nx-piko-forward: true\r\n"
     );
     let second = "GET / HTTP/1.1\r\nHost: ep.x\r\nX-Forwarded-For: 9.9.9.9\r\nx-piko-forward: true\r\n";
     assert_eq!(

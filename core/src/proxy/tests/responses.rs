@@ -131,3 +131,19 @@ fn methods_of_any_length_are_recorded() {
         assert_eq!(exchange.finish(T0).method, method.as_bytes());
     }
 }
+
+#[test]
+fn a_node_that_asks_is_told_the_load_and_nobody_else() {
+    let asks = "GET / HTTP/1.1\r\nHost: ep.x\r\nx-piko-load: ?\r\nx-piko-forward: true\r\n";
+    let mut exchange = forwarding(asks);
+    assert!(exchange.asks_load());
+    assert!(!rewritten(&exchange, asks, true).contains("x-piko-load"), "the service is not asked");
+    exchange.set_load(7);
+    let answer = "200 OK\r\nA: b\r\nX-Piko-Load: 99\r\n";
+    assert_eq!(rewritten_response(&exchange, answer, None), "A: b\r\nx-piko-load: 7\r\n");
+    assert_eq!(rewritten_response(&exchange, "103 Early Hints\r\nA: b\r\n", None), "A: b\r\n");
+    let client = "GET / HTTP/1.1\r\nHost: ep.x\r\nx-piko-load: ?\r\n";
+    let exchange = forwarding(client);
+    assert!(!exchange.asks_load());
+    assert_eq!(rewritten_response(&exchange, answer, None), "A: b\r\n");
+}

@@ -145,3 +145,30 @@ fn retries_can_be_turned_off() {
     assert!(!exchange.may_replay());
     assert_eq!(said(exchange.handle_failed(T0, Leg::Upstream, Failure::Connect("x"))), (502, "x".into()));
 }
+
+#[test]
+fn a_refused_request_is_sent_elsewhere_while_a_copy_is_kept() {
+    let refused = Failure::Refused(cause::NO_UPSTREAM);
+    for (method, kept) in [("GET", true), ("POST", false)] {
+        let text = format!("{method} / HTTP/1.1\r\nHost: ep.x\r\nContent-Length: 9\r\n");
+        let mut exchange = forwarding(&text);
+        exchange.handle_progress(T0, Leg::Upstream, 90);
+        assert_eq!((exchange.may_replay(), exchange.may_retry(refused)), (kept, kept), "{method}");
+        let mut exchange = forwarding(&text);
+        exchange.keep_request();
+        exchange.handle_progress(T0, Leg::Upstream, 90);
+        assert!(exchange.may_replay() && exchange.may_retry(refused));
+        assert_eq!(exchange.handle_failed(T0, Leg::Upstream, refused), Step::Retry);
+        // Kept or not: what may have been acted on is sent once.
+        exchange.handle_progress(T0, Leg::Upstream, 90);
+        let broken = exchange.handle_failed(T0, Leg::Upstream, Failure::Broken);
+        assert_eq!(broken == Step::Retry, kept, "{method}");
+    }
+    let mut exchange = forwarding(PLAIN);
+    exchange.handle_progress(T0, Leg::Upstream, 65 * 1024);
+    assert!(!exchange.may_retry(refused), "too large to keep");
+    let mut exchange = responding(PLAIN);
+    exchange.keep_request();
+    assert!(!exchange.may_retry(refused), "the client has seen a response");
+    assert!(!agent().may_retry(refused));
+}

@@ -195,7 +195,7 @@ fn random_heads_stay_clean() {
         }
         if !to_tunnel {
             let again = through(&mut server(), out.as_bytes(), false).unwrap().unwrap();
-            let without = |text: &str| text.replace("x-piko-forward: true\r\n", "");
+            let without = |text: &str| text.replace("x-piko-load: ?\r\nx-piko-forward: true\r\n", "");
             assert_eq!(without(&again), without(&out), "{story}");
         }
     }

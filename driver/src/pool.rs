@@ -1,7 +1,9 @@
-//! Kept connections to one service: last used first, bounded in number and age.
+//! Kept connections to one service or node: last used first, bounded in number and age.
 
+use crate::runtime::{Io, Probe, Runtime};
+use crate::wait::sleep_until;
 use piko_core::time::Instant;
-use piko_driver::{Io, Probe, Runtime, sleep_until};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,10 +22,11 @@ struct Kept<I> {
 struct Inner<I> {
     kept: Vec<Kept<I>>,
     sweeping: bool,
+    closed: bool,
 }
 
-/// Connections that wait for another request.
-pub(crate) struct Pool<R: Runtime> {
+/// Connections that wait for another request. All share one bound in number and one in age.
+pub struct Pool<R: Runtime> {
     rt: R,
     inner: Arc<Mutex<Inner<R::Tcp>>>,
     idle_max: usize,
@@ -32,8 +35,8 @@ pub(crate) struct Pool<R: Runtime> {
 
 impl<R: Runtime> Pool<R> {
     /// Keeps at most `idle_max` connections, each for at most `idle_timeout`.
-    pub(crate) fn new(rt: R, idle_max: usize, idle_timeout: Duration) -> Self {
-        let inner = Arc::new(Mutex::new(Inner { kept: Vec::new(), sweeping: false }));
+    pub fn new(rt: R, idle_max: usize, idle_timeout: Duration) -> Self {
+        let inner = Arc::new(Mutex::new(Inner { kept: Vec::new(), sweeping: false, closed: false }));
         Self { rt, inner, idle_max, idle_timeout }
     }
 
@@ -41,8 +44,10 @@ impl<R: Runtime> Pool<R> {
         inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection used last that is still good for such a request.
-    pub(crate) fn take(&self, idempotent: bool) -> Option<R::Tcp> {
+    /// The connection used last that is still good for such a request: not too old, and neither ended nor
+    /// spoilt by bytes that nobody asked for. One that is not idempotent gets it only fresh from use, since it
+    /// cannot be sent twice.
+    pub fn take(&self, idempotent: bool) -> Option<R::Tcp> {
         let now = self.rt.now();
         loop {
             let Kept { mut io, since } = Self::lock(&self.inner).kept.pop()?;
@@ -61,12 +66,35 @@ impl<R: Runtime> Pool<R> {
         }
     }
 
-    /// Keeps `io` for another request.
-    pub(crate) fn put(&self, io: R::Tcp) {
+    /// Connections that wait.
+    pub fn len(&self) -> usize {
+        Self::lock(&self.inner).kept.len()
+    }
+
+    /// True when none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes what waits, and whatever is put back from here on.
+    pub fn close(&self) {
+        let kept = {
+            let mut inner = Self::lock(&self.inner);
+            inner.closed = true;
+            std::mem::take(&mut inner.kept)
+        };
+        drop(kept);
+    }
+
+    /// Keeps `io` for another request; the oldest has to go when there are too many.
+    pub fn put(&self, io: R::Tcp) {
         if self.idle_max == 0 {
             return;
         }
         let mut inner = Self::lock(&self.inner);
+        if inner.closed {
+            return;
+        }
         if inner.kept.len() >= self.idle_max {
             // The oldest is the likeliest to be closed by the service next.
             inner.kept.remove(0);
@@ -76,6 +104,12 @@ impl<R: Runtime> Pool<R> {
             drop(inner);
             self.rt.spawn(sweep(self.rt.clone(), self.inner.clone(), self.idle_timeout));
         }
+    }
+}
+
+impl<R: Runtime> fmt::Debug for Pool<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("kept", &self.len()).finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,117 @@
+//! Who serves one endpoint, and which of them a request gets.
+
+use super::balance;
+use super::load::{Load, Rank};
+use super::pick::{NodeState, Pick};
+use super::router::Route;
+use crate::id::{NodeId, TunnelId};
+use crate::time::Instant;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Who serves one endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// In the order in which they came, which is the order of turns.
+    pub(super) locals: Vec<(TunnelId, Arc<Load>)>,
+    pub(super) remotes: Vec<Remote>,
+    /// Whose turn it is; wraps.
+    turn: AtomicUsize,
+}
+
+/// Another node's listeners of one endpoint.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) node: NodeId,
+    pub(super) state: Arc<NodeState>,
+    pub(super) load: Arc<Load>,
+    pub(super) listeners: u32,
+}
+
+/// The circumstances of one choice.
+#[derive(Clone, Copy)]
+pub(super) struct Choice<'a> {
+    pub(super) now: Instant,
+    pub(super) dice: u64,
+    pub(super) exclude: &'a [Route],
+}
+
+/// The local tunnel whose turn it is.
+#[derive(Clone, Copy)]
+pub(super) struct BestLocal {
+    pub(super) at: usize,
+    pub(super) rank: Rank,
+    pub(super) outstanding: usize,
+}
+
+impl Entry {
+    pub(super) fn listeners(&self) -> u32 {
+        u32::try_from(self.locals.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.locals.is_empty() && self.remotes.is_empty()
+    }
+
+    pub(super) fn best_local(&self, choice: Choice<'_>) -> Option<BestLocal> {
+        if self.locals.is_empty() {
+            return None;
+        }
+        let cost = |at: usize| {
+            let (tunnel, load) = self.locals.get(at)?;
+            let tried = choice.exclude.contains(&Route::Local(*tunnel));
+            (!tried).then(|| (load.rank(choice.now), load.outstanding()))
+        };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let is_fine = |cost: &(Rank, usize)| cost.0 == Rank::Good;
+        let (at, (rank, outstanding)) = balance::pick(self.locals.len(), turn, choice.dice, cost, is_fine)?;
+        Some(BestLocal { at, rank, outstanding })
+    }
+
+    pub(super) fn pick_local(&self, now: Instant, at: usize) -> Option<Pick> {
+        let (tunnel, load) = self.locals.get(at)?;
+        Some(Pick::new(now, Route::Local(*tunnel), load, None, None))
+    }
+
+    pub(super) fn best_remote_rank(&self, choice: Choice<'_>) -> Option<Rank> {
+        let usable = self.remotes.iter().filter(|remote| remote.is_usable(choice.exclude));
+        usable.map(|remote| remote.rank(choice.now)).min()
+    }
+
+    /// Fewer requests under way per listener, compared without dividing.
+    pub(super) fn is_less_busy(&self, one: usize, than: usize, now: Instant) -> bool {
+        let (Some(one), Some(than)) = (self.remotes.get(one), self.remotes.get(than)) else { return false };
+        let busy = |remote: &Remote| remote.load.estimate(now) as u64;
+        busy(one).saturating_mul(u64::from(than.listeners))
+            < busy(than).saturating_mul(u64::from(one.listeners))
+    }
+}
+
+impl Remote {
+    /// A node is excluded by its name: its address may have changed since it was tried.
+    pub(super) fn is_usable(&self, exclude: &[Route]) -> bool {
+        self.state.is_up()
+            && !exclude.iter().any(|tried| matches!(tried, Route::Remote { node, .. } if *node == self.node))
+    }
+
+    pub(super) fn rank(&self, now: Instant) -> Rank {
+        let draining = self.state.draining.load(Ordering::Relaxed);
+        let node = self.state.health.rank(now).max(if draining { Rank::Draining } else { Rank::Good });
+        node.max(self.load.rank(now))
+    }
+
+    pub(super) fn weight(&self, choice: Choice<'_>, rank: Rank) -> u32 {
+        if self.is_usable(choice.exclude) && self.rank(choice.now) == rank { self.listeners } else { 0 }
+    }
+
+    /// More requests under way per listener than `outstanding`.
+    pub(super) fn is_busier_than(&self, outstanding: usize, now: Instant) -> bool {
+        self.load.estimate(now) > outstanding.saturating_mul(self.listeners as usize)
+    }
+
+    /// Fewer requests under way per listener than `outstanding`.
+    pub(super) fn is_idler_than(&self, outstanding: usize, now: Instant) -> bool {
+        self.load.estimate(now) < outstanding.saturating_mul(self.listeners as usize)
+    }
+}

@@ -1,0 +1,237 @@
+//! What changes with every request: counts, hints, and how much an upstream is trusted.
+//!
+//! All of it lives in atomics of the word size with relaxed ordering: the numbers steer a choice, and
+//! nothing else is published through them.
+
+use crate::time::Instant;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// How long a tunnel or node that failed is passed over, in milliseconds (design guide, A.4). One second
+/// outlasts a restart's refused connections and is short enough that a mistaken suspicion does no harm.
+pub(super) const SUSPECTED_MS: usize = 1_000;
+/// So many failures in a row, and it is set aside: a burst of bad luck is shorter, an outage is not.
+pub(super) const FAILURES_MAX: usize = 5;
+/// For how long it is set aside at first, in milliseconds; doubled with each trial that fails.
+pub(super) const ASIDE_MS: usize = 10_000;
+/// The longest that it is set aside between two trials, and the longest that a trial is waited for.
+pub(super) const ASIDE_MS_MAX: usize = 60_000;
+/// So many requests without one answer make an upstream look stalled…
+const STALLED_MIN: usize = 5;
+/// … once the first of them has waited this long, in milliseconds. An upstream whose every answer takes
+/// longer looks stalled too, as do its equals then, so that nothing changes between them.
+const STALLED_MS: usize = 250;
+/// One that looks stalled gets one request per so many milliseconds, to find out whether it is.
+const STALLED_TRIAL_MS: usize = 5_000;
+/// How long another node's word about its load is believed, in milliseconds.
+const HINT_MS: usize = 2_000;
+
+/// How good a choice is; the smaller, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Nothing speaks against it.
+    Good,
+    /// A node that is about to go: it serves, but what is opened there does not live long.
+    Draining,
+    /// It has failed within the last second, or takes requests and answers none.
+    Suspected,
+    /// It has failed time and again: for the case that there is nothing else.
+    Aside,
+}
+
+/// Requests under way to one tunnel, or to one endpoint's listeners on one node.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    /// Requests under way from here.
+    outstanding: AtomicUsize,
+    /// Requests since the last answer.
+    unanswered: AtomicUsize,
+    /// When the first of those came, in milliseconds.
+    unanswered_since: AtomicUsize,
+    /// Requests under way there that are not from here, as the node says.
+    foreign: AtomicUsize,
+    /// Until when that is believed.
+    foreign_until: AtomicUsize,
+    pub(super) health: Health,
+}
+
+impl Load {
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// Own requests, and what the node said of those of others.
+    pub(super) fn estimate(&self, now: Instant) -> usize {
+        let own = self.outstanding();
+        let until = self.foreign_until.load(Ordering::Relaxed);
+        if is_before(now, until, HINT_MS) {
+            own.saturating_add(self.foreign.load(Ordering::Relaxed))
+        } else {
+            own
+        }
+    }
+
+    /// The node says that `total` requests are under way there, those from here included.
+    pub(super) fn hint(&self, now: Instant, total: usize) {
+        self.foreign.store(total.saturating_sub(self.outstanding()), Ordering::Relaxed);
+        self.foreign_until.store(later(now, HINT_MS), Ordering::Relaxed);
+    }
+
+    pub(super) fn count_in(&self, now: Instant) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        if self.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.unanswered_since.store(millis(now), Ordering::Relaxed);
+        }
+    }
+
+    /// Stops at zero, so that no order of calls can make a tunnel look endlessly busy.
+    pub(super) fn count_out(&self) {
+        let less = |n: usize| n.checked_sub(1);
+        // The error case is the count that was zero already, which is what stopping at zero means.
+        let _ = self.outstanding.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    pub(super) fn answered(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
+        self.health.succeed();
+    }
+
+    pub(super) fn rank(&self, now: Instant) -> Rank {
+        let health = self.health.rank(now);
+        if health == Rank::Good && self.is_stalled(now) { Rank::Suspected } else { health }
+    }
+
+    /// Requests come and none is answered. That their clients give up and leave does not make it better.
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.unanswered.load(Ordering::Relaxed) >= STALLED_MIN
+            && millis(now).wrapping_sub(self.unanswered_since.load(Ordering::Relaxed)) >= STALLED_MS
+    }
+
+    /// True for one caller per while: an upstream that looks stalled gets a request to prove itself.
+    fn claim_stalled(&self, now: Instant) -> bool {
+        let since = self.unanswered_since.load(Ordering::Relaxed);
+        millis(now).wrapping_sub(since) >= STALLED_TRIAL_MS
+            && self
+                .unanswered_since
+                .compare_exchange(since, millis(now), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// True for one caller when this upstream, which is passed over, is due for a trial.
+    pub(super) fn claim_trial(&self, now: Instant) -> Option<Trial> {
+        if self.health.claim(now) {
+            Some(Trial::Upstream)
+        } else if self.health.rank(now) == Rank::Good && self.is_stalled(now) && self.claim_stalled(now) {
+            Some(Trial::Stalled)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a request is a trial of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trial {
+    /// The node was set aside.
+    Node,
+    /// The upstream looked stalled.
+    Stalled,
+    /// The upstream was set aside.
+    Upstream,
+}
+
+/// How much a tunnel, a node, or a node's listeners of one endpoint are trusted.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// Milliseconds of the caller's clock until which it is suspected, cut to a word; zero is never.
+    suspected_until: AtomicUsize,
+    /// Failures since the last answer.
+    failures: AtomicUsize,
+    /// Until when it is set aside; zero is not at all. Once that has passed, it is due for a trial.
+    aside_until: AtomicUsize,
+    /// Trials in a row that failed.
+    trials_failed: AtomicUsize,
+}
+
+impl Health {
+    pub(super) fn rank(&self, now: Instant) -> Rank {
+        if self.aside_until.load(Ordering::Relaxed) != 0 {
+            Rank::Aside
+        } else if is_before(now, self.suspected_until.load(Ordering::Relaxed), SUSPECTED_MS) {
+            Rank::Suspected
+        } else {
+            Rank::Good
+        }
+    }
+
+    pub(super) fn suspect(&self, now: Instant) {
+        self.suspected_until.store(later(now, SUSPECTED_MS), Ordering::Relaxed);
+    }
+
+    /// One failure more. What is set aside already stays so: stragglers of the same outage tell nothing new,
+    /// unless the failure is that of the `trial`.
+    pub(super) fn fail(&self, now: Instant, trial: bool) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let is_aside = self.aside_until.load(Ordering::Relaxed) != 0;
+        let span = if trial {
+            let failed = self.trials_failed.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            ASIDE_MS.checked_shl(failed.min(8) as u32).unwrap_or(ASIDE_MS_MAX).min(ASIDE_MS_MAX)
+        } else if !is_aside && failures >= FAILURES_MAX {
+            self.trials_failed.store(0, Ordering::Relaxed);
+            ASIDE_MS
+        } else {
+            return;
+        };
+        self.aside_until.store(later(now, span), Ordering::Relaxed);
+    }
+
+    /// Nothing is held against it.
+    pub(super) fn forgive(&self) {
+        self.succeed();
+    }
+
+    /// It has answered. Reads only, as long as all is well.
+    pub(super) fn succeed(&self) {
+        for cell in [&self.failures, &self.aside_until, &self.suspected_until] {
+            if cell.load(Ordering::Relaxed) != 0 {
+                cell.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// True for one caller once the time is up. Nobody else gets it until that trial is judged, or for
+    /// [`ASIDE_MS_MAX`].
+    pub(super) fn claim(&self, now: Instant) -> bool {
+        let until = self.aside_until.load(Ordering::Relaxed);
+        until != 0
+            && !is_before(now, until, ASIDE_MS_MAX)
+            && self
+                .aside_until
+                .compare_exchange(until, later(now, ASIDE_MS_MAX), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// The trial ended without a verdict: the next request may be one.
+    pub(super) fn give_back(&self) {
+        let unless_cleared = |until: usize| (until != 0).then_some(DUE);
+        let _ = self.aside_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, unless_cleared);
+    }
+}
+
+/// A moment that has passed: the first millisecond of the clock.
+const DUE: usize = 1;
+
+/// Milliseconds of the clock; losing the upper half on 32-bit targets is intended (see `is_before`).
+fn millis(now: Instant) -> usize {
+    (now.as_nanos() / 1_000_000) as usize
+}
+
+/// `span_ms` from now, never zero.
+fn later(now: Instant, span_ms: usize) -> usize {
+    millis(now).wrapping_add(span_ms).max(1)
+}
+
+/// On 32-bit targets the clock wraps after 49 days. The difference is right across the wrap, and an old
+/// mark is taken for a new one during `span_ms` in 49 days, which costs a detour at most.
+fn is_before(now: Instant, until: usize, span_ms: usize) -> bool {
+    until != 0 && (1..=span_ms).contains(&until.wrapping_sub(millis(now)))
+}

@@ -1,0 +1,126 @@
+//! One request's place at an upstream.
+
+use super::load::{Health, Load, Trial};
+use super::router::Route;
+use crate::time::Instant;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// The part of a node that a choice reads for each candidate without a look-up.
+#[derive(Debug, Default)]
+pub(super) struct NodeState {
+    pub(super) up: AtomicBool,
+    pub(super) draining: AtomicBool,
+    pub(super) health: Health,
+}
+
+impl NodeState {
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+}
+
+/// What went wrong with a request at its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No connection, or it broke before the answer. Of a node this is held against all its endpoints.
+    Broken,
+    /// It answers that it cannot serve this endpoint: a node without an upstream, an agent whose service is
+    /// down. Held against this endpoint only.
+    Down,
+    /// What is behind it did not answer in time, or broke off. It is counted, and no more: the request may be
+    /// to blame.
+    Slow,
+}
+
+/// A request counted in at the upstream that was chosen for it; counted out when this is dropped, once.
+///
+/// It works on the entry that was chosen, also when the table has another tunnel or node of the same name
+/// meanwhile. Say what became of the request with [`answered`](Self::answered) or [`fail`](Self::fail), or
+/// say nothing when that is not known, such as when the client left.
+pub struct Pick {
+    route: Route,
+    load: Arc<Load>,
+    node: Option<Arc<NodeState>>,
+    trial: Option<Trial>,
+}
+
+impl Pick {
+    pub(super) fn new(
+        now: Instant,
+        route: Route,
+        load: &Arc<Load>,
+        node: Option<&Arc<NodeState>>,
+        trial: Option<Trial>,
+    ) -> Self {
+        load.count_in(now);
+        Self { route, load: Arc::clone(load), node: node.cloned(), trial }
+    }
+
+    /// Where the request goes.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// The response head came: the upstream is well, whatever the status.
+    pub fn answered(&mut self) {
+        self.trial = None;
+        self.load.answered();
+        if let Some(node) = &self.node {
+            node.health.succeed();
+        }
+    }
+
+    /// The upstream failed. After 5 failures in a row it is set aside for 10 s, then for longer, up to 60 s,
+    /// with one trial request at a time; what is broken or down is passed over for a second at once.
+    pub fn fail(&mut self, now: Instant, fault: Fault) {
+        let trial = self.trial.take();
+        match (&self.node, fault) {
+            (Some(node), Fault::Broken) => {
+                node.health.suspect(now);
+                node.health.fail(now, trial == Some(Trial::Node));
+                if trial == Some(Trial::Upstream) {
+                    self.load.health.give_back();
+                }
+            }
+            (node, fault) => {
+                if let Some(node) = node {
+                    // It took the request, or it would not have answered or fallen silent.
+                    if fault == Fault::Down {
+                        node.health.succeed();
+                    } else if trial == Some(Trial::Node) {
+                        node.health.give_back();
+                    }
+                }
+                if fault != Fault::Slow {
+                    self.load.health.suspect(now);
+                }
+                self.load.health.fail(now, trial == Some(Trial::Upstream));
+            }
+        }
+    }
+
+    /// The node says how many requests for the endpoint are under way there, from all nodes together.
+    /// Believed for two seconds; of no meaning for a tunnel.
+    pub fn hint(&self, now: Instant, outstanding: usize) {
+        self.load.hint(now, outstanding);
+    }
+}
+
+impl fmt::Debug for Pick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pick").field(&self.route).finish()
+    }
+}
+
+impl Drop for Pick {
+    fn drop(&mut self) {
+        self.load.count_out();
+        match (self.trial, &self.node) {
+            (Some(Trial::Upstream), _) => self.load.health.give_back(),
+            (Some(Trial::Node), Some(node)) => node.health.give_back(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a request is proxied over: a stream of a tunnel, or a connection to another node.
+
+use futures::io::{AsyncRead, AsyncWrite};
+use piko_driver::{Io, IoInfo, Probe, Stream};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// The upstream side of one request.
+#[derive(Debug)]
+pub(crate) enum Leg<T> {
+    Node(T),
+    Tunnel(Stream),
+}
+
+macro_rules! each {
+    ($leg:expr, $io:ident => $work:expr) => {
+        match $leg {
+            Leg::Node($io) => $work,
+            Leg::Tunnel($io) => $work,
+        }
+    };
+}
+
+impl<T: Io> AsyncRead for Leg<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl<T: Io> AsyncWrite for Leg<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), io => Pin::new(io).poll_close(cx))
+    }
+}
+
+impl<T: Io> Io for Leg<T> {
+    fn info(&self) -> &IoInfo {
+        each!(self, io => io.info())
+    }
+
+    fn abort(&mut self) {
+        each!(self, io => io.abort());
+    }
+
+    fn probe(&mut self) -> Probe {
+        each!(self, io => io.probe())
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        each!(self, io => io.poll_room(cx))
+    }
+
+    fn give_back(&mut self) {
+        each!(self, io => io.give_back())
+    }
+
+    fn write_hint(&self) -> usize {
+        each!(self, io => io.write_hint())
+    }
+
+    fn finish_lazily(&mut self) {
+        each!(self, io => io.finish_lazily());
+    }
+
+    fn tune_tunnel(&self) {
+        each!(self, io => io.tune_tunnel());
+    }
+
+    fn keep_alive(&self, interval: Option<Duration>) {
+        each!(self, io => io.keep_alive(interval));
+    }
+}

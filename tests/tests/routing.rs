@@ -1,0 +1,17 @@
+//! Several nodes as one: which upstream a request gets, what happens when one fails, and what that costs.
+//!
+//! The nodes run in this process and are told about each other as gossip would tell them: each one's changes
+//! are handed to all others. What has to die goes through a relay that can be cut.
+
+#[path = "routing/balance.rs"]
+mod balance;
+#[path = "routing/cluster.rs"]
+mod cluster;
+#[path = "routing/failure.rs"]
+mod failure;
+#[path = "routing/forward.rs"]
+mod forward;
+#[path = "routing/pool.rs"]
+mod pool;
+#[path = "routing/relay.rs"]
+mod relay;
