@@ -235,9 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_the_only_secret() {
+    fn secrets_are_marked() {
         let secrets: Vec<_> =
             PROGRAMS.into_iter().flat_map(flags).filter(|flag| flag.secret).map(|flag| flag.name).collect();
-        assert_eq!(secrets, ["connect.token"]);
+        assert_eq!(secrets, ["connect.token", "cluster.secret"]);
     }
 }
