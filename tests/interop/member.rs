@@ -152,8 +152,8 @@ impl Shared {
             match self.udp.recv_from(&mut buffer) {
                 Ok((n, from)) => {
                     Self::with(&self, |node, now| {
- let _ = node.handle_packet(now, from, &buffer[..n]);
-});
+                        let _ = node.handle_packet(now, from, &buffer[..n]);
+                    });
                 }
                 Err(error)
                     if [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind()) => {}
@@ -185,8 +185,8 @@ impl Shared {
         let outcome = exchange();
         let outcome = outcome.as_ref().map(StreamReader::message).map_err(|error| *error);
         Self::with(&self, |node, now| {
- let _ = node.handle_reply(now, stream, outcome);
-});
+            let _ = node.handle_reply(now, stream, outcome);
+        });
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) addr: Arc<[u8]>,
     /// Where that is; a name has none until it is resolved.
     pub(super) target: Option<SocketAddr>,
+    /// Another address that somebody speaks of in its name: it counts once a stream to it is answered.
+    pub(super) moving: Option<(Arc<[u8]>, SocketAddr)>,
     pub(super) keys: Keys,
     pub(super) left: bool,
     pub(super) unreachable: bool,
@@ -106,6 +108,7 @@ impl Peer {
         Self {
             addr: Arc::from(addr),
             target,
+            moving: None,
             keys: Keys::default(),
             left: false,
             unreachable: false,
