@@ -197,7 +197,7 @@ fn g10_a_lie_about_a_member_is_overtaken_by_its_owner() {
     let lie = delta(("node-1", &text(1)), ("node-2", &text(2)), &lies);
     world.hosts[0].node.handle_packet(now, addr(1), &lie).expect("well-formed");
     assert_eq!(world.status(0, &id(2)), Some(NodeStatus::Left));
-    while world.hosts[0].node.poll_event().is_some() {}
+    world.settle(0);
     let truthful = |world: &World| {
         let node = world.hosts[0].node.peer(&id(2)).expect("known");
         let proxy = node.entries().find(|entry| entry.key == b"proxy_addr").expect("it has one");
@@ -246,9 +246,10 @@ fn g11_nobody_gets_more_than_was_sent() {
     for n in 0..50 {
         let name = format!("other-{n}");
         let packet = digest(&name, &them, true, &[(&name, &them, 1)]);
-        came += packet.len();
+        let other = digest(&name, &me, false, &[]);
+        came += packet.len() + other.len();
         world.inject(victim(), 0, packet);
-        world.inject(victim(), 0, digest(&name, &me, false, &[]));
+        world.inject(victim(), 0, other);
         world.run_for(ms(20));
     }
     world.run_for(ms(20_000));

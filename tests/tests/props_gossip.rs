@@ -93,7 +93,7 @@ fn run(seed: u64, fault: Option<Fault>, ops: &[(u8, u8, u8, u16)]) -> Result<(),
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_schedule_ends_in_agreement(

@@ -75,6 +75,8 @@ pub(super) struct Answer {
 pub(super) struct Push {
     /// The version that it confirmed.
     pub(super) known: u64,
+    /// When it last confirmed something.
+    pub(super) progress_at: Instant,
     /// The version up to which the current burst has been written.
     pub(super) sent: u64,
     /// Packets of the current burst.
@@ -158,7 +160,8 @@ impl Peer {
 
     /// The next burst starts from what is confirmed.
     pub(super) fn rewind(&mut self) {
-        self.push = Push { known: self.push.known, lost: self.push.lost, ..Push::default() };
+        let Push { known, progress_at, lost, .. } = self.push;
+        self.push = Push { known, progress_at, lost, ..Push::default() };
     }
 }
 
