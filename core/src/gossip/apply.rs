@@ -21,7 +21,7 @@ impl Node {
             } else if self.peers.contains_key(&id) {
                 let ours = self.peers.get(by).is_some_and(|peer| peer.ours);
                 if id != *by && ours {
-                    self.readdress(&id, entry.addr, entry.version, false, true);
+                    self.readdress(&id, entry.addr, entry.version, false);
                 }
                 self.consider_pull(by, &id, entry.version);
             } else if !entry.left && self.rise(&id, entry.version, false) {

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) addr: Arc<[u8]>,
     /// Where that is; a name has none until it is resolved.
     pub(super) target: Option<SocketAddr>,
+    /// Another address that somebody speaks of in its name: it counts once a stream to it is answered.
+    pub(super) moving: Option<(Arc<[u8]>, SocketAddr)>,
     pub(super) keys: Keys,
     pub(super) left: bool,
     pub(super) unreachable: bool,
@@ -73,6 +75,8 @@ pub(super) struct Answer {
 pub(super) struct Push {
     /// The version that it confirmed.
     pub(super) known: u64,
+    /// When it last confirmed something.
+    pub(super) progress_at: Instant,
     /// The version up to which the current burst has been written.
     pub(super) sent: u64,
     /// Packets of the current burst.
@@ -106,6 +110,7 @@ impl Peer {
         Self {
             addr: Arc::from(addr),
             target,
+            moving: None,
             keys: Keys::default(),
             left: false,
             unreachable: false,
@@ -155,7 +160,8 @@ impl Peer {
 
     /// The next burst starts from what is confirmed.
     pub(super) fn rewind(&mut self) {
-        self.push = Push { known: self.push.known, lost: self.push.lost, ..Push::default() };
+        let Push { known, progress_at, lost, .. } = self.push;
+        self.push = Push { known, progress_at, lost, ..Push::default() };
     }
 }
 

@@ -119,7 +119,7 @@ impl Node {
             }
             return Sender::Stranger;
         }
-        self.readdress(&id, header.addr, stated.unwrap_or(0), peer::parse(header.addr) == Some(from), false);
+        self.readdress(&id, header.addr, stated.unwrap_or(0), peer::parse(header.addr) == Some(from));
         let Some(peer) = self.peers.get_mut(&id) else { return Sender::Stranger };
         if peer.target == Some(from) {
             peer.any_source = false;
@@ -170,35 +170,62 @@ impl Node {
         self.owe(id);
     }
 
-    /// A known node speaks of an address that is not the known one. `direct`: it speaks from there itself.
-    /// `vouched`: one of our own peers that is proven says so.
-    pub(super) fn readdress(&mut self, id: &NodeId, addr: &[u8], version: u64, direct: bool, vouched: bool) {
-        let now = self.now;
+    /// A known node is said to have an address that is not the known one. `direct`: by somebody who speaks from
+    /// there in its name. A node that was proven keeps its address until a stream to the other one is answered, so
+    /// that nobody loses its place to an impostor (weakness G16).
+    pub(super) fn readdress(&mut self, id: &NodeId, addr: &[u8], version: u64, direct: bool) {
+        let (now, me) = (self.now, self.addr);
         let Some(peer) = self.peers.get_mut(id) else { return };
         if *peer.addr == *addr || addr.is_empty() || addr.len() > NAME_BYTES_MAX {
             return;
         }
-        let target = peer::parse(addr);
         let silent = !peer.proven || peer.unreachable || peer.detector.silence(now) > MOVE_AFTER;
         let newer = version > peer.keys.version();
-        let believed = if vouched { silent && newer } else { (direct && newer) || silent };
-        // A name says nothing about where it came from, and the own address belongs to nobody else.
-        if !believed || target == Some(self.addr) || (target.is_none() && !silent) {
-            if direct && !believed {
+        let target = peer::parse(addr);
+        // Hearsay may be older than what is known, and the own address belongs to nobody else.
+        let believed = if direct { silent || newer } else { silent && newer };
+        if !believed || target == Some(me) {
+            if direct {
                 self.refuse(Refusal::Impostor);
             }
             return;
         }
-        tracing::info!(node = %id, "gossip address changed");
-        peer.addr = addr.into();
-        peer.target = target;
-        peer.resolve = target.is_none();
+        match target {
+            Some(target) if peer.told != Told::Nothing || peer.proven => {
+                peer.moving = Some((addr.into(), target));
+                peer.sync.wanted = true;
+                if now >= peer.sync.not_before {
+                    self.streams.want(id);
+                }
+            }
+            // A name says nothing about where it came from.
+            None if !silent => {}
+            _ => {
+                tracing::debug!(node = %id, "gossip address changed");
+                peer.addr = addr.into();
+                peer.target = target;
+                peer.resolve = target.is_none();
+                (peer.proven, peer.any_source) = (false, false);
+                peer.sync.wanted = true;
+                (peer.probe_at, peer.probe_wait) = (now, peer::RETRY);
+                self.tell(id);
+            }
+        }
+    }
+
+    /// What the name of a [`GossipEvent::Resolve`](super::GossipEvent::Resolve) stands for. Nothing happens when the
+    /// node has an address by now that is no name. A name that cannot be resolved needs no call.
+    pub fn handle_resolved(&mut self, now: Instant, node: &NodeId, addr: SocketAddr) {
+        self.observe(now);
+        let (addr, now) = (peer::canonical(addr), self.now);
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        if peer::parse(&peer.addr).is_some() || addr == self.addr || peer.target == Some(addr) {
+            return;
+        }
+        peer.target = Some(addr);
         (peer.proven, peer.any_source) = (false, false);
-        peer.vouched = vouched;
-        peer.sync.wanted = !vouched;
-        peer.probe_at = now;
-        peer.probe_wait = peer::RETRY;
-        self.tell(id);
+        (peer.probe_at, peer.probe_wait, peer.ask) = (now, peer::RETRY, peer.vouched);
+        self.owe(node);
     }
 
     /// Remembers a node that was not known.

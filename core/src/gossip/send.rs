@@ -8,9 +8,12 @@ use crate::id::NodeId;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 /// Packets of one burst to a peer of ours: what every socket buffer can hold.
 const BURST_PACKETS: u32 = 8;
+/// For so long after a confirmation a lower one counts as late; afterwards the peer forgot what it knew.
+const STALE: Duration = Duration::from_millis(200);
 /// No datagram holds as many entries, so that counting may end here.
 const COUNT_MAX: usize = 4096;
 
@@ -214,12 +217,19 @@ impl Node {
     pub(super) fn confirm(&mut self, id: &NodeId, entries: &[DigestEntry<'_>], answer: bool) {
         let me = self.me.as_str().as_bytes();
         let version = entries.iter().find(|entry| entry.id == me).map(|entry| entry.version);
-        let (own, from) = (&self.own, self.config.stream_from_go);
+        let (own, from, now) = (&self.own, self.config.stream_from_go, self.now);
         let Some(peer) = self.peers.get_mut(id) else { return };
         // Ours name the receiver always; Go's may have had no room for it.
         let Some(version) = version.or(peer.ours.then_some(0)) else { return };
         let push = &mut peer.push;
         let progress = version > push.known || version >= own.version();
+        if progress {
+            push.progress_at = now;
+        } else if now.since(push.progress_at) < STALE {
+            // An older digest that was overtaken. Taking its word would send everything again, and the digests
+            // that follow from it once more.
+            return;
+        }
         push.known = version;
         if progress && (answer || version >= push.sent) {
             push.lost = 0;

@@ -2,7 +2,7 @@
 
 use super::codec::{self, DigestEntry, Header, Reply, Request, Section, StreamKind};
 use super::node::Node;
-use super::peer;
+use super::peer::{self, Told};
 use super::receive::name;
 use super::send::entry;
 use super::state::{Keys, LEFT};
@@ -178,19 +178,20 @@ impl Node {
     fn may_sync(&self, id: &NodeId) -> Option<SocketAddr> {
         let peer = self.peers.get(id)?;
         let due = peer.sync.wanted && !peer.sync.busy && self.now >= peer.sync.not_before && !peer.left;
-        if !due || (peer.proven && peer.unreachable) {
+        if !due || (peer.proven && peer.unreachable && peer.moving.is_none()) {
             return None;
         }
-        if !peer.proven {
+        let is_proof = |peer: &peer::Peer| !peer.proven || peer.moving.is_some();
+        if is_proof(peer) {
             let proof = |active: &&Active| match &active.what {
-                What::Sync(id, _) => self.peers.get(id).is_some_and(|peer| !peer.proven),
+                What::Sync(id, _) => self.peers.get(id).is_some_and(is_proof),
                 What::Join | What::Leave => false,
             };
             if self.streams.active.values().filter(proof).count() >= PROOFS_MAX {
                 return None;
             }
         }
-        peer.target
+        peer.moving.as_ref().map(|(_, target)| *target).or(peer.target)
     }
 
     /// A join, complete: the own keys above `known`, as far as a message may be long, and all that is known of
@@ -268,7 +269,7 @@ impl Node {
                 return;
             }
         }
-        self.readdress(&id, header.addr, stated, direct, direct);
+        self.readdress(&id, header.addr, stated, direct);
         let proven = self.peers.get(&id).is_some_and(|peer| peer.proven && direct);
         for section in delta.iter().filter(|section| proven || section.id == header.node_id) {
             self.counters.delta_entries_in += section.entries.len() as u64;
@@ -364,7 +365,8 @@ impl Node {
         }
         let here = peer::parse(reply.header.addr) == Some(seed);
         if self.peers.contains_key(&id) {
-            self.readdress(&id, reply.header.addr, 0, here, false);
+            // Nobody else answers there, whatever the version.
+            self.moved(&id, reply.header.addr, seed, here);
         } else {
             self.rise(&id, 0, true);
             self.insert(&id, reply.header.addr, true);
@@ -382,27 +384,44 @@ impl Node {
             (Some(_), false) => PAUSE_GO,
         };
         peer.sync.not_before = now + pause;
+        let moving = peer.moving.take_if(|(_, target)| *target == to);
         match reply {
             Some((answerer, reply)) if answerer == *id => {
+                if let Some((addr, target)) = moving {
+                    self.moved(id, &addr, target, true);
+                }
+                let Some(peer) = self.peers.get_mut(id) else { return };
                 peer.push.known = peer.push.known.max(sent);
                 self.answered(id, to, &reply.delta);
             }
+            // Somebody else lives at the other address, or nobody: it did not move.
+            _ if moving.is_some() => {}
             Some((other, reply)) => {
                 // Somebody else lives there.
                 peer.detector.replace();
-                if !peer.vouched {
+                if !peer.vouched && peer.told == Told::Nothing {
                     self.remove(id);
                 }
                 if !self.peers.contains_key(&other) && peer::parse(reply.header.addr) == Some(to) {
                     self.insert(&other, reply.header.addr, true);
                 }
             }
-            None if !peer.vouched && !peer.proven => {
+            None if !peer.vouched && !peer.proven && peer.told == Told::Nothing => {
                 self.remove(id);
             }
             None => {}
         }
         self.owe(id);
+    }
+
+    /// A node answered at another address than the known one, if `here`.
+    fn moved(&mut self, id: &NodeId, addr: &[u8], target: SocketAddr, here: bool) {
+        if let Some(peer) = self.peers.get_mut(id).filter(|peer| here && peer.target != Some(target)) {
+            tracing::info!(node = %id, to = %target, "gossip address changed");
+            peer.addr = addr.into();
+            peer.target = Some(target);
+            (peer.proven, peer.resolve) = (false, false);
+        }
     }
 
     /// A node answered on a stream to `at`: it is there, and knows what it says.

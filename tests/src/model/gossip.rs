@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Virtual milliseconds of the wall clock when a world begins: some day in 2026.
 pub const WALL_MS: u64 = 1_790_000_000_000;
 /// More datagrams for one instant than this are a loop.
-const STEPS_MAX: usize = 5_000_000;
+const STEPS_MAX: usize = 300_000;
 
 /// What a host's application knows of another node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub struct View {
     pub left: bool,
     /// Its keys.
     pub keys: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// A fault of a node, planted where its events come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A value is changed.
+    InventedValue,
+    /// The end of a key is not told.
+    SwallowedUnset,
 }
 
 /// One process.
@@ -75,9 +84,13 @@ pub struct World {
     pub latency: Duration,
     /// Up to so much more, drawn for each, so that datagrams overtake each other.
     pub jitter: Duration,
+    /// Somebody lies: values may be seen that their owner never said.
+    pub liars: bool,
+    /// What goes wrong on purpose between the node of every host and its application.
+    pub fault: Option<Fault>,
     /// Directions that are cut.
     pub cuts: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// Bytes sent to addresses where nobody is, with the number of messages.
+    /// Bytes of datagrams to addresses where nobody is, and how many messages went there, streams among them.
     pub astray: BTreeMap<SocketAddr, (usize, usize)>,
     /// Datagrams and their bytes since the beginning.
     pub sent: (usize, usize),
@@ -109,6 +122,8 @@ impl World {
             twice: 0,
             latency: Duration::from_micros(100),
             jitter: Duration::from_micros(50),
+            liars: false,
+            fault: None,
             cuts: BTreeSet::new(),
             astray: BTreeMap::new(),
             sent: (0, 0),
@@ -241,8 +256,10 @@ impl World {
             let (from, to) = (self.hosts[n].addr, transmit.to);
             assert!(!bytes.is_empty() && to != from, "an empty message, or one to itself");
             if self.at(to).is_none() {
+                // Nothing of a stream goes where nobody answers.
+                let datagram = transmit.channel == Channel::Datagram;
                 let astray = self.astray.entry(to).or_default();
-                *astray = (astray.0 + bytes.len(), astray.1 + 1);
+                *astray = (astray.0 + if datagram { bytes.len() } else { 0 }, astray.1 + 1);
             }
             match transmit.channel {
                 Channel::Datagram => {
@@ -270,6 +287,13 @@ impl World {
 
     /// The application of host `n` hears of an event.
     fn hear(&mut self, n: usize, event: GossipEvent) {
+        let event = match (self.fault, event) {
+            (Some(Fault::SwallowedUnset), GossipEvent::Unset { .. }) => return,
+            (Some(Fault::InventedValue), GossipEvent::Set { node, key, internal, .. }) => {
+                GossipEvent::Set { node, key, value: Value::from("invented"), internal }
+            }
+            (_, event) => event,
+        };
         let host = &mut self.hosts[n];
         match event.clone() {
             GossipEvent::Joined(id) => {
@@ -299,7 +323,7 @@ impl World {
                 let (key, value) = (key.as_bytes().to_vec(), value.as_bytes().to_vec());
                 let said =
                     self.said.get(&node).is_some_and(|said| said.contains(&(key.clone(), value.clone())));
-                assert!(said, "{node} never said {:?}", String::from_utf8_lossy(&key));
+                assert!(said || self.liars, "{node} never said {:?}", String::from_utf8_lossy(&key));
                 host.view.get_mut(&node).expect("known").keys.insert(key, value);
             }
             GossipEvent::Unset { node, key } => {
@@ -318,7 +342,7 @@ impl World {
         let at = match (parcel, timer) {
             (Some(parcel), Some((timer, _))) => parcel.min(timer),
             (Some(at), None) | (None, Some((at, _))) => at,
-            (None, None) => until,
+            (None, None) => Instant::FAR,
         };
         if at > until {
             self.now = until;
@@ -396,7 +420,8 @@ impl World {
                 return;
             }
         }
-        panic!("a loop");
+        let next: Vec<&Parcel> = self.wire.values().take(4).collect();
+        panic!("a loop at {:?}: {} under way, next {next:?}", self.now, self.wire.len());
     }
 
     /// Lets time pass until something holds, and says how long that took.
