@@ -4,11 +4,12 @@ use crate::local::Local;
 use crate::node::Node;
 use crate::{answers, path};
 use piko_core::http1::RequestHead;
+use piko_driver::Gossip;
 use piko_observe::metrics;
 use std::convert::Infallible;
 use std::fmt::Write;
 
-pub(crate) fn answer(node: &Node, head: &RequestHead<'_>) -> Local<Infallible> {
+pub(crate) fn answer(node: &Node, _gossip: &Gossip, head: &RequestHead<'_>) -> Local<Infallible> {
     let path = path::of(head.target);
     if head.method != b"GET" {
         return Local::Answer(answers::not_found());
@@ -80,17 +81,6 @@ fn render(node: &Node) -> String {
         &mut text,
     );
     let (sent, received, writes) = node.tunnels().iter().fold((0, 0, 0), |sum, tunnel| {
-        node.remote_requests.render(
-            "piko_upstreams_remote_requests_total",
-            "Number of requests routed to another node",
-            "node_id",
-            &mut text,
-        );
-        node.remote_dials.render(
-            "piko_upstreams_remote_dials_total",
-            "Number of connections opened to other nodes",
-            &mut text,
-        );
         let (sent, received, writes) = tunnel.traffic();
         (sum.0 + sent, sum.1 + received, sum.2 + writes)
     });

@@ -100,6 +100,9 @@ impl fmt::Display for Seed {
     }
 }
 
+/// Every gossip message carries the ids of the nodes that it tells of.
+const NODE_ID_BYTES_MAX: usize = 128;
+
 impl ClusterOptions {
     pub(super) fn from_values(values: &Values) -> Result<Self, UsageError> {
         let text = |key| Some(values.text(key)).filter(|text| !text.is_empty());
@@ -116,6 +119,12 @@ impl ClusterOptions {
         if values.text("cluster.secret") != "" && values.text("cluster.secret-file") != "" {
             let keys = ["cluster.secret", "cluster.secret-file"];
             return Err(fault(values, &keys, "cluster: secret and secret-file cannot both be set"));
+        }
+        for key in ["cluster.node-id", "cluster.node-id-prefix"] {
+            if values.text(key).len() > NODE_ID_BYTES_MAX {
+                let message = format!("cluster: node id: longer than {NODE_ID_BYTES_MAX} bytes");
+                return Err(fault(values, &[key], &message));
+            }
         }
         Ok(Self {
             abort_if_join_fails: values.flag("cluster.abort-if-join-fails"),

@@ -54,6 +54,8 @@ impl Node {
                 options.proxy.bind = local();
                 options.upstream.bind = local();
                 options.admin.bind = local();
+                options.cluster.gossip.bind = local();
+                options.drain_delay = Duration::ZERO;
                 options.proxy.access_log = quiet();
                 options.grace_period = Duration::from_secs(1);
                 tune(&mut options);
@@ -71,7 +73,7 @@ impl Node {
                         }
                     }
                 });
-                server.run(stopped).await;
+                server.run(stopped).await.unwrap();
             });
         });
         let (bound, peers) = heard.recv_timeout(PATIENCE).unwrap();
