@@ -18,7 +18,7 @@ use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
 use piko_core::time::Instant;
 use piko_driver::{
-    Clock, Gossip, HeadBudget, IoInfo, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
+    Clock, Gossip, HeadBudget, IoInfo, Members, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
 };
 use piko_observe::access::AccessLog;
 use std::fmt;
@@ -89,6 +89,7 @@ pub struct Server<R: Runtime> {
     bound: Bound,
     listeners: [R::Listener; 4],
     udp: R::Udp,
+    members: Option<Members>,
     options: ServerOptions,
 }
 
@@ -136,6 +137,7 @@ impl<R: Runtime> Server<R> {
             ],
         };
         let seal = secret.as_deref().map(Seal::new);
+        let members = secret.as_deref().map(Members::new);
         let config = gossip(&options, seal.is_some());
         let stream_bytes_max = config.stream_bytes_max;
         let gossip_node = GossipNode::new(info, config, fastrand::u64(..), rt.now());
@@ -145,7 +147,7 @@ impl<R: Runtime> Server<R> {
         let node = Node::new(preference);
         let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
         let listeners = [proxy, upstream, admin, gossip_port];
-        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options })
+        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options })
     }
 
     /// The addresses really bound.
@@ -171,7 +173,7 @@ impl<R: Runtime> Server<R> {
     /// No node of the cluster could be joined in time; the node was taken down.
     pub async fn run(self, stop: Shutdown) -> Result<(), JoinError> {
         let peers = self.peers();
-        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options } = self;
+        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options } = self;
         let [proxy, upstream, admin, gossip_port] = listeners;
         let heads = Arc::new(HeadBudget::default());
         let (leaving, gossip_stop) = (Shutdown::new(), Shutdown::new());
@@ -205,6 +207,12 @@ impl<R: Runtime> Server<R> {
             { "node-id" = %id, "bind-addr" = %bound.gossip, "advertise-addr" = %gossip_addr },
             "starting gossip"
         );
+        if members.is_none() && !bound.gossip.ip().is_loopback() {
+            tracing::warn!(
+                target: "gossip",
+                "gossip is open to everybody who reaches its port; --cluster.secret-file closes it"
+            );
+        }
         let told = cluster::hear(&rt, &gossip, peers.clone(), &gossip_stop);
         rt.spawn(gossip.clone().run(rt.clone(), udp, gossip_port, gossip_stop.clone(), told));
         rt.spawn(cluster::publish(peers, gossip.clone(), gossip_stop.clone()));
@@ -237,6 +245,7 @@ impl<R: Runtime> Server<R> {
                 node: node.clone(),
                 nodes,
                 retries: RetryBudget::default(),
+                members,
                 config: exchange_config(&options),
                 clock: Clock::of(&rt),
                 access: AccessLog::new(access_options(&options.proxy.access_log, &options)),

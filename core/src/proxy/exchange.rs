@@ -13,6 +13,7 @@ use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, list_
 use crate::id::EndpointId;
 use crate::route::Hop;
 use crate::time::{Deadline, Instant};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::BytesMut;
 
@@ -57,6 +58,7 @@ pub struct Exchange {
     asks_load: bool,
     /// What it is told.
     load: Option<usize>,
+    proof: Option<Arc<[u8]>>,
     client_version: Version,
     /// The request is a CONNECT: a 2xx turns the connections into a tunnel (RFC 9110 9.3.6).
     connect: bool,
@@ -84,6 +86,7 @@ impl Exchange {
             endpoint: None,
             asks_load: false,
             load: None,
+            proof: None,
             client_version: Version::Http11,
             connect: false,
             upgrade: None,
@@ -149,6 +152,17 @@ impl Exchange {
         self.hop
     }
 
+    /// Whoever sent the request is no node of the cluster, whatever it says: it counts as a client's.
+    pub fn distrust(&mut self) {
+        self.hop = Hop::First;
+        self.asks_load = false;
+    }
+
+    /// What shows other nodes that the request comes from one of the cluster (see [`NODE_FIELD`](super::NODE_FIELD)).
+    pub fn set_proof(&mut self, proof: Arc<[u8]>) {
+        self.proof = Some(proof);
+    }
+
     /// Another node sent the request and wants to know how busy this one is.
     pub fn asks_load(&self) -> bool {
         self.asks_load
@@ -206,6 +220,7 @@ impl Exchange {
             tls: self.peer.tls,
             authority: target.authority(),
             endpoint: self.endpoint.as_ref().map(EndpointId::as_bytes),
+            proof: self.proof.as_deref(),
         };
         fields::write_request(head, &rules, block);
         let block: &'b BytesMut = block;
