@@ -179,7 +179,7 @@ fn a_cluster_of_both_kinds() {
         member.wait("nobody is lost", |_, events| !lost(events));
     }
 
-    two.with(|node, now| node.leave(now));
+    two.with(Node::leave);
     go.wait_event(|event| event["event"] == "left" && event["id"] == "two");
     two.wait("the end of the leave", |_, events| events.contains(&GossipEvent::LeaveEnded { told: 2 }));
     go.terminate();
@@ -209,4 +209,47 @@ fn a_crash_is_seen_both_ways() {
     let event = GossipEvent::Unreachable(NodeId::new("go"));
     let took = one.wait("the silence of Go's", |_, events| events.contains(&event));
     println!("Go's crash: {took:?}");
+}
+
+/// Weakness G5 from our side: Go's versions begin at 1 with every start, below what is remembered.
+#[test]
+fn a_go_node_that_restarts_with_its_id_is_adopted() {
+    let one = Member::start("one", LOCAL);
+    let two = Member::start("two", LOCAL);
+    two.with(|node, now| node.join(now, &[one.addr]));
+    let join = one.addr.to_string();
+    let Some((go, at)) = Peer::gossip(&["-id", "go", "-join", &join, "-many", "300"]) else { return };
+    for member in [&one, &two] {
+        member.wait("the keys of the first life", |node, _| keys(node, "go", "endpoint:go-") == 300);
+    }
+    drop(go);
+    let at = at.to_string();
+    let args = ["-id", "go", "-addr", &at, "-join", &join, "-set", "endpoint:second=1"];
+    let Some((_go, _)) = Peer::gossip(&args) else { return };
+    for member in [&one, &two] {
+        let took = member.wait("the second life", |node, _| {
+            keys(node, "go", "endpoint:second") == 1 && keys(node, "go", "endpoint:go-") == 0
+        });
+        println!("Go's restart: {took:?}");
+    }
+}
+
+/// The same over IPv6, where Go's own code cannot dial what it resolves but literals work.
+#[test]
+fn a_cluster_on_ipv6() {
+    let local = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    if std::net::UdpSocket::bind((local, 0)).is_err() {
+        println!("SKIPPED: no IPv6 here");
+        return;
+    }
+    let one = Member::start("one", local);
+    let two = Member::start("two", local);
+    two.with(|node, now| node.join(now, &[one.addr]));
+    let join = one.addr.to_string();
+    let Some((go, _)) = Peer::gossip(&["-id", "go", "-addr", "[::1]:0", "-join", &join]) else { return };
+    for member in [&one, &two] {
+        member
+            .wait("all three", |_, e| e.iter().filter(|e| matches!(e, GossipEvent::Joined(_))).count() == 2);
+    }
+    go.wait_event(|event| event["event"] == "node" && event["id"] == "two");
 }

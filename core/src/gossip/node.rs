@@ -302,9 +302,10 @@ impl Node {
     }
 }
 
-/// Versions begin at the wall clock, 256 to the millisecond (wire protocol 10): more than a node can change.
+/// Versions begin at the wall clock, 256 to the millisecond (wire protocol 10): more than a node can change. A
+/// clock beyond the year 10,000 is none, and must not leave the versions without room to grow.
 fn first_version(wall_ms: u64) -> u64 {
-    wall_ms.saturating_mul(256)
+    wall_ms.min(1 << 48) * 256
 }
 
 fn view<'n>(id: &'n NodeId, peer: &'n Peer) -> PeerView<'n> {

@@ -313,7 +313,8 @@ impl Node {
         let me = self.header();
         let own = lacks(me.node_id, &self.own) && me.node_id != header.node_id;
         codec::put_list(out, usize::from(own) + told.clone().count());
-        let end = out.len() + self.config.stream_bytes_max;
+        // Heads of sections come on top, and the reader has the same limit for all of it.
+        let end = out.len() + self.config.stream_bytes_max / 4 * 3;
         if own {
             self.put_own(out, version(me.node_id).unwrap_or(0), ours, end - out.len());
         }
