@@ -174,7 +174,7 @@ fn a_cluster_of_both_kinds() {
     assert_eq!(go.events("liveness").len(), 0, "{:?}", go.events("liveness"));
     assert_eq!(go.events("bad").len(), 0, "{:?}", go.events("bad"));
     for member in [&one, &two] {
-        member.with(|node, _| assert_eq!(node.counters().refused.iter().sum::<u64>(), 0));
+        member.with(|node, _| assert_eq!(node.counters().refused, [0; 6]));
         let lost = |events: &[GossipEvent]| events.iter().any(|e| matches!(e, GossipEvent::Unreachable(_)));
         member.wait("nobody is lost", |_, events| !lost(events));
     }
@@ -252,4 +252,41 @@ fn a_cluster_on_ipv6() {
             .wait("all three", |_, e| e.iter().filter(|e| matches!(e, GossipEvent::Joined(_))).count() == 2);
     }
     go.wait_event(|event| event["event"] == "node" && event["id"] == "two");
+}
+
+/// The goals on real sockets, among ours alone.
+#[test]
+fn ten_thousand_endpoints_reach_three_of_ours_within_a_second() {
+    let all: Vec<Member> = (0..3).map(|n| Member::start(&format!("node-{n}"), LOCAL)).collect();
+    for member in &all[1..] {
+        member.with(|node, now| node.join(now, &[all[0].addr]));
+    }
+    for member in &all {
+        member
+            .wait("all three", |_, e| e.iter().filter(|e| matches!(e, GossipEvent::Joined(_))).count() == 2);
+    }
+    let began = std::time::Instant::now();
+    // One by one, as upstreams connect, each told at once.
+    for n in 0..10_000 {
+        let key = Key::new(format!("endpoint:service-{n:05}"));
+        all[0].with(|node, _| node.set(&key, &Value::from("1"))).expect("small");
+    }
+    let set = began.elapsed();
+    for member in &all[1..] {
+        member.wait("10,000 keys", |node, _| keys(node, "node-0", "endpoint:service-") == 10_000);
+    }
+    println!("10,000 one by one: set in {set:?}, everywhere after {:?}", began.elapsed());
+    assert!(began.elapsed() < set + Duration::from_secs(1));
+    let began = std::time::Instant::now();
+    all[1].with(|node, _| {
+        for n in 0..10_000 {
+            let key = Key::new(format!("endpoint:other-{n:05}"));
+            node.set(&key, &Value::from("1")).expect("small");
+        }
+    });
+    for member in [&all[0], &all[2]] {
+        member.wait("10,000 more", |node, _| keys(node, "node-1", "endpoint:other-") == 10_000);
+    }
+    println!("10,000 at once: everywhere after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1));
 }

@@ -217,9 +217,11 @@ impl Node {
         Some(Deadline::new(self.round_at, "gossip round"))
     }
 
-    /// All known nodes, the local one first, then by id.
+    /// All known nodes by id, the local one among them.
     pub fn peers(&self) -> impl Iterator<Item = PeerView<'_>> {
-        core::iter::once(self.own_view()).chain(self.peers.iter().map(|(id, peer)| view(id, peer)))
+        let before = self.peers.range(..&self.me).map(|(id, peer)| view(id, peer));
+        let after = self.peers.range(&self.me..).map(|(id, peer)| view(id, peer));
+        before.chain(core::iter::once(self.own_view())).chain(after)
     }
 
     /// One known node.
