@@ -146,7 +146,9 @@ impl<R: Runtime, C: Io> Client<R, C> {
 
     /// Queues an answer made here. The next step says what becomes of the connection.
     pub(super) fn answer(&mut self, answer: &Answer) -> Next {
-        if answer.close {
+        // Nobody will read the rest of a body, so the connection ends here, and the answer says so (RFC 9112 9.3,
+        // 9.6).
+        if answer.close || !self.http.request_done() {
             self.http.close_after_response();
         }
         let out = self.out.queue.tail();

@@ -7,7 +7,7 @@ use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::Out;
 use bytes::BytesMut;
 use futures::io::AsyncRead;
-use piko_core::http1::{self, ClientConn, Fields, Next, Part, RequestHead, Reuse};
+use piko_core::http1::{self, BodyLength, ClientConn, Fields, Next, Part, RequestHead, Reuse};
 use piko_core::proxy::fields::rewrite_trailers;
 use piko_core::proxy::{Answer, Exchange, Failure, Leg, Step};
 use piko_core::time::Instant;
@@ -623,7 +623,8 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     match self.exchange.handle_response(now, &head) {
                         Step::Nothing => {}
                         Step::Forward | Step::Switch => {
-                            if self.client.shutdown.is_triggered() {
+                            if self.client.shutdown.is_triggered() || self.is_early(&head, input.len() - used)
+                            {
                                 self.client.http.close_after_response();
                             }
                             self.send_head(&head);
@@ -658,6 +659,18 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
             }
         }
         Ok(used)
+    }
+
+    /// The response is through before the request is, behind which the connection ends: the head should say so
+    /// (RFC 9112 9.6). That is certain when the whole response is among the `arrived` bytes behind the head, and
+    /// meant when the request is refused. Others may well end after their requests, as an echo does.
+    fn is_early(&self, head: &http1::ResponseHead<'_>, arrived: usize) -> bool {
+        let whole = match head.body {
+            BodyLength::None => true,
+            BodyLength::Known(bytes) => bytes <= arrived as u64,
+            BodyLength::Chunked | BodyLength::UntilClose => false,
+        };
+        head.status >= 200 && !self.client.http.request_done() && (whole || head.status >= 400)
     }
 
     fn send_head(&mut self, head: &http1::ResponseHead<'_>) {
