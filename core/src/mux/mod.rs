@@ -44,6 +44,7 @@ mod input;
 mod keepalive;
 mod outbox;
 mod output;
+mod pressure;
 mod queue;
 mod session;
 mod stream;
