@@ -139,11 +139,11 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     let (mut target, mut up) = match plan {
         Plan::Answer(answer) => {
             drain_small_body(client);
-            let next = say(client, service, &mut note, &answer);
+            let next = say(client, service, &mut exchange, &mut note, &answer);
             return finish(rt, client, service, exchange, note, next).await;
         }
         Plan::Switch(answer, switched) => {
-            let _ = say(client, service, &mut note, &answer);
+            let _ = say(client, service, &mut exchange, &mut note, &answer);
             let written = client.flush().await;
             service.record(exchange.finish(rt.now()), note);
             return if written.is_ok() { Ended::Handed(switched) } else { Ended::Close };
@@ -212,7 +212,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                     None => {
                         let now = rt.now();
                         let next = match exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream) {
-                            Step::Answer(answer) => say(client, service, &mut note, &answer),
+                            Step::Answer(answer) => say(client, service, &mut exchange, &mut note, &answer),
                             _ => client.http.cut(),
                         };
                         return finish(rt, client, service, exchange, note, next).await;
@@ -221,7 +221,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             }
             Stop { step: Step::Answer(answer), .. } => {
                 service.release(target, None);
-                let next = say(client, service, &mut note, &answer);
+                let next = say(client, service, &mut exchange, &mut note, &answer);
                 return finish(rt, client, service, exchange, note, next).await;
             }
             Stop { .. } => {
@@ -235,14 +235,17 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
 }
 
 /// Queues an answer made here, which the record of the request shows like any other.
-fn say<R: Runtime, C: Io, S: Service>(
+pub(super) fn say<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
     service: &S,
+    exchange: &mut Exchange,
     note: &mut S::Note,
     answer: &Answer,
 ) -> Next {
     service.note_response(note, &head_of(answer));
-    client.answer(answer)
+    let (next, body_bytes) = client.answer(answer);
+    exchange.handle_body(Leg::Client, body_bytes);
+    next
 }
 
 /// Ends an exchange whose answer is queued: writes it out and keeps the record.
@@ -511,6 +514,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 }
                 Some(Part::Data(range)) => {
                     let data = &here[range];
+                    self.exchange.handle_body(Leg::Upstream, data.len());
                     match up.http.send_data(data.len(), up.out.queue.tail()) {
                         Ok(suffix) => match up.out.push(&mut self.io, cx, data, suffix) {
                             Ok(moved) => self.note_up(moved),
@@ -636,6 +640,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     let data = &here[range];
                     let Client { http, out, io, .. } = &mut *self.client;
                     if let Ok(suffix) = http.send_data(data.len(), out.queue.tail()) {
+                        self.exchange.handle_body(Leg::Client, data.len());
                         match out.push(io, cx, data, suffix) {
                             Ok(moved) => self.note_down(moved),
                             Err(_) => {
