@@ -423,7 +423,6 @@ impl Exchange {
     }
 
     fn answer(&mut self, answer: Answer, how: Ended) -> Step {
-        tracing::debug!(status = answer.status, ?how, "answered here");
         self.status = answer.status;
         self.phase = Phase::Ended;
         self.how = how;

@@ -242,6 +242,7 @@ pub(super) fn say<R: Runtime, C: Io, S: Service>(
     note: &mut S::Note,
     answer: &Answer,
 ) -> Next {
+    tracing::debug!(status = answer.status, "answered here");
     service.note_response(note, &head_of(answer));
     let (next, body_bytes) = client.answer(answer);
     exchange.handle_body(Leg::Client, body_bytes);
