@@ -8,10 +8,10 @@ use std::process::ExitCode;
 /// Prepares the process: notices and log. Call once, before [`run`].
 pub fn prepare(options: &AgentOptions) -> Result<(), ExitCode> {
     for notice in &options.notices {
-        eprintln!("{notice}");
+        piko_observe::complain(notice);
     }
     if piko_observe::log::init(log_options(options)).is_err() {
-        eprintln!("failed to setup logger: a log is installed already");
+        piko_observe::complain("failed to setup logger: a log is installed already");
         return Err(ExitCode::FAILURE);
     }
     raise_file_limit();

@@ -10,10 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Runs a node until a signal ends it. A second signal ends the process at once.
 pub fn run(options: ServerOptions) -> ExitCode {
     for notice in &options.notices {
-        eprintln!("{notice}");
+        piko_observe::complain(notice);
     }
     if piko_observe::log::init(log_options(&options.log)).is_err() {
-        eprintln!("failed to setup logger: a log is installed already");
+        piko_observe::complain("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }
     raise_file_limit();

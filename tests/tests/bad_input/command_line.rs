@@ -55,6 +55,32 @@ fn usage_errors_exit_2_with_one_line_that_names_the_mistake() {
     }
 }
 
+/// Nobody reads what is said: that is no reason to crash, and the status tells the same.
+#[test]
+fn a_closed_stdout_or_stderr_harms_no_program() {
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    for (program, args, status) in [
+        ("piko", &["bogus"][..], 2),
+        ("piko", &["--help"], 0),
+        ("piko", &["server", "--cluster.gossip.bind-addr", ":8003", "--proxy.bind-addr", "192.0.2.1:1"], 1),
+        ("piko-server", &["--bogus"], 2),
+        ("piko-server", &["--help"], 0),
+        ("piko-server", &["--version"], 0),
+        ("piko-agent", &["--bogus"], 2),
+        ("piko-agent", &["--help"], 0),
+        ("piko-agent", &["tcp", "e", "1", "--http-client.disable-compression"], 2),
+        ("piko-agent", &["http", "e", "https://x", "--http-client.disable-compression"], 1),
+    ] {
+        let mut command = Command::new(binary(program));
+        let status_of = command.args(args).stdout(closed()).stderr(closed()).status();
+        assert_eq!(status_of.expect("it starts").code(), Some(status), "{program} {args:?}");
+    }
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
