@@ -1,6 +1,6 @@
 //! The program around an agent: log, exit status. Signals come from the caller, who knows the runtime.
 
-use crate::agent::{Agent, log_options, settle};
+use crate::agent::{Agent, settle};
 use piko_config::AgentOptions;
 use piko_driver::{Runtime, Shutdown};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ pub fn prepare(options: &AgentOptions) -> Result<(), ExitCode> {
     for notice in &options.notices {
         piko_observe::complain(notice);
     }
-    if piko_observe::log::init(log_options(options)).is_err() {
+    if piko_observe::log::init((&options.log).into()).is_err() {
         piko_observe::complain("failed to setup logger: a log is installed already");
         return Err(ExitCode::FAILURE);
     }

@@ -11,6 +11,7 @@
 
 mod complain;
 mod json;
+mod options;
 mod sink;
 mod stamp;
 

@@ -1,6 +1,6 @@
 //! The program around a node: log, signals, exit status. Shared by `piko-server` and `piko server`.
 
-use crate::server::{Server, log_options};
+use crate::server::Server;
 use piko_config::ServerOptions;
 use piko_driver::Shutdown;
 use piko_runtime_tokio::Tokio;
@@ -12,7 +12,7 @@ pub fn run(options: ServerOptions) -> ExitCode {
     for notice in &options.notices {
         piko_observe::complain(notice);
     }
-    if piko_observe::log::init(log_options(&options.log)).is_err() {
+    if piko_observe::log::init((&options.log).into()).is_err() {
         piko_observe::complain("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }

@@ -4,7 +4,7 @@ use crate::local::LocalService;
 use crate::node::Node;
 use crate::proxy::ProxyService;
 use crate::{admin, upstream};
-use piko_config::{AccessLogOptions, BindAddr, BindHost, NodeIdRule, ServerOptions};
+use piko_config::{BindAddr, BindHost, NodeIdRule, ServerOptions};
 use piko_core::http1::RequestHead;
 use piko_core::mux::GoAway;
 use piko_core::time::Instant;
@@ -13,8 +13,7 @@ use piko_driver::{
     Addr, Clock, HeadBudget, IoInfo, ListenOptions, Listener, Port, Runtime, Served, Service, Shutdown,
     TaskGuard, Tasks, accept, serve, timeout_at,
 };
-use piko_observe::access::{AccessLog, AccessOptions, HeaderFilter};
-use piko_observe::log;
+use piko_observe::access::{AccessLog, AccessOptions};
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -144,7 +143,11 @@ impl<R: Runtime> Server<R> {
                 node: node.clone(),
                 config: exchange_config(&options),
                 clock: Clock::of(&rt),
-                access: AccessLog::new(access_options(&options.proxy.access_log, &options)),
+                access: AccessLog::new(AccessOptions::configured(
+                    "proxy.access",
+                    &options.proxy.access_log,
+                    &options.log,
+                )),
             },
         );
         node.set_ready(true);
@@ -296,36 +299,4 @@ fn exchange_config(options: &ServerOptions) -> core_proxy::Config {
     config.read_timeout = options.proxy.http.read_timeout;
     config.write_timeout = options.proxy.http.write_timeout;
     config
-}
-
-fn access_options(access: &AccessLogOptions, options: &ServerOptions) -> AccessOptions {
-    let mut log = AccessOptions::new("proxy.access");
-    log.disable = access.disable;
-    log.level = level(access.level);
-    log.request_headers = filter(&access.request_headers);
-    log.response_headers = filter(&access.response_headers);
-    log.log = log_options(&options.log);
-    log
-}
-
-fn filter(filter: &piko_config::HeaderFilter) -> HeaderFilter {
-    match filter {
-        piko_config::HeaderFilter::All => HeaderFilter::default(),
-        piko_config::HeaderFilter::Allow(names) => HeaderFilter { allow: names.clone(), block: Vec::new() },
-        piko_config::HeaderFilter::Block(names) => HeaderFilter { allow: Vec::new(), block: names.clone() },
-    }
-}
-
-fn level(level: piko_config::LogLevel) -> log::Level {
-    match level {
-        piko_config::LogLevel::Debug => log::Level::Debug,
-        piko_config::LogLevel::Info => log::Level::Info,
-        piko_config::LogLevel::Warn => log::Level::Warn,
-        piko_config::LogLevel::Error => log::Level::Error,
-    }
-}
-
-/// The process log as the options ask for it.
-pub(crate) fn log_options(options: &piko_config::LogOptions) -> log::Options {
-    log::Options { level: level(options.level), subsystems: options.subsystems.clone() }
 }

@@ -18,7 +18,7 @@ const UNSAFE_ALLOWED: [&str; 3] = ["fuzz/fuzz_targets", "tests/counting-alloc", 
 const LAYERS: [(&str, &str, &[&str]); 11] = [
     ("piko-core", "core", &[]),
     ("piko-config", "config", &[]),
-    ("piko-observe", "observe", &["piko-core"]),
+    ("piko-observe", "observe", &["piko-config", "piko-core"]),
     ("piko-driver", "driver", &["piko-core"]),
     ("piko-runtime-tokio", "runtime-tokio", &["piko-core", "piko-driver"]),
     ("piko-runtime-smol", "runtime-smol", &["piko-core", "piko-driver"]),
