@@ -55,7 +55,7 @@ impl Pair {
             }
         }
         let mut out = BytesMut::new();
-        while self.wire.is_empty() && self.sender.poll_transmit(self.now, &mut out) > 0 {
+        if self.wire.is_empty() && self.sender.poll_transmit(self.now, &mut out) > 0 {
             self.wire.extend_from_slice(&out);
             self.sender.handle_sent(self.now, out.len(), true);
             out.clear();
@@ -125,8 +125,8 @@ fn two_hundred_readers_that_stopped_hold_up_the_others_once() {
         assert!(pair.budget.used() <= limit + (1 << 20), "{} bytes", pair.budget.used());
     }
     assert_eq!(waits, 1, "the reader waited {waits} times");
-    // The first 32 MiB go through one reader's share of the line, a round or two of which go by before it is served.
-    assert!(longest <= Duration::from_millis(2_300), "{longest:?}");
+    // The wait of 2 s, and a turn of the line of 201 writers, 48 KiB in each step.
+    assert!(longest <= Duration::from_millis(2_000 + 400), "{longest:?}");
     assert!(read > 50 << 20, "{read} bytes in all this time");
     // Those that fit stay, the longest waiting ones have gone.
     let resets: Vec<_> = (0..STALLED).filter(|&at| pair.is_reset(at)).collect();
