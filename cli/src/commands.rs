@@ -26,7 +26,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Asked::Server(options)) => piko_server::program::run(options),
         Ok(Asked::Version) => output::text(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => {
-            eprintln!("{error}");
+            piko_observe::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::ProxyService;
-use crate::settings::{access_options, exchange_config, generate_id, gossip, proxy_http};
+use crate::settings::{exchange_config, generate_id, gossip, proxy_http};
 use crate::{admin, ports};
 use piko_config::{NodeIdRule, ServerOptions};
 use piko_core::gossip::{Key, Node as GossipNode, NodeInfo, Value};
@@ -20,7 +20,7 @@ use piko_core::time::Instant;
 use piko_driver::{
     Clock, Gossip, HeadBudget, IoInfo, Members, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
 };
-use piko_observe::access::AccessLog;
+use piko_observe::access::{AccessLog, AccessOptions};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -248,7 +248,11 @@ impl<R: Runtime> Server<R> {
                 members,
                 config: exchange_config(&options),
                 clock: Clock::of(&rt),
-                access: AccessLog::new(access_options(&options.proxy.access_log, &options)),
+                access: AccessLog::new(AccessOptions::configured(
+                    "proxy.access",
+                    &options.proxy.access_log,
+                    &options.log,
+                )),
             },
         );
         node.set_ready(true);
