@@ -133,10 +133,10 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn answered(&self, target: &mut Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
         let sender = if self.is_tunnel(target) { Sender::Tunnel } else { Sender::Node };
-        if sender == Sender::Node {
-            if let Some(load) = load_of(head) {
-                target.pick.hint(self.clock.now(), load);
-            }
+        if sender == Sender::Node
+            && let Some(load) = load_of(head)
+        {
+            target.pick.hint(self.clock.now(), load);
         }
         match trouble(head, sender, behind) {
             None => {
