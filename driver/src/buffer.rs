@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io::IoSlice;
 
 /// One read takes at most this much.
-pub const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES: usize = 128 * 1024;
 /// Buffers that a thread keeps for reuse, and the size above which one is not worth keeping:
 /// 64 × 80 KiB = 5 MiB per thread at most.
 const POOL_BUFFERS: usize = 64;

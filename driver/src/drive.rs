@@ -180,6 +180,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
             _ => shared.driver = Some(cx.waker().clone()),
         }
         shared.output_waits = !self.outbox.is_empty();
+        self.handle.set_crowded(shared.tunnel.is_crowded());
         self.reading = shared.tunnel.wants_input();
         shared.paused = !self.reading;
         let closed = shared.closed.is_some();

@@ -28,7 +28,9 @@ pub use clock::Clock;
 pub use drive::TunnelLoop;
 pub use entropy::random_bytes;
 pub use pool::Pool;
-pub use runtime::{Addr, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn};
+pub use runtime::{
+    Addr, CHUNK_BYTES, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
+};
 pub use serve::{Attempt, Connected, Decision, HeadBudget, Port, Served, Service, serve};
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;

@@ -1,8 +1,8 @@
 //! Opaque bytes both ways, with half-close: what is left of an exchange after a switch.
 
-use crate::buffer::{READ_BYTES, with_read_buffer};
+use crate::buffer::with_read_buffer;
 use crate::runtime::Io;
-use crate::wire::Out;
+use crate::wire::{Out, room};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -30,9 +30,12 @@ impl Way {
         }
         let mut progress = self.out.flush(to, cx)? > 0;
         if self.out.queue.is_empty() && !self.read_end {
-            let limit = READ_BYTES.min(to.write_hint());
-            progress |= with_read_buffer(|buf| match Pin::new(from).poll_read(cx, &mut buf[..limit]) {
-                Poll::Pending => Ok(false),
+            let Poll::Ready(room) = room(to, cx) else { return Ok(progress) };
+            progress |= with_read_buffer(|buf| match Pin::new(from).poll_read(cx, room.of(buf)) {
+                Poll::Pending => {
+                    room.give_back(to);
+                    Ok(false)
+                }
                 Poll::Ready(Ok(0)) => {
                     self.read_end = true;
                     Ok(true)

@@ -136,6 +136,9 @@ pub enum Probe {
     Spoilt,
 }
 
+/// What is read from one leg and written to the other at once, in bytes: 64 KiB of body with a head.
+pub const CHUNK_BYTES: usize = 68 * 1024;
+
 /// Every byte stream the product handles: TCP, TLS over it, a Unix socket, a tunnel stream, memory.
 /// Nothing outside the runtimes names a socket type.
 ///
@@ -147,10 +150,19 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn abort(&mut self);
     /// Looks without waiting and without consuming.
     fn probe(&mut self) -> Probe;
-    /// How many bytes one write takes at best: what is worth reading from the other leg at once.
+    /// How many bytes are worth reading from the other leg for one write. Zero: [`Self::poll_room`] says.
     fn write_hint(&self) -> usize {
-        64 * 1024
+        CHUNK_BYTES
     }
+    /// Waits until a write would be taken, and says how much of it: so nothing is read from the other leg that
+    /// would have to wait here. Room that is not used is given back by [`Self::give_back`]. An error is left for
+    /// the write to tell.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let _ = cx;
+        Poll::Ready(CHUNK_BYTES)
+    }
+    /// There was nothing to write into the room that [`Self::poll_room`] found.
+    fn give_back(&mut self) {}
     /// A clean end of the sending direction that nobody waits for: it may ride along with later output.
     fn finish_lazily(&mut self) {}
     /// Prepares a connection that carries a tunnel: keeps the kernel's queue of unsent data short, so that a

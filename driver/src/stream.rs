@@ -1,6 +1,6 @@
 //! One stream of a tunnel as a byte stream.
 
-use crate::runtime::{Io, IoInfo, Probe};
+use crate::runtime::{CHUNK_BYTES, Io, IoInfo, Probe};
 use crate::tunnel::TunnelHandle;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::id::StreamId;
@@ -9,8 +9,8 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-/// One write of a stream becomes one mux frame of at most a quantum.
-const WRITE_HINT: usize = 16 * 1024;
+/// A frame of this size leaves no room for another one like it in the same turn.
+const LARGE_BYTES: usize = 16 * 1024;
 
 /// A stream: reads, writes and closes like a socket.
 ///
@@ -46,8 +46,14 @@ impl Stream {
     fn poll_write_parts(&self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
         let id = self.id;
         self.tunnel.with(|shared, now| match shared.tunnel.send(now, id).write_vectored(parts) {
-            Ok(n) => Poll::Ready(Ok(n)),
+            Ok(n) => {
+                if n >= LARGE_BYTES {
+                    self.tunnel.set_crowded(true);
+                }
+                Poll::Ready(Ok(n))
+            }
             Err(WriteError::Blocked) => {
+                self.tunnel.set_crowded(true);
                 store(&mut shared.slots.entry(id).writer, cx);
                 Poll::Pending
             }
@@ -156,7 +162,25 @@ impl Io for Stream {
     }
 
     fn write_hint(&self) -> usize {
-        WRITE_HINT
+        if self.tunnel.is_crowded() { 0 } else { CHUNK_BYTES }
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let id = self.id;
+        self.tunnel.with(|shared, now| match shared.tunnel.send(now, id).ask(CHUNK_BYTES) {
+            Ok(n) => Poll::Ready(n),
+            Err(WriteError::Blocked) => {
+                self.tunnel.set_crowded(true);
+                store(&mut shared.slots.entry(id).writer, cx);
+                Poll::Pending
+            }
+            Err(_) => Poll::Ready(CHUNK_BYTES),
+        })
+    }
+
+    fn give_back(&mut self) {
+        let id = self.id;
+        self.tunnel.with_events(|shared, now| shared.tunnel.send(now, id).give_back());
     }
 
     fn finish_lazily(&mut self) {

@@ -11,7 +11,7 @@ use piko_core::time::Instant;
 use piko_core::tunnel::{TransportEnd, Tunnel, TunnelEvent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -141,6 +141,9 @@ pub(crate) struct Inner {
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) writes: AtomicU64,
+    /// Writers wait, or one has just taken a good part of the outbox: whoever has much to write asks before it
+    /// reads. A hint, so it stands beside the lock.
+    pub(crate) crowded: AtomicBool,
 }
 
 impl std::fmt::Debug for TunnelHandle {
@@ -194,6 +197,7 @@ impl TunnelHandle {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            crowded: AtomicBool::new(false),
         };
         Self { shared: Arc::new(inner) }
     }
@@ -210,6 +214,26 @@ impl TunnelHandle {
             waker.wake();
         }
         result
+    }
+
+    /// As [`Self::with`], for a change that lets others go on though it brings no output about.
+    pub(crate) fn with_events(&self, f: impl FnOnce(&mut Shared, Instant)) {
+        let mut wake = Vec::new();
+        self.with(|shared, now| {
+            f(shared, now);
+            shared.drain_events(&mut wake);
+        });
+        for waker in wake {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn set_crowded(&self, crowded: bool) {
+        self.shared.crowded.store(crowded, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.shared.crowded.load(Ordering::Relaxed)
     }
 
     /// The endpoint this tunnel serves.

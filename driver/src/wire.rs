@@ -10,6 +10,35 @@ use std::task::{Context, Poll};
 /// first, since a system call costs more than copying them.
 const DIRECT_BYTES: usize = 8 * 1024;
 
+/// What is worth reading for a leg at once.
+pub(crate) struct Room {
+    bytes: usize,
+    asked: bool,
+}
+
+/// How much `to` would take; pending while it takes nothing.
+pub(crate) fn room<I: Io>(to: &mut I, cx: &mut Context<'_>) -> Poll<Room> {
+    match to.write_hint() {
+        0 => to.poll_room(cx).map(|bytes| Room { bytes, asked: true }),
+        bytes => Poll::Ready(Room { bytes, asked: false }),
+    }
+}
+
+impl Room {
+    /// The part of a buffer that may be filled.
+    pub(crate) fn of<'a>(&self, buf: &'a mut [u8]) -> &'a mut [u8] {
+        let n = self.bytes.min(buf.len());
+        &mut buf[..n]
+    }
+
+    /// Nothing was read.
+    pub(crate) fn give_back<I: Io>(&self, to: &mut I) {
+        if self.asked {
+            to.give_back();
+        }
+    }
+}
+
 /// One leg's sending direction.
 #[derive(Debug, Default)]
 pub(crate) struct Out {

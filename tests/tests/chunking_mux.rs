@@ -52,7 +52,7 @@ fn read(session: &mut Session, id: StreamId, seen: &mut String) {
             }
             other => {
                 let end = format!("{id:?} {other:?}");
-                *seen += &format!("{end} room {}\n", session.send(NOW, id).room());
+                *seen += &format!("{end} room {}\n", session.send(NOW, id).room(4_000));
                 return;
             }
         };

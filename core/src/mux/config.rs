@@ -7,8 +7,11 @@ use core::time::Duration;
 /// The window that the protocol gives every direction of every stream, in bytes (wire protocol 4.4).
 pub const INITIAL_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// The outbox in all: front room, data and control frames, in bytes (design guide A.1).
-pub(super) const OUTBOX_BYTES_MAX: usize = 64 * 1024;
+/// The outbox in all: front room, data and control frames, in bytes.
+pub(super) const OUTBOX_BYTES_MAX: usize = 80 * 1024;
+/// The same while the transport is slow: three frames of the smaller quantum, which a small answer may have to
+/// wait for.
+pub(super) const OUTBOX_BYTES_SLOW: usize = 54 * 1024;
 /// The end of the outbox that only control frames may use, in bytes.
 pub(super) const CONTROL_BYTES: usize = 4 * 1024;
 /// The most front room that leaves the outbox useful, in bytes.
@@ -23,6 +26,12 @@ pub(super) const DISCARD_BYTES_MAX: u32 = 1 << 20;
 pub(super) const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// How long a frame that nobody waits for may wait for company.
 pub(super) const LAZY_TIME: Duration = Duration::from_millis(2);
+/// A transport that takes a full outbox within this time is fast (160 Mbit/s): the quantum is
+/// [`Config::quantum_max`], since frames cost more than the wait behind a long one. On a slower one a small
+/// answer must not stand behind long frames.
+pub const FAST_TURN: Duration = Duration::from_millis(4);
+/// A refused write of at most this many bytes goes in front of the larger ones: a whole small answer.
+pub(super) const FRONT_BYTES_MAX: usize = 4 * 1024;
 /// How long granted room waits for its writers before the next ones in the line are called.
 pub(super) const LINE_TIME: Duration = Duration::from_millis(2);
 /// How long an exceeded budget may see no consumption before the longest waiting stream is reset.
@@ -34,12 +43,13 @@ pub(super) const BARREN_MAX: u32 = 100_000;
 /// The span over which frames without payload are counted, so that years of pings add up to nothing.
 pub(super) const BARREN_TIME: Duration = Duration::from_secs(60);
 
-const _: () = assert!(CONTROL_BYTES + FRONT_ROOM_MAX + 16 * 1024 < OUTBOX_BYTES_MAX);
+const _: () = assert!(CONTROL_BYTES + FRONT_ROOM_MAX + 16 * 1024 < OUTBOX_BYTES_SLOW);
+const _: () = assert!(OUTBOX_BYTES_SLOW < OUTBOX_BYTES_MAX);
 const _: () = assert!(REFUSALS_MAX * super::frame::HEADER_BYTES < CONTROL_BYTES);
 
 /// Limits of one session.
 ///
-/// With the defaults a session holds at most: 64 KiB of outbox (and the buffer that the driver swaps in); about
+/// With the defaults a session holds at most: 80 KiB of outbox (and the buffer that the driver swaps in); about
 /// 200 bytes for each stream; for each stream up to its window of unread bytes and two partly filled blocks
 /// of 16 KiB, of which all sessions of one [`Budget`] together hold its limit (64 MiB) and what was read at
 /// once by each of them; 1 KiB of refused ids. An idle session owns no buffer.
@@ -54,8 +64,11 @@ pub struct Config {
     pub accept_backlog: usize,
     /// Own streams that may wait for their ACK; the next `open` is refused. Default 256 (wire protocol 4.4).
     pub unacked_max: usize,
-    /// Payload bytes that one stream may add to the outbox between two transmissions. Default 16 KiB.
+    /// Payload bytes that one stream may add to the outbox between two transmissions, as long as the transport
+    /// takes longer than [`FAST_TURN`] for a full outbox. Default 16 KiB.
     pub quantum: usize,
+    /// The same while the transport is faster. Default 68 KiB.
+    pub quantum_max: usize,
     /// The window that a stream's receive direction may grow to, in bytes; the initial 256 KiB switches
     /// growth off. Default 1 MiB; at most 1 GiB.
     pub window_max: u32,
@@ -80,6 +93,7 @@ impl Default for Config {
             accept_backlog: 256,
             unacked_max: 256,
             quantum: 16 * 1024,
+            quantum_max: 68 * 1024,
             window_max: 1 << 20,
             ping_after: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
@@ -95,6 +109,7 @@ impl Config {
     pub(super) fn clamped(mut self) -> Self {
         self.front_room = self.front_room.min(FRONT_ROOM_MAX);
         self.quantum = self.quantum.clamp(1, OUTBOX_BYTES_MAX);
+        self.quantum_max = self.quantum_max.clamp(self.quantum, OUTBOX_BYTES_MAX);
         self.window_max = self.window_max.clamp(INITIAL_WINDOW_BYTES, 1 << 30);
         self.accept_backlog = self.accept_backlog.min(self.incoming_max);
         // A timer that is started anew must not be due at the same instant.

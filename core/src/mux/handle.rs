@@ -31,9 +31,32 @@ impl<'a> SendStream<'a> {
         Self { session, at }
     }
 
-    /// Bytes that this stream may append at this moment: credit, quantum and outbox taken together.
-    pub fn room(&self) -> usize {
-        self.at.map_or(0, |at| self.session.write_room(at))
+    /// How many of `wanted` bytes a write would take at this moment: credit, quantum and outbox taken together.
+    /// Less than half a quantum is no room for a stream that has more to write.
+    pub fn room(&self, wanted: usize) -> usize {
+        self.at.map_or(0, |at| self.session.write_room(at, wanted))
+    }
+
+    /// Asks for room before there is anything to write, and says how much there is, at most `wanted` bytes. It may
+    /// be set aside for this stream; who does not write it gives it back with [`Self::give_back`].
+    ///
+    /// # Errors
+    /// As [`Self::write`]: the stream stands in the line of writers.
+    pub fn ask(&mut self, wanted: usize) -> Result<usize, WriteError> {
+        let at = self.writable()?;
+        let n = self.session.write_room(at, wanted);
+        if n == 0 && wanted > 0 {
+            self.session.refuse(at, wanted);
+            return Err(WriteError::Blocked);
+        }
+        Ok(n)
+    }
+
+    /// Leaves room that was set aside for this stream to others: it has nothing to write at this moment.
+    pub fn give_back(&mut self) {
+        if let Some(at) = self.at {
+            self.session.give_back(at);
+        }
     }
 
     /// Appends one frame with a prefix of `data` to the outbox and says how many bytes it took.
@@ -54,7 +77,7 @@ impl<'a> SendStream<'a> {
         if total == 0 {
             return Ok(0);
         }
-        let n = total.min(self.session.write_room(at));
+        let n = self.session.write_room(at, total);
         if n == 0 {
             self.session.refuse(at, total);
             return Err(WriteError::Blocked);
@@ -70,7 +93,7 @@ impl<'a> SendStream<'a> {
     /// As [`Self::write`].
     pub fn reserve(&mut self, max: usize) -> Result<FrameWriter<'_>, WriteError> {
         let at = self.writable()?;
-        let n = max.min(self.session.write_room(at));
+        let n = self.session.write_room(at, max);
         if n == 0 && max > 0 {
             self.session.refuse(at, max);
             return Err(WriteError::Blocked);
@@ -87,7 +110,7 @@ impl<'a> SendStream<'a> {
         let at = self.writable()?;
         let session = &mut *self.session;
         session.give_back(at);
-        session.table.leave(List::Line, at);
+        session.table.leave_line(at);
         if let Some(stream) = session.table.get_mut(at) {
             stream.finish();
             stream.refused = false;

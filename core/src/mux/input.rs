@@ -300,7 +300,7 @@ impl Session {
         let blocked = stream.refused && stream.credit.bytes() == 0;
         stream.credit.add(bytes);
         if blocked {
-            self.table.join(List::Line, at);
+            self.table.join_line(at);
             self.call_line();
         }
     }

@@ -32,7 +32,7 @@
 //!
 //! ACK, credit, FIN and RST are flags of their stream until [`Session::poll_transmit`] turns them into
 //! frames, so no flood can grow a queue. The bytes that exist before the wire asks for them are those of one
-//! outbox of at most 64 KiB: SYN and data frames, copied there once.
+//! outbox of at most 80 KiB: SYN and data frames, copied there once.
 
 mod budget;
 mod config;
@@ -42,6 +42,7 @@ mod frame;
 mod handle;
 mod input;
 mod keepalive;
+mod line;
 mod outbox;
 mod output;
 mod queue;
@@ -54,7 +55,7 @@ mod timeouts;
 mod tests;
 
 pub use budget::Budget;
-pub use config::{Config, INITIAL_WINDOW_BYTES};
+pub use config::{Config, FAST_TURN, INITIAL_WINDOW_BYTES};
 pub use error::{CloseReason, GoAway, OpenError, ReadError, WriteError};
 pub use handle::{Finish, FrameWriter, RecvStream, SendStream};
 pub use session::{Event, Session, Side};

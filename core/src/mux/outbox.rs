@@ -1,13 +1,11 @@
 //! The bounded outbox: frames, room, and what is set aside for the line of refused writers.
 
-use super::config::{CONTROL_BYTES, OUTBOX_BYTES_MAX};
+use super::config::{CONTROL_BYTES, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SLOW};
 use super::frame::{HEADER_BYTES, Header};
 use bytes::BytesMut;
 
 /// The first allocation, in bytes.
 const FIRST_BYTES: usize = 2 * 1024;
-/// Less room than this is no room: it would become a frame that costs more than it carries.
-const ROOM_BYTES_MIN: usize = 512;
 
 /// Frames that wait for the wire, behind the room that the transport's header needs.
 #[derive(Debug)]
@@ -18,11 +16,13 @@ pub(super) struct Outbox {
     turn: u32,
     /// Bytes set aside in this turn for writers that were called from the line.
     reserved: usize,
+    /// How long it may become.
+    limit: usize,
 }
 
 impl Outbox {
     pub(super) fn new(front_room: usize) -> Self {
-        Self { buf: BytesMut::new(), front_room, turn: 1, reserved: 0 }
+        Self { buf: BytesMut::new(), front_room, turn: 1, reserved: 0, limit: OUTBOX_BYTES_SLOW }
     }
 
     /// Whether no frame waits.
@@ -38,8 +38,7 @@ impl Outbox {
     /// the line is not there, apart from the `share` of whoever asks.
     pub(super) fn room(&self, share: usize, before: usize) -> usize {
         let set_aside = self.reserved.saturating_sub(share);
-        let room = self.free().saturating_sub(set_aside + before + HEADER_BYTES);
-        if room < ROOM_BYTES_MIN { 0 } else { room }
+        self.free().saturating_sub(set_aside + before + HEADER_BYTES)
     }
 
     /// Data bytes and headers that are free and not set aside.
@@ -64,7 +63,7 @@ impl Outbox {
 
     /// Whether `frames` more control frames fit.
     pub(super) fn fits_control(&self, frames: usize) -> bool {
-        self.len() + frames * HEADER_BYTES <= OUTBOX_BYTES_MAX
+        self.len() + frames * HEADER_BYTES <= self.limit
     }
 
     /// Appends a frame without body; the caller has asked for the room.
@@ -137,6 +136,11 @@ impl Outbox {
         self.reserved = 0;
     }
 
+    /// How long it may become: shorter while the transport is slow.
+    pub(super) fn set_fast(&mut self, fast: bool) {
+        self.limit = if fast { OUTBOX_BYTES_MAX } else { OUTBOX_BYTES_SLOW };
+    }
+
     /// Drops the frames and the memory.
     pub(super) fn clear(&mut self) {
         self.buf = BytesMut::new();
@@ -148,7 +152,7 @@ impl Outbox {
     }
 
     fn free(&self) -> usize {
-        (OUTBOX_BYTES_MAX - CONTROL_BYTES).saturating_sub(self.len())
+        (self.limit - CONTROL_BYTES).saturating_sub(self.len())
     }
 
     /// Lays the front room down and makes sure that `more` bytes fit without a second copy.
@@ -157,7 +161,7 @@ impl Outbox {
         let missing = need - self.buf.len();
         // A buffer that the transport has drained from the front is whole again after `try_reclaim`.
         if self.buf.capacity() < need && !self.buf.try_reclaim(missing) {
-            let size = need.next_power_of_two().max(FIRST_BYTES);
+            let size = need.next_power_of_two().clamp(FIRST_BYTES, need.max(OUTBOX_BYTES_MAX));
             let mut larger = BytesMut::with_capacity(size);
             larger.extend_from_slice(&self.buf);
             self.buf = larger;
@@ -176,8 +180,9 @@ mod tests {
     const FRAME: Header = Header::new(Kind::WindowUpdate, Flags::NONE, 2, 7);
 
     #[test]
-    fn grows_from_two_to_sixty_four_kibibytes_and_no_further() {
+    fn grows_from_two_kibibytes_to_the_limit_and_no_further() {
         let mut outbox = Outbox::new(14);
+        outbox.set_fast(true);
         outbox.put(FRAME);
         assert_eq!(outbox.buf.capacity(), FIRST_BYTES);
         let body = [1; 1000];

@@ -1,8 +1,8 @@
-//! To the wire: data through the outbox, control frames from what is owed, and the line of refused writers.
+//! To the wire: data through the outbox and control frames from what is owed.
 
-use super::config::LINE_TIME;
+use super::config::FAST_TURN;
 use super::error::{CloseReason, GoAway};
-use super::frame::{Flags, HEADER_BYTES, Header, Kind};
+use super::frame::{Flags, Header, Kind};
 use super::session::{Phase, Session, Urgency};
 use super::stream::{RecvHalf, SendHalf};
 use super::table::List;
@@ -11,16 +11,11 @@ use bytes::BytesMut;
 
 /// Frames that one stream may owe at once: ACK, credit, FIN.
 const OWED_FRAMES_MAX: usize = 3;
-/// The least and the most that is set aside for a writer in the line, in bytes: a whole small answer, and a
-/// share that the outbox can always give when it is empty.
-const SHARE_BYTES_MIN: usize = 1024;
-const SHARE_BYTES_MAX: usize = 16 * 1024;
-
 impl Session {
     /// Hands out what waits for the wire: `out`, which must be empty, is swapped for the outbox.
     ///
     /// When it returns n > 0, `out` holds [`super::Config::front_room`] free bytes and n bytes of frames, data in
-    /// order and then owed control frames, at most 64 KiB in all. Otherwise `out` stays empty. Lazy frames go
+    /// order and then owed control frames, at most 80 KiB in all. Otherwise `out` stays empty. Lazy frames go
     /// along whether or not [`Self::wants_transmit`] asks for the call. A go-away that is owed after a
     /// violation is still given out when the session is over.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> usize {
@@ -35,11 +30,18 @@ impl Session {
             return 0;
         }
         let n = self.outbox.swap(out);
+        if self.contended {
+            let fast = self.now.since(self.turn_at) <= FAST_TURN;
+            self.quantum = if fast { self.config.quantum_max } else { self.config.quantum };
+            self.outbox.set_fast(fast);
+        }
         if matches!(self.phase, Phase::Closing { .. }) && said_goodbye {
             self.end(CloseReason::Local);
         }
         self.rest();
         self.line_at = None;
+        self.contended = self.table.in_line() > 0;
+        self.turn_at = self.now;
         self.call_line();
         self.offer_slot();
         n
@@ -53,6 +55,11 @@ impl Session {
             }
             Phase::Closed(_) => self.owed.away.is_some(),
         }
+    }
+
+    /// True while refused writers wait for room: who has not read its data yet had better [`super::SendStream::ask`].
+    pub fn is_crowded(&self) -> bool {
+        self.table.in_line() > 0
     }
 
     /// The transport took `bytes` (zero when it is full) of what [`Self::poll_transmit`] gave, and all of it when
@@ -181,20 +188,6 @@ impl Session {
         self.owe(at, urgency);
     }
 
-    /// How much the stream may write: its credit, what is left of its quantum, and the outbox.
-    pub(super) fn write_room(&self, at: u32) -> usize {
-        let Some(stream) = self.table.get(at) else { return 0 };
-        if self.phase != Phase::Open || stream.reset || stream.send != SendHalf::Open {
-            return 0;
-        }
-        let turn = self.outbox.turn();
-        let used = if stream.turn == turn { stream.used as usize } else { 0 };
-        let share = if stream.granted == turn { stream.want as usize } else { 0 };
-        let ack = if stream.ack_owed { HEADER_BYTES } else { 0 };
-        let quantum = self.config.quantum.saturating_sub(used);
-        stream.credit.bytes().min(quantum).min(self.outbox.room(share, ack))
-    }
-
     /// Appends one data frame with the first `n` bytes of `parts`; the caller asked [`Self::write_room`].
     pub(super) fn put_data(&mut self, at: u32, parts: &[&[u8]], n: usize) {
         self.put_ack(at);
@@ -236,59 +229,7 @@ impl Session {
         stream.used = stream.used.saturating_add(n as u32);
         stream.refused = false;
         self.barren = 0;
-        self.table.leave(List::Line, at);
+        self.table.leave_line(at);
         self.give_back(at);
-    }
-
-    /// A write of `want` bytes was refused: the stream gets in line, unless it is credit that it lacks.
-    pub(super) fn refuse(&mut self, at: u32, want: usize) {
-        self.give_back(at);
-        let Some(stream) = self.table.get_mut(at) else { return };
-        stream.refused = true;
-        // The frame's header and an ACK in front of it.
-        stream.want = (want.clamp(SHARE_BYTES_MIN, SHARE_BYTES_MAX) + 2 * HEADER_BYTES) as u32;
-        if stream.credit.bytes() > 0 {
-            self.table.join(List::Line, at);
-        }
-    }
-
-    /// Gives back the room that was set aside for this stream, for the next ones in the line.
-    pub(super) fn give_back(&mut self, at: u32) {
-        let turn = self.outbox.turn();
-        let Some(stream) = self.table.get_mut(at) else { return };
-        if stream.granted == turn {
-            stream.granted = 0;
-            self.outbox.unreserve(stream.want as usize);
-            self.call_line();
-        }
-    }
-
-    /// Calls refused writers in the order of their refusal, as many as there is room for.
-    pub(super) fn call_line(&mut self) {
-        let turn = self.outbox.turn();
-        let quantum = self.config.quantum;
-        while let Some(at) = self.table.head(List::Line) {
-            let Some(stream) = self.table.get_mut(at) else { break };
-            // Who used up the quantum of this turn waits for the next, which the bytes written bring about.
-            let exhausted = stream.turn == turn && stream.used as usize >= quantum;
-            if exhausted || self.outbox.unreserved() < stream.want as usize {
-                break;
-            }
-            stream.granted = turn;
-            self.outbox.reserve(stream.want as usize);
-            self.table.leave(List::Line, at);
-            self.notify_writable(at);
-        }
-        let stuck = self.table.count(List::Line) > 0 && self.outbox.has_reserved();
-        self.line_at = if stuck { self.line_at.or(Some(self.now + LINE_TIME)) } else { None };
-    }
-
-    /// The called writers did not write: their share goes to the next ones.
-    pub(super) fn skip_line(&mut self, now: Instant) {
-        if self.line_at.is_some_and(|at| now >= at) {
-            self.line_at = None;
-            self.outbox.next_turn();
-            self.call_line();
-        }
     }
 }

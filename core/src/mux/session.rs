@@ -86,6 +86,11 @@ pub struct Session {
     pub(super) pressed: Option<Instant>,
     /// When the line goes on though the called writers did not write.
     pub(super) line_at: Option<Instant>,
+    /// What a stream may write in a turn: a long frame while the transport is fast.
+    pub(super) quantum: usize,
+    /// When the last transmission was handed out, and whether writers stood in line at that moment.
+    pub(super) turn_at: Instant,
+    pub(super) contended: bool,
 }
 
 /// Whether the session lives.
@@ -160,6 +165,9 @@ impl Session {
             barren_since: now,
             pressed: None,
             line_at: None,
+            quantum: config.quantum,
+            turn_at: now,
+            contended: false,
             config,
         }
     }
@@ -369,7 +377,7 @@ impl Session {
 
     /// The next event of the stream in front of the list, or nothing when what it told of is over.
     fn stream_event(&mut self, at: u32) -> Option<Event> {
-        let room = self.write_room(at);
+        let room = self.table.get(at).map_or(0, |s| self.write_room(at, s.asked as usize));
         let closed = self.phase != Phase::Open;
         let Some(stream) = self.table.get_mut(at) else {
             self.table.leave(List::Events, at);
@@ -400,7 +408,8 @@ impl Session {
                 stream.refused = true;
             }
             if credit {
-                self.table.join(List::Line, at);
+                self.table.join_line(at);
+                self.call_line();
             }
             return None;
         }
@@ -467,7 +476,7 @@ impl Session {
     /// Leaves the line, the timers and the count of unacknowledged streams: nobody waits for this stream's peer.
     pub(super) fn end_timers(&mut self, at: u32) {
         self.table.leave_timer(at);
-        self.table.leave(List::Line, at);
+        self.table.leave_line(at);
         self.acknowledge(at);
         self.give_back(at);
     }

@@ -76,8 +76,10 @@ pub(super) struct Stream {
     pub(super) used: u32,
     /// The turn in which room was set aside for this stream.
     pub(super) granted: u32,
-    /// Outbox bytes that the refused write wanted, header included.
-    pub(super) want: u32,
+    /// Bytes that the refused write wanted.
+    pub(super) asked: u32,
+    /// Outbox bytes set aside in `granted`, headers included.
+    pub(super) share: u32,
     /// Bytes received since `measured_at`, up to a window.
     pub(super) measured: u32,
     pub(super) measured_at: Instant,
@@ -116,7 +118,8 @@ impl Stream {
             turn: 0,
             used: 0,
             granted: 0,
-            want: 0,
+            asked: 0,
+            share: 0,
             measured: 0,
             measured_at: Instant::ZERO,
             timer_at: Instant::ZERO,

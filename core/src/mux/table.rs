@@ -3,6 +3,7 @@
 //! Streams live in a slab; an index finds them by id. Every list is doubly linked through the streams, so that
 //! joining and leaving one costs a few stores and no memory, and no call has to walk all streams.
 
+use super::config::FRONT_BYTES_MAX;
 use super::stream::Stream;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -13,7 +14,7 @@ pub(super) const NIL: u32 = u32::MAX;
 const OUT: u32 = u32::MAX - 1;
 /// Links per stream; the timers share one, since a stream runs at most one.
 pub(super) const LINKS: usize = 6;
-const LISTS: usize = 8;
+const LISTS: usize = 9;
 
 /// A list that streams stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub(super) enum List {
     Backlog = 0,
     /// With a queued event.
     Events = 1,
-    /// Refused writers with credit, in the order of their refusal.
+    /// Refused writers with credit and much to write, in the order of their refusal.
     Line = 2,
     /// Owing control frames.
     Owed = 3,
@@ -34,6 +35,8 @@ pub(super) enum List {
     Closing = 6,
     /// Timer: in discard mode.
     Discarding = 7,
+    /// Refused writers with credit and little to write, in the order of their refusal.
+    Front = 8,
 }
 
 impl List {
@@ -43,6 +46,7 @@ impl List {
     const fn link(self) -> usize {
         match self {
             Self::Opening | Self::Closing | Self::Discarding => LINKS - 1,
+            Self::Front => Self::Line as usize,
             other => other as usize,
         }
     }
@@ -142,9 +146,10 @@ impl Table {
 
     /// Takes a stream out of the table and of all lists.
     pub(super) fn remove(&mut self, at: u32) -> Option<Stream> {
-        for list in [List::Backlog, List::Events, List::Line, List::Owed, List::Unread] {
+        for list in [List::Backlog, List::Events, List::Owed, List::Unread] {
             self.leave(list, at);
         }
+        self.leave_line(at);
         self.leave_timer(at);
         let slot = self.slots.get_mut(at as usize)?;
         let Slot::Taken(_) = slot else { return None };
@@ -221,6 +226,26 @@ impl Table {
             None => self.lists[list as usize].tail = prev,
         }
         self.lists[list as usize].len -= 1;
+    }
+
+    /// Puts a refused writer at the end of its line.
+    pub(super) fn join_line(&mut self, at: u32) {
+        let Some(stream) = self.get(at) else { return };
+        let small = stream.asked as usize <= FRONT_BYTES_MAX;
+        let (list, other) = if small { (List::Front, List::Line) } else { (List::Line, List::Front) };
+        self.leave(other, at);
+        self.join(list, at);
+    }
+
+    /// Takes a writer out of the line it stands in.
+    pub(super) fn leave_line(&mut self, at: u32) {
+        self.leave(List::Line, at);
+        self.leave(List::Front, at);
+    }
+
+    /// Refused writers that wait for room.
+    pub(super) fn in_line(&self) -> usize {
+        self.count(List::Line) + self.count(List::Front)
     }
 
     /// Stops whatever timer the stream runs.

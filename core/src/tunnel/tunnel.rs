@@ -304,6 +304,11 @@ impl Tunnel {
         self.session.wants_input()
     }
 
+    /// True while refused writers wait for room (see [`Session::is_crowded`]).
+    pub fn is_crowded(&self) -> bool {
+        self.session.is_crowded()
+    }
+
     /// True when output waits whose receiver waits for it (not only lazy frames).
     pub fn wants_transmit(&self) -> bool {
         self.session.wants_transmit()

@@ -3,8 +3,9 @@
 use super::client::{Client, head_of};
 use super::up::{SCRATCH, Up};
 use super::{Attempt, Connected, Decision, Service};
-use crate::buffer::{READ_BYTES, with_read_buffer};
+use crate::buffer::with_read_buffer;
 use crate::runtime::{Io, Runtime, Timer};
+use crate::wire::room;
 use bytes::BytesMut;
 use futures::io::AsyncRead;
 use piko_core::http1::{self, Fields, Next, Part, RequestHead, Reuse};
@@ -449,9 +450,12 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 return Ok(true);
             }
         }
-        let limit = READ_BYTES.min(self.io.write_hint());
-        with_read_buffer(|buf| match Pin::new(&mut self.client.io).poll_read(cx, &mut buf[..limit]) {
-            Poll::Pending => Ok(false),
+        let Poll::Ready(room) = room(&mut self.io, cx) else { return Ok(false) };
+        with_read_buffer(|buf| match Pin::new(&mut self.client.io).poll_read(cx, room.of(buf)) {
+            Poll::Pending => {
+                room.give_back(&mut self.io);
+                Ok(false)
+            }
             Poll::Ready(Ok(0) | Err(_)) => {
                 self.client.eof = true;
                 Err(self.fail(Leg::Client, Failure::ClientGone))
@@ -540,12 +544,15 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         if self.cut.is_some() || self.client.out.blocked {
             return Ok(false);
         }
-        let limit = READ_BYTES.min(self.client.io.write_hint());
+        let Poll::Ready(room) = room(&mut self.client.io, cx) else { return Ok(false) };
         let progress = with_read_buffer(|buf| {
             let had = self.up.rest.len();
-            let result = Pin::new(&mut self.io).poll_read(cx, &mut buf[..limit]);
+            let result = Pin::new(&mut self.io).poll_read(cx, room.of(buf));
             match result {
-                Poll::Pending => Ok(false),
+                Poll::Pending => {
+                    room.give_back(&mut self.client.io);
+                    Ok(false)
+                }
                 Poll::Ready(Err(_)) => Err(self.broken()),
                 Poll::Ready(Ok(0)) => self.up_eof(cx).map(|()| true),
                 Poll::Ready(Ok(n)) => {

@@ -124,9 +124,9 @@ impl<'m> App<'m> {
     fn write(&mut self, id: StreamId, n: usize) {
         let data = vec![0x77; n];
         let mut stream = self.session.send(self.now, id);
-        let room = stream.room();
+        let room = stream.room(n);
         match stream.write(&data) {
-            Ok(taken) => assert_eq!(taken, n.min(room)),
+            Ok(taken) => assert_eq!(taken, room),
             Err(_) => assert_eq!(room, 0),
         }
     }

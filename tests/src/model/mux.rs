@@ -30,6 +30,13 @@ pub enum Op {
     Advance {
         millis: u64,
     },
+    /// Asks for room; with `keep` what was found stays set aside.
+    Ask {
+        side: usize,
+        pick: usize,
+        bytes: usize,
+        keep: bool,
+    },
     /// Moves up to `bytes` of what `side` has on the wire to the other side.
     Deliver {
         side: usize,
@@ -83,7 +90,8 @@ impl Op {
         match kind % 64 {
             0..=3 => Self::Open { side },
             4..=8 => Self::Accept { side },
-            9..=19 => Self::Write { side, pick, bytes },
+            9..=10 => Self::Ask { side, pick, bytes, keep: size.is_multiple_of(2) },
+            11..=19 => Self::Write { side, pick, bytes },
             20..=23 => Self::Reserve { side, pick, bytes },
             24..=35 => Self::Read { side, pick, bytes },
             36..=43 => Self::Transmit { side },
@@ -103,7 +111,8 @@ impl Op {
         match kind % 16 {
             0 => Self::Open { side: 0 },
             1 => Self::Accept { side: 1 },
-            2..=8 => Self::Write { side, pick, bytes: 16_384 },
+            2..=7 => Self::Write { side, pick, bytes: 16_384 },
+            8 => Self::Write { side, pick, bytes: 100_000 },
             9..=10 => Self::Read { side, pick, bytes: usize::from(size) },
             11..=12 => Self::Transmit { side },
             _ => Self::Deliver { side, bytes: 65_536 },
@@ -146,6 +155,8 @@ struct Model {
     /// Which sides were told to wait for `Readable` or `Writable`.
     waits_read: [bool; 2],
     waits_write: [bool; 2],
+    /// What the refused write wanted.
+    wanted: [usize; 2],
     /// Somebody reset, stopped or released it early: both ends may see errors.
     cut: bool,
 }
@@ -252,6 +263,11 @@ impl World {
                 }
             }
             Op::Transmit { side } => return self.transmit(side),
+            Op::Ask { side, pick, bytes, keep } => {
+                if let Some(id) = self.pick(side, pick) {
+                    return self.ask(side, id, bytes, keep);
+                }
+            }
             Op::Write { side, pick, bytes } => {
                 if let Some(id) = self.pick(side, pick) {
                     return self.write(side, id, bytes, false);
@@ -295,6 +311,32 @@ impl World {
         }
     }
 
+    /// Asks for room, which is what a write would take.
+    fn ask(&mut self, side: usize, id: u32, bytes: usize, keep: bool) -> Outcome {
+        let bytes = bytes.max(1);
+        let Some(model) = self.streams.get_mut(&id) else { return Ok(()) };
+        let mut stream = self.sessions[side].send(self.now, StreamId(id));
+        let room = stream.room(bytes);
+        match stream.ask(bytes) {
+            Ok(n) => {
+                ensure!(n > 0 && n == room, "asked for {bytes}: {n}, room {room}");
+                model.waits_write[side] = false;
+                if !keep {
+                    stream.give_back();
+                }
+            }
+            Err(WriteError::Blocked) => {
+                ensure!(room == 0, "refused with room {room}");
+                model.waits_write[side] = true;
+                model.wanted[side] = bytes;
+            }
+            Err(WriteError::Finished) => ensure!(model.halves[side].finished, "finished without finish"),
+            Err(WriteError::Reset) => ensure!(model.cut || self.late, "reset without a reason"),
+            Err(WriteError::Unknown) => return Err("a held stream is unknown".into()),
+        }
+        Ok(())
+    }
+
     fn write(&mut self, side: usize, id: u32, bytes: usize, reserve: bool) -> Outcome {
         let model = self.streams.get_mut(&id).expect("picked");
         let half = &mut model.halves[side];
@@ -303,7 +345,7 @@ impl World {
         let data: Vec<u8> =
             (start..start + bytes).map(|k| (k * 7 + k / 251 + id as usize + side) as u8).collect();
         let mut stream = self.sessions[side].send(self.now, StreamId(id));
-        let room = stream.room();
+        let room = stream.room(bytes);
         let taken = if reserve {
             stream.reserve(bytes).map(|mut frame| {
                 use bytes::BufMut;
@@ -318,7 +360,7 @@ impl World {
         };
         match taken {
             Ok(n) => {
-                ensure!(n == room.min(bytes), "wrote {n} of {bytes} into room {room}");
+                ensure!(n == room, "wrote {n} of {bytes} into room {room}");
                 ensure!(!half.finished, "wrote behind the own FIN");
                 half.sent.extend_from_slice(&data[..n]);
                 if n > 0 {
@@ -328,6 +370,7 @@ impl World {
             Err(WriteError::Blocked) => {
                 ensure!(room == 0, "blocked with room {room}");
                 model.waits_write[side] = true;
+                model.wanted[side] = bytes;
             }
             Err(WriteError::Finished) => ensure!(half.finished, "finished without finish"),
             Err(WriteError::Reset) => ensure!(model.cut || self.late, "reset without a reason"),
@@ -409,7 +452,7 @@ impl World {
         }
         let mut out = core::mem::take(&mut self.wires[side]);
         let n = self.sessions[side].poll_transmit(self.now, &mut out);
-        ensure!(out.len() <= 65_536, "an outbox of {} bytes", out.len());
+        ensure!(out.len() <= 80 * 1024, "an outbox of {} bytes", out.len());
         ensure!((n == 0) == out.is_empty(), "{n} bytes said, {} given", out.len());
         if n > 0 {
             ensure!(out.len() == n + self.front_room, "front room is missing");
@@ -456,8 +499,9 @@ impl World {
                         self.model(id.0).waits_read[side] = false;
                     }
                     Event::Writable(id) => {
+                        let wanted = self.model(id.0).wanted[side];
                         let mut stream = self.sessions[side].send(now, id);
-                        let useful = stream.room() > 0 || stream.write(b"") == Err(WriteError::Reset);
+                        let useful = stream.room(wanted) > 0 || stream.write(b"") == Err(WriteError::Reset);
                         ensure!(useful, "Writable({}) without room", id.0);
                         self.model(id.0).waits_write[side] = false;
                     }
@@ -539,7 +583,7 @@ impl World {
                 }
                 let line = session.poll_timeout().is_some_and(|d| d.why == "line of writers");
                 if model.waits_write[side] && !line {
-                    let room = session.send(self.now, StreamId(id)).room();
+                    let room = session.send(self.now, StreamId(id)).room(model.wanted[side]);
                     ensure!(room == 0, "writer of {id} was not woken for {room} bytes");
                 }
             }
