@@ -194,6 +194,7 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn record(&self, record: Record, note: Self::Note) {
         self.node.requests.record(&record);
+        self.node.retries.add(record.retries.into());
         if let Some(note) = note {
             self.access.write(note, &record);
         }

@@ -61,10 +61,13 @@ impl Model {
     }
 
     fn is_clean(&self, who: &Who) -> bool {
-        let node_is_fine = who.1.err().is_none_or(|n| !self.doubtful_nodes.contains(&n));
+        let few = |count: u32| count <= UNANSWERED_FEW;
+        let of_node =
+            |n: u8| self.unanswered.iter().filter(|((_, at), _)| *at == Err(n)).map(|(_, count)| count).sum();
+        let node_is_fine = who.1.err().is_none_or(|n| !self.doubtful_nodes.contains(&n) && few(of_node(n)));
         !self.doubtful.contains(who)
             && node_is_fine
-            && self.unanswered.get(who).is_none_or(|count| *count <= UNANSWERED_FEW)
+            && self.unanswered.get(who).is_none_or(|count| few(*count))
     }
 
     fn is_draining(&self, who: &Who) -> bool {

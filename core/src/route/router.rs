@@ -121,7 +121,7 @@ impl Router {
         let entry = self.nodes.entry(node).or_insert_with(Node::unknown);
         if entry.proxy != Some(proxy) {
             // Whoever is at a new address, or is back, has done nothing wrong yet.
-            entry.state.health.forgive();
+            entry.state.forgive();
         }
         entry.proxy = Some(proxy);
         entry.state.up.store(true, Ordering::Relaxed);
@@ -276,11 +276,8 @@ impl Router {
             if !remote.state.is_up() || remote.rank(choice.now) == Rank::Good {
                 continue;
             }
-            let trial = if remote.state.health.claim(choice.now) {
-                Some(Trial::Node)
-            } else {
-                remote.load.claim_trial(choice.now)
-            };
+            let of_node = remote.state.claim_trial(choice.now);
+            let trial = of_node.or_else(|| remote.load.claim_trial(choice.now));
             if trial.is_some() {
                 return self.pick_of(remote, choice.now, trial);
             }
