@@ -32,6 +32,7 @@
 
 mod balance;
 mod entry;
+mod key;
 mod load;
 mod pick;
 mod router;
