@@ -85,22 +85,6 @@ fn render(node: &Node) -> String {
         &mut text,
     );
     let (sent, received, writes) = node.tunnels().iter().fold((0, 0, 0), |sum, tunnel| {
-        node.remote_requests.render(
-            "piko_upstreams_remote_requests_total",
-            "Number of requests routed to another node",
-            "node_id",
-            &mut text,
-        );
-        node.retries.render(
-            "piko_proxy_retries_total",
-            "Number of times a request was sent once more, to another upstream",
-            &mut text,
-        );
-        node.remote_dials.render(
-            "piko_upstreams_remote_dials_total",
-            "Number of connections opened to other nodes",
-            &mut text,
-        );
         let (sent, received, writes) = tunnel.traffic();
         (sum.0 + sent, sum.1 + received, sum.2 + writes)
     });
