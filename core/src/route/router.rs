@@ -182,7 +182,7 @@ impl Router {
     /// under way there until the pick is dropped.
     ///
     /// `dice` is any 64 random bits. `exclude` names what this request has tried; those are never given
-    /// again. Who is chosen is said [above](self).
+    /// again. The module's documentation says who is chosen.
     pub fn select(
         &self,
         now: Instant,
