@@ -75,6 +75,11 @@ fn render(node: &Node) -> String {
         "node_id",
         &mut text,
     );
+    node.retries.render(
+        "piko_proxy_retries_total",
+        "Number of times a request was sent once more, to another upstream",
+        &mut text,
+    );
     node.remote_dials.render(
         "piko_upstreams_remote_dials_total",
         "Number of connections opened to other nodes",

@@ -20,6 +20,8 @@ pub(crate) struct Node {
     pub(crate) requests: HttpMetrics,
     pub(crate) upstream_requests: Counter,
     pub(crate) remote_requests: CounterVec,
+    /// Tries behind the first.
+    pub(crate) retries: Counter,
     /// Connections opened to other nodes.
     pub(crate) remote_dials: Arc<Counter>,
     /// Another node has been heard of; never taken back.
@@ -71,6 +73,7 @@ impl Node {
             requests: HttpMetrics::new("piko_proxy", None),
             upstream_requests: Counter::new(),
             remote_requests: CounterVec::new(),
+            retries: Counter::new(),
             remote_dials: Arc::new(Counter::new()),
             has_others: AtomicBool::new(false),
             adverts: Mutex::default(),

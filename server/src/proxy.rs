@@ -145,10 +145,10 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn answered(&self, target: &mut Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
         let sender = if self.is_tunnel(target) { Sender::Tunnel } else { Sender::Node };
-        if sender == Sender::Node {
-            if let Some(load) = load_of(head) {
-                target.pick.hint(self.clock.now(), load);
-            }
+        if sender == Sender::Node
+            && let Some(load) = load_of(head)
+        {
+            target.pick.hint(self.clock.now(), load);
         }
         match trouble(head, sender, behind) {
             None => {
@@ -206,6 +206,7 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn record(&self, record: Record, note: Self::Note) {
         self.node.requests.record(&record);
+        self.node.retries.add(record.retries.into());
         if let Some(note) = note {
             self.access.write(note, &record);
         }

@@ -305,14 +305,12 @@ impl<R: Runtime> Server<R> {
 
 /// The node's part in the cluster while it serves. Ends with the reason to end the node.
 async fn stay<R: Runtime>(joiner: &Joiner<R>, joined: bool, options: &ServerOptions) -> JoinError {
-    if !joined {
-        if let Err(error) = joiner.again(&options.cluster).await {
-            if options.cluster.abort_if_join_fails {
-                tracing::error!(target: "cluster", error, "failed to join cluster");
-                return JoinError(error);
-            }
-            tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
+    if !joined && let Err(error) = joiner.again(&options.cluster).await {
+        if options.cluster.abort_if_join_fails {
+            tracing::error!(target: "cluster", error, "failed to join cluster");
+            return JoinError(error);
         }
+        tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
     }
     match joiner.look().await {}
 }

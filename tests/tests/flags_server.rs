@@ -41,6 +41,8 @@ const COVERED: &[&str] = &[
     "proxy.http.read-header-timeout",
     "proxy.http.read-timeout",
     "proxy.http.write-timeout",
+    // It takes several nodes to see: `tests/routing/balance.rs`.
+    "proxy.routing.prefer-local",
     "proxy.timeout",
     "upstream.bind-addr",
 ];

@@ -23,6 +23,7 @@ fn defaults_are_those_of_go_but_for_the_two_that_are_off() {
     assert_eq!(options.cluster.node_id, NodeIdRule::Generate { prefix: String::new() });
     assert_eq!(options.grace_period, Duration::from_secs(60));
     assert_eq!(options.proxy.timeout, Some(Duration::from_secs(30)));
+    assert!(options.proxy.routing.prefer_local);
     assert_eq!(options.proxy.http.read_timeout, None);
     assert_eq!(options.proxy.http.write_timeout, None);
     assert_eq!(options.proxy.http.read_header_timeout, Some(Duration::from_secs(10)));
