@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one per process, and unpacked at once")]
 enum Asked {
     Agent(piko_config::AgentOptions),
     Demo,
