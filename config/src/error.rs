@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(line("--bogus"), "unknown flag: --bogus");
         assert_eq!(line("-x"), "unknown flag: -x");
         // Flags that --help hides are not offered.
-        assert_eq!(line("--cluster.gossip.bind-add"), "unknown flag: --cluster.gossip.bind-add");
+        assert_eq!(line("--upstream.advertise-add"), "unknown flag: --upstream.advertise-add");
         assert_eq!(
             UsageError::unknown_command("htp", &["start", "http", "tcp"]).to_string(),
             "unknown command: \"htp\" (did you mean http?)"

@@ -79,8 +79,8 @@ pub use options::{
 };
 #[cfg(feature = "server")]
 pub use options::{
-    AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, RoutingOptions,
-    ServerInvocation, ServerOptions, UpstreamOptions,
+    AdminOptions, ClusterOptions, GossipOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions,
+    RebalanceOptions, RoutingOptions, Seed, ServerInvocation, ServerOptions, UpstreamOptions,
 };
 pub use table::{Effect, Flag, Program, Verb, Yaml, flags};
 #[cfg(feature = "server")]

@@ -1,6 +1,8 @@
 //! Typed options: what the programs take, with nothing left to parse.
 
 mod agent;
+#[cfg(feature = "server")]
+mod cluster;
 mod log;
 #[cfg(feature = "server")]
 mod server;
@@ -8,11 +10,13 @@ mod server;
 pub use agent::{
     AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, ListenerOptions, PoolOptions,
 };
+#[cfg(feature = "server")]
+pub use cluster::{ClusterOptions, GossipOptions, NodeIdRule, Seed};
 pub use log::{AccessLogOptions, HeaderFilter, LogLevel, LogOptions};
 #[cfg(feature = "server")]
 pub use server::{
-    AdminOptions, ClusterOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions, RoutingOptions,
-    ServerInvocation, ServerOptions, UpstreamOptions,
+    AdminOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, ServerInvocation,
+    ServerOptions, UpstreamOptions,
 };
 
 use crate::error::UsageError;

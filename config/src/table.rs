@@ -217,7 +217,12 @@ mod tests {
                 assert!(variable.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{variable}");
                 // Kubernetes sets these for a service named "piko" or "piko-…", and Docker links did.
                 for taken in ["_PORT", "_SERVICE_HOST", "_ADDR", "_PROTO", "_NAME"] {
-                    assert!(!variable.ends_with(taken) || variable.ends_with("BIND_ADDR"), "{variable}");
+                    assert!(
+                        !variable.ends_with(taken)
+                            || variable.ends_with("BIND_ADDR")
+                            || variable.ends_with("ADVERTISE_ADDR"),
+                        "{variable}"
+                    );
                 }
             }
         }
@@ -235,9 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_the_only_secret() {
+    fn secrets_are_marked() {
         let secrets: Vec<_> =
             PROGRAMS.into_iter().flat_map(flags).filter(|flag| flag.secret).map(|flag| flag.name).collect();
-        assert_eq!(secrets, ["connect.token"]);
+        assert_eq!(secrets, ["connect.token", "cluster.secret"]);
     }
 }

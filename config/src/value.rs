@@ -7,7 +7,7 @@ mod list;
 mod number;
 mod secret;
 mod service;
-mod url;
+pub(crate) mod url;
 
 pub use bind::{BindAddr, BindHost};
 pub use duration::{BadDuration, GoDuration};

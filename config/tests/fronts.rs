@@ -269,7 +269,7 @@ fn help_shows_what_has_an_effect_and_its_default() {
     }
     let Ok(ServerInvocation::Help(help)) = front_clap::parse_server(["--help"], &|_| None) else { panic!() };
     assert!(help.contains("Usage: piko-server") && help.contains("(default :8000)"), "{help}");
-    assert!(!help.contains("cluster.gossip.bind-addr"), "{help}");
+    assert!(!help.contains("upstream.advertise-addr"), "{help}");
     assert!(shown(&help).contains("proxy.timeout"), "{help}");
 }
 

@@ -18,6 +18,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod gossip;
 pub mod http1;
 pub mod id;
 pub mod mux;

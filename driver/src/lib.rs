@@ -7,11 +7,15 @@
 mod accept;
 mod buffer;
 mod clock;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod drive;
 mod entropy;
 mod pool;
 mod relay;
 mod runtime;
+#[cfg(feature = "cluster")]
+mod seal;
 mod serve;
 mod shutdown;
 mod slab;
@@ -25,12 +29,16 @@ mod wire;
 pub use accept::accept;
 pub use buffer::{READ_BYTES, with_read_buffer};
 pub use clock::Clock;
+#[cfg(feature = "cluster")]
+pub use cluster::{Gossip, Joined};
 pub use drive::TunnelLoop;
 pub use entropy::random_bytes;
 pub use pool::Pool;
 pub use runtime::{
     Addr, CHUNK_BYTES, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
 };
+#[cfg(feature = "cluster")]
+pub use seal::Seal;
 pub use serve::{Attempt, Connected, Decision, HeadBudget, Port, Served, Service, serve};
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;

@@ -305,6 +305,11 @@ impl TunnelHandle {
         self.with(|shared, now| shared.tunnel.drain(now, grace));
     }
 
+    /// Asks an agent of ours for its next tunnel elsewhere; nothing else changes (design guide A.2).
+    pub fn hint(&self) {
+        self.with(|shared, now| shared.tunnel.hint(now));
+    }
+
     /// Ends at once with this code; open streams fail.
     pub fn abort(&self, code: GoAway) {
         self.with(|shared, now| shared.tunnel.abort(now, code));

@@ -4,11 +4,12 @@ use crate::local::Local;
 use crate::node::Node;
 use crate::{answers, path};
 use piko_core::http1::RequestHead;
+use piko_driver::Gossip;
 use piko_observe::metrics;
 use std::convert::Infallible;
 use std::fmt::Write;
 
-pub(crate) fn answer(node: &Node, head: &RequestHead<'_>) -> Local<Infallible> {
+pub(crate) fn answer(node: &Node, _gossip: &Gossip, head: &RequestHead<'_>) -> Local<Infallible> {
     let path = path::of(head.target);
     if head.method != b"GET" {
         return Local::Answer(answers::not_found());

@@ -64,16 +64,16 @@ impl<T: Io> Io for Leg<T> {
         each!(self, io => io.probe())
     }
 
-    fn write_hint(&self) -> usize {
-        each!(self, io => io.write_hint())
-    }
-
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         each!(self, io => io.poll_room(cx))
     }
 
     fn give_back(&mut self) {
-        each!(self, io => io.give_back());
+        each!(self, io => io.give_back())
+    }
+
+    fn write_hint(&self) -> usize {
+        each!(self, io => io.write_hint())
     }
 
     fn finish_lazily(&mut self) {

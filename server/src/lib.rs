@@ -1,7 +1,8 @@
-//! A Piko server node, generic over its runtime: the proxy, upstream and admin ports.
+//! A Piko server node, generic over its runtime: the proxy, upstream, admin and gossip ports.
 
 mod admin;
 mod answers;
+mod cluster;
 mod date;
 mod leg;
 mod local;
@@ -9,11 +10,13 @@ mod node;
 mod nodes;
 mod path;
 mod peers;
+mod ports;
 mod proxy;
 mod server;
+mod settings;
 mod upstream;
 
 pub mod program;
 
 pub use peers::Peers;
-pub use server::{Bound, Server, StartError};
+pub use server::{Bound, JoinError, Server, StartError};

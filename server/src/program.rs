@@ -1,6 +1,7 @@
 //! The program around a node: log, signals, exit status. Shared by `piko-server` and `piko server`.
 
-use crate::server::{Server, log_options};
+use crate::server::{JoinError, Server};
+use crate::settings::log_options;
 use piko_config::ServerOptions;
 use piko_driver::Shutdown;
 use piko_runtime_tokio::Tokio;
@@ -40,16 +41,26 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
     let running = server.run(stop.clone());
     tokio::pin!(running);
     tokio::select! {
-        () = &mut running => return ExitCode::SUCCESS,
+        ended = &mut running => return exit(ended),
         name = next(&mut interrupt, &mut terminate) => {
             tracing::info!(target: "main", signal = name, "received shutdown signal");
         }
     }
     stop.trigger();
     tokio::select! {
-        () = &mut running => ExitCode::SUCCESS,
+        ended = &mut running => exit(ended),
         name = next(&mut interrupt, &mut terminate) => {
             tracing::warn!(target: "main", signal = name, "received another signal; not waiting any longer");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn exit(ended: Result<(), JoinError>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(target: "main", %error, "failed to run server");
             ExitCode::FAILURE
         }
     }

@@ -1,53 +1,69 @@
 //! Wires the ports of a node, and takes them down in order.
 
+use crate::cluster::{self, Joiner, unless};
 use crate::local::LocalService;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::ProxyService;
-use crate::{admin, upstream};
-use piko_config::{AccessLogOptions, BindAddr, BindHost, NodeIdRule, ServerOptions};
+use crate::settings::{access_options, exchange_config, generate_id, gossip, proxy_http};
+use crate::{admin, ports};
+use piko_config::{NodeIdRule, ServerOptions};
+use piko_core::gossip::{Key, Node as GossipNode, NodeInfo, Value};
+use piko_core::http1;
 use piko_core::http1::RequestHead;
+use piko_core::id::NodeId;
 use piko_core::mux::GoAway;
 use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
 use piko_core::time::Instant;
-use piko_core::{http1, mux, proxy as core_proxy};
 use piko_driver::{
-    Addr, Clock, HeadBudget, IoInfo, ListenOptions, Listener, Port, Runtime, Served, Service, Shutdown,
-    TaskGuard, Tasks, accept, serve, timeout_at,
+    Clock, Gossip, HeadBudget, IoInfo, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
 };
-use piko_observe::access::{AccessLog, AccessOptions, HeaderFilter};
-use piko_observe::log;
+use piko_observe::access::AccessLog;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Once its streams are done, a tunnel's last frames and its FIN take at most this.
 const TUNNEL_LAST_WORDS: Duration = Duration::from_secs(2);
-/// Received bytes that wait for their readers, in all tunnels together.
-const TUNNEL_BUDGET_BYTES: usize = 32 * 1024 * 1024;
-
-/// Go reads this much beyond `--proxy.http.max-header-bytes` before it refuses a head (behaviour of HTTP, 9).
-const HEAD_SLACK_BYTES: usize = 4096;
+/// Saying good-bye to the other nodes takes at most this, however many of them are mute.
+const LEAVE_TIME: Duration = Duration::from_secs(6);
 
 /// Why a node did not start: which port, which address, which error.
 #[derive(Debug)]
 pub struct StartError {
-    port: &'static str,
-    addr: String,
+    what: String,
     error: io::Error,
+}
+
+impl StartError {
+    pub(crate) fn new(port: &str, addr: String, error: io::Error) -> Self {
+        Self { what: format!("{port} listen: {addr}"), error }
+    }
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} listen: {}: {}", self.port, self.addr, self.error)
+        write!(f, "{}: {}", self.what, self.error)
     }
 }
 
 impl std::error::Error for StartError {}
+
+/// Why a node ended without being asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinError(String);
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster join: {}", self.0)
+    }
+}
+
+impl std::error::Error for JoinError {}
 
 /// The addresses really bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +74,8 @@ pub struct Bound {
     pub upstream: SocketAddr,
     /// Where operators look.
     pub admin: SocketAddr,
+    /// Where other nodes talk to this one.
+    pub gossip: SocketAddr,
 }
 
 /// A node whose ports are open.
@@ -65,9 +83,12 @@ pub struct Server<R: Runtime> {
     rt: R,
     node: Arc<Node>,
     nodes: Arc<Nodes<R>>,
-    id: String,
+    gossip: Gossip,
+    gossip_addr: SocketAddr,
+    id: NodeId,
     bound: Bound,
-    listeners: [R::Listener; 3],
+    listeners: [R::Listener; 4],
+    udp: R::Udp,
     options: ServerOptions,
 }
 
@@ -79,21 +100,52 @@ impl<R: Runtime> fmt::Debug for Server<R> {
 
 impl<R: Runtime> Server<R> {
     /// Opens the ports. Connections queue in the kernel until [`Self::run`].
+    ///
+    /// # Errors
+    /// Which port could not be opened, or why the cluster's secret could not be read.
     pub async fn bind(rt: R, options: ServerOptions) -> Result<Self, StartError> {
-        let (proxy, proxy_addr) = listen(&rt, "proxy", &options.proxy.bind).await?;
-        let (upstream, upstream_addr) = listen(&rt, "upstream", &options.upstream.bind).await?;
-        let (admin, admin_addr) = listen(&rt, "admin", &options.admin.bind).await?;
+        let (proxy, proxy_addr) = ports::listen(&rt, "proxy", &options.proxy.bind).await?;
+        let (upstream, upstream_addr) = ports::listen(&rt, "upstream", &options.upstream.bind).await?;
+        let (admin, admin_addr) = ports::listen(&rt, "admin", &options.admin.bind).await?;
+        let (gossip_port, udp, gossip_bound) =
+            ports::listen_gossip(&rt, &options.cluster.gossip.bind).await?;
+        let bound =
+            Bound { proxy: proxy_addr, upstream: upstream_addr, admin: admin_addr, gossip: gossip_bound };
         let id = match &options.cluster.node_id {
             NodeIdRule::Given(id) => id.clone(),
             NodeIdRule::Generate { prefix } => generate_id(prefix),
         };
-        let bound = Bound { proxy: proxy_addr, upstream: upstream_addr, admin: admin_addr };
-        let listeners = [proxy, upstream, admin];
+        let id = NodeId::new(&id);
+        let secret = secret(&options)?;
+        let gossip_text = ports::advertised(options.cluster.gossip.advertise.as_ref(), gossip_bound);
+        let gossip_addr = find(&rt, &gossip_text).await.map_err(|error| StartError {
+            what: format!("cluster: gossip: advertise addr: {gossip_text}"),
+            error,
+        })?;
+        let first =
+            |key: &str, asked, bound| (Key::from(key), Value::from(ports::advertised(asked, bound).as_str()));
+        let info = NodeInfo {
+            id: id.clone(),
+            addr: gossip_addr,
+            wall_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            first: vec![
+                first(cluster::PROXY_ADDR, options.proxy.advertise.as_ref(), proxy_addr),
+                first(cluster::ADMIN_ADDR, options.admin.advertise.as_ref(), admin_addr),
+            ],
+        };
+        let seal = secret.as_deref().map(Seal::new);
+        let config = gossip(&options, seal.is_some());
+        let stream_bytes_max = config.stream_bytes_max;
+        let gossip_node = GossipNode::new(info, config, fastrand::u64(..), rt.now());
+        let gossip = Gossip::new(&rt, gossip_node, seal, stream_bytes_max);
         let preference =
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
         let node = Node::new(preference);
         let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
-        Ok(Self { rt, node, nodes, id, bound, listeners, options })
+        let listeners = [proxy, upstream, admin, gossip_port];
+        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options })
     }
 
     /// The addresses really bound.
@@ -101,28 +153,39 @@ impl<R: Runtime> Server<R> {
         self.bound
     }
 
-    /// The other nodes, to be told about them: by gossip, or by whoever knows them otherwise.
+    /// The other nodes, to be told about them by whoever knows them otherwise than by gossip.
     pub fn peers(&self) -> Peers {
         Peers::new(self.node.clone(), self.nodes.clone())
     }
 
     /// The name of this node.
     pub fn id(&self) -> &str {
-        &self.id
+        self.id.as_str()
     }
 
-    /// Serves until `stop` is given, then takes the node down: not ready, no new requests, those in
-    /// flight end within the grace period, agents are told to go elsewhere once their streams are done.
-    pub async fn run(self, stop: Shutdown) {
-        let Self { rt, node, nodes, bound, listeners: [proxy, upstream, admin], options, id } = self;
+    /// Serves until `stop` is given, then takes the node down: not ready and drained of agents and clients for the
+    /// drain delay, then no new requests, those in flight end within the grace period, agents are told to go
+    /// elsewhere once their streams are done, and the cluster is told good-bye.
+    ///
+    /// # Errors
+    /// No node of the cluster could be joined in time; the node was taken down.
+    pub async fn run(self, stop: Shutdown) -> Result<(), JoinError> {
+        let peers = self.peers();
+        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options } = self;
+        let [proxy, upstream, admin, gossip_port] = listeners;
         let heads = Arc::new(HeadBudget::default());
+        let (leaving, gossip_stop) = (Shutdown::new(), Shutdown::new());
         let (proxy_stop, upstream_stop, admin_stop) = (Shutdown::new(), Shutdown::new(), Shutdown::new());
         let (requests, agents, operators) = (Tasks::new(), Tasks::new(), Tasks::new());
-        let port =
-            |http, shutdown: &Shutdown| Port { http, shutdown: shutdown.clone(), heads: heads.clone() };
+        let port = |http, shutdown: &Shutdown| Port {
+            http,
+            leaving: leaving.clone(),
+            shutdown: shutdown.clone(),
+            heads: heads.clone(),
+        };
 
-        tracing::info!(target: "server", { "node-id" = id, version = env!("CARGO_PKG_VERSION") }, "starting piko server");
-        start(
+        tracing::info!(target: "server", { "node-id" = %id, version = env!("CARGO_PKG_VERSION") }, "starting piko server");
+        ports::start(
             &rt,
             "admin",
             bound.admin,
@@ -131,13 +194,29 @@ impl<R: Runtime> Server<R> {
             &operators,
             port(http1::Config::default(), &admin_stop),
             {
-                let node = node.clone();
+                let (node, gossip) = (node.clone(), gossip.clone());
                 LocalService::<R, _>::new(move |_: Instant, _: &IoInfo, head: &RequestHead<'_>| {
-                    admin::answer(&node, head)
+                    admin::answer(&node, &gossip, head)
                 })
             },
         );
-        start_upstream(
+        tracing::info!(
+            target: "gossip",
+            { "node-id" = %id, "bind-addr" = %bound.gossip, "advertise-addr" = %gossip_addr },
+            "starting gossip"
+        );
+        let told = cluster::hear(&rt, &gossip, peers.clone(), &gossip_stop);
+        rt.spawn(gossip.clone().run(rt.clone(), udp, gossip_port, gossip_stop.clone(), told));
+        rt.spawn(cluster::publish(peers, gossip.clone(), gossip_stop.clone()));
+        let joiner = Joiner {
+            rt: rt.clone(),
+            gossip: gossip.clone(),
+            seeds: options.cluster.join.clone(),
+            port: bound.gossip.port(),
+            own: gossip_addr,
+        };
+        let joined = joiner.seeds.is_empty() || unless(&stop, joiner.first()).await.unwrap_or(false);
+        ports::start_upstream(
             &rt,
             &node,
             bound.upstream,
@@ -146,7 +225,7 @@ impl<R: Runtime> Server<R> {
             &agents,
             port(http1::Config::default(), &upstream_stop),
         );
-        start(
+        ports::start(
             &rt,
             "proxy",
             bound.proxy,
@@ -165,11 +244,22 @@ impl<R: Runtime> Server<R> {
         );
         node.set_ready(true);
 
-        stop.wait().await;
-        let until = rt.now() + options.grace_period;
+        let failed = unless(&stop, stay(&joiner, joined, &options)).await;
+        let until = rt.now() + options.drain_delay + options.grace_period;
         tracing::info!(target: "server", "starting shutdown");
         node.set_ready(false);
+        // No agent comes in any more, and those of ours open their next tunnel elsewhere while this one serves on.
         upstream_stop.trigger();
+        leaving.trigger();
+        // Refused only when the key is too long, which it is not.
+        let _ = gossip.set_internal(&Key::from(cluster::DRAINING), &Value::from("1"));
+        for tunnel in node.tunnels() {
+            tunnel.hint();
+        }
+        // Nobody has to notice a node that ends because it is alone.
+        if failed.is_none() {
+            sleep_until(&rt, rt.now() + options.drain_delay).await;
+        }
         proxy_stop.trigger();
         if timeout_at(&rt, Some(until), requests.idle()).await.is_err() {
             tracing::warn!(target: "server", requests = requests.running(), "failed to shutdown proxy server in time");
@@ -187,161 +277,55 @@ impl<R: Runtime> Server<R> {
             }
         }
         tracing::info!(target: "upstream", "shutdown upstream server");
+        match timeout_at(&rt, Some(rt.now() + LEAVE_TIME), gossip.leave()).await {
+            Ok(told) => tracing::info!(target: "cluster", told, "left cluster"),
+            Err(_) => tracing::warn!(target: "cluster", "failed to leave cluster"),
+        }
+        gossip_stop.trigger();
         admin_stop.trigger();
         let last = rt.now() + Duration::from_secs(1);
         let _ = timeout_at(&rt, Some(last), operators.idle()).await;
         tracing::info!(target: "server", "shutdown complete");
+        failed.map_or(Ok(()), Err)
     }
 }
 
-/// Accepts on one port until `stop`, and serves each connection.
-#[expect(clippy::too_many_arguments, reason = "one port's parts, named once")]
-fn start<R: Runtime, S: Service>(
-    rt: &R,
-    name: &'static str,
-    addr: SocketAddr,
-    listener: R::Listener,
-    stop: &Shutdown,
-    tasks: &Tasks,
-    port: Port,
-    service: S,
-) {
-    announce(name, addr);
-    let shared = Arc::new((service, port));
-    let serving = rt.clone();
-    rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
-        let (shared, rt) = (shared.clone(), serving.clone());
-        async move {
-            let _ = serve(&rt, io, &shared.0, &shared.1).await;
-            drop(guard);
-        }
-    }));
-}
-
-fn announce(name: &'static str, addr: SocketAddr) {
-    // The subsystem is part of a record's static description, hence one call site for each.
-    match name {
-        "admin" => tracing::info!(target: "admin", %addr, "starting admin server"),
-        "upstream" => tracing::info!(target: "upstream", %addr, "starting upstream server"),
-        _ => tracing::info!(target: "proxy", %addr, "starting proxy server"),
-    }
-}
-
-fn start_upstream<R: Runtime>(
-    rt: &R,
-    node: &Arc<Node>,
-    addr: SocketAddr,
-    listener: R::Listener,
-    stop: &Shutdown,
-    tasks: &Tasks,
-    port: Port,
-) {
-    announce("upstream", addr);
-    let mut config = mux::Config::default();
-    config.budget = Arc::new(mux::Budget::new(TUNNEL_BUDGET_BYTES));
-    let service = {
-        let (rt, node) = (rt.clone(), node.clone());
-        LocalService::<R, _>::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
-            upstream::judge(&rt, &node, &config, now, info, head)
-        })
-    };
-    let shared = Arc::new((service, port));
-    let serving = rt.clone();
-    rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
-        let (shared, rt) = (shared.clone(), serving.clone());
-        async move {
-            // Boxed, so that the state of the handshake is gone while the tunnel lives: what remains is
-            // the size of an idle tunnel.
-            let serving = rt.clone();
-            let served = Box::pin(async move { serve(&serving, io, &shared.0, &shared.1).await }).await;
-            if let Served::Switched(io, early, registration) = served {
-                rt.spawn(upstream::carry(rt.clone(), io, early, registration, guard));
+/// The node's part in the cluster while it serves. Ends with the reason to end the node.
+async fn stay<R: Runtime>(joiner: &Joiner<R>, joined: bool, options: &ServerOptions) -> JoinError {
+    if !joined {
+        if let Err(error) = joiner.again(&options.cluster).await {
+            if options.cluster.abort_if_join_fails {
+                tracing::error!(target: "cluster", error, "failed to join cluster");
+                return JoinError(error);
             }
-        }
-    }));
-}
-
-async fn listen<R: Runtime>(
-    rt: &R,
-    port: &'static str,
-    bind: &BindAddr,
-) -> Result<(R::Listener, SocketAddr), StartError> {
-    let fail = |error| StartError { port, addr: bind.to_string(), error };
-    let addrs = match &bind.host {
-        BindHost::Any => vec![
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, bind.port)),
-            // A host without IPv6 has no dual-stack socket.
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, bind.port)),
-        ],
-        BindHost::Ip(ip) => vec![SocketAddr::from((*ip, bind.port))],
-        BindHost::Name(name) => rt.resolve(name, bind.port).await.map_err(fail)?,
-    };
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    for addr in addrs {
-        match rt.listen(&Addr::Ip(addr), ListenOptions::default()).await {
-            Ok(listener) => {
-                let bound = listener.local_addr().unwrap_or(addr);
-                return Ok((listener, bound));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(fail(error)),
-            Err(error) => last = error,
+            tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
         }
     }
-    Err(fail(last))
+    match joiner.look().await {}
 }
 
-/// Seven random characters of `a-z0-9` (wire protocol, section 2).
-fn generate_id(prefix: &str) -> String {
-    const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    let mut id = prefix.to_owned();
-    id.extend((0..7).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])));
-    id
-}
-
-fn proxy_http(options: &ServerOptions) -> http1::Config {
-    let mut config = http1::Config::default();
-    config.head_bytes_max = options.proxy.http.max_header_bytes.saturating_add(HEAD_SLACK_BYTES);
-    config.head_timeout = options.proxy.http.read_header_timeout;
-    config.idle_timeout = options.proxy.http.idle_timeout;
-    config
-}
-
-fn exchange_config(options: &ServerOptions) -> core_proxy::Config {
-    let mut config = core_proxy::Config::new(core_proxy::Place::Server);
-    config.response_timeout = options.proxy.timeout;
-    config.read_timeout = options.proxy.http.read_timeout;
-    config.write_timeout = options.proxy.http.write_timeout;
-    config
-}
-
-fn access_options(access: &AccessLogOptions, options: &ServerOptions) -> AccessOptions {
-    let mut log = AccessOptions::new("proxy.access");
-    log.disable = access.disable;
-    log.level = level(access.level);
-    log.request_headers = filter(&access.request_headers);
-    log.response_headers = filter(&access.response_headers);
-    log.log = log_options(&options.log);
-    log
-}
-
-fn filter(filter: &piko_config::HeaderFilter) -> HeaderFilter {
-    match filter {
-        piko_config::HeaderFilter::All => HeaderFilter::default(),
-        piko_config::HeaderFilter::Allow(names) => HeaderFilter { allow: names.clone(), block: Vec::new() },
-        piko_config::HeaderFilter::Block(names) => HeaderFilter { allow: Vec::new(), block: names.clone() },
+/// The cluster's secret, from the flag or from its file.
+fn secret(options: &ServerOptions) -> Result<Option<Vec<u8>>, StartError> {
+    if let Some(secret) = &options.cluster.secret {
+        return Ok(Some(secret.reveal().as_bytes().to_vec()));
     }
-}
-
-fn level(level: piko_config::LogLevel) -> log::Level {
-    match level {
-        piko_config::LogLevel::Debug => log::Level::Debug,
-        piko_config::LogLevel::Info => log::Level::Info,
-        piko_config::LogLevel::Warn => log::Level::Warn,
-        piko_config::LogLevel::Error => log::Level::Error,
+    let Some(path) = &options.cluster.secret_file else { return Ok(None) };
+    let fail = |error| StartError { what: format!("cluster: secret file: {path}"), error };
+    let text = std::fs::read(path).map_err(fail)?;
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Err(fail(io::Error::new(io::ErrorKind::InvalidData, "the file is empty")));
     }
+    Ok(Some(text.to_vec()))
 }
 
-/// The process log as the options ask for it.
-pub(crate) fn log_options(options: &piko_config::LogOptions) -> log::Options {
-    log::Options { level: level(options.level), subsystems: options.subsystems.clone() }
+/// The address behind `host:port`.
+async fn find<R: Runtime>(rt: &R, text: &str) -> io::Result<SocketAddr> {
+    if let Ok(addr) = text.parse() {
+        return Ok(addr);
+    }
+    let missing = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    let (host, port) = text.rsplit_once(':').ok_or_else(missing)?;
+    let port = port.parse().map_err(|_| missing())?;
+    rt.resolve(host, port).await?.first().copied().ok_or_else(missing)
 }

@@ -58,6 +58,39 @@ impl Peer {
         Some((peer, format!("http://{addr}")))
     }
 
+    /// As a member of a gossip cluster: returns when its ports are open, with their address. `None` without Go,
+    /// visibly.
+    pub(super) fn gossip(args: &[&str]) -> Option<(Self, SocketAddr)> {
+        let mut all = vec!["gossip"];
+        all.extend(args);
+        let peer = Self::start(&all)?;
+        let listening = peer.event(0, "listening");
+        let addr = listening["addr"].as_str().unwrap_or_default().parse().expect("an address");
+        Some((peer, addr))
+    }
+
+    /// As a reader and writer of gossip messages: what it made of each of those in the file. `None` without Go,
+    /// visibly.
+    pub(super) fn messages(file: &Path) -> Option<Vec<Value>> {
+        let mut peer = Self::start(&["messages", "-in", file.to_str().expect("a path of text")])?;
+        peer.event(0, "done");
+        assert!(peer.wait().success());
+        let is_it = |value: &Value| value["event"].as_str() == Some("message");
+        Some(peer.process.lines(0).iter().filter_map(|line| line.json()).filter(is_it).collect())
+    }
+
+    /// All events of this name so far.
+    pub(super) fn events(&self, name: &str) -> Vec<Value> {
+        let is_it = |value: &Value| value["event"].as_str() == Some(name);
+        self.process.lines(0).iter().filter_map(|line| line.json()).filter(is_it).collect()
+    }
+
+    /// Waits for an event that `wanted` accepts.
+    pub(super) fn wait_event(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let line = self.process.wait_line(0, PATIENCE, |line| line.json().is_some_and(|v| wanted(&v)));
+        line.unwrap_or_else(|error| panic!("waiting for an event: {error}")).json().expect("the line was one")
+    }
+
     fn start(args: &[&str]) -> Option<Self> {
         let mut command = Command::new(program()?);
         let process = Process::spawn("peer", command.args(args)).expect("the peer starts");

@@ -63,11 +63,13 @@ fn start_server(stop: Shutdown) -> (SocketAddr, SocketAddr, Ask) {
             options.proxy.bind = BindAddr::parse("127.0.0.1:0").unwrap();
             options.upstream.bind = BindAddr::parse("127.0.0.1:0").unwrap();
             options.admin.bind = BindAddr::parse("127.0.0.1:0").unwrap();
+            options.cluster.gossip.bind = BindAddr::parse("127.0.0.1:0").unwrap();
+            options.drain_delay = Duration::ZERO;
             options.proxy.access_log = quiet();
             let server = piko_server::Server::bind(rt.clone(), options).await.unwrap();
             bound.send((server.bound().proxy, server.bound().upstream)).unwrap();
             answer_counts(&rt, asked);
-            server.run(stop).await;
+            server.run(stop).await.unwrap();
         });
     });
     let (proxy, upstream) = addrs.recv_timeout(Duration::from_secs(20)).unwrap();

@@ -76,7 +76,7 @@ async fn demo(rt: Tokio) -> Result<ExitCode, Box<dyn Error>> {
     let up = Shutdown::new();
     let agent = agent(&rt, bound, service.addr().port(), up.clone())?;
     let parts = async {
-        let (agent, (), (), ()) = tokio::join!(
+        let (agent, _, (), ()) = tokio::join!(
             agent.run(stop.clone()),
             server.run(stop.clone()),
             front.run(stop.clone()),
@@ -132,6 +132,8 @@ async fn open(rt: &Tokio, ports: Wanted) -> Result<(Server<Tokio>, Front), Box<d
     options.proxy.bind = at(0);
     options.upstream.bind = at(ports.upstream);
     options.admin.bind = at(ports.admin);
+    options.cluster.gossip.bind = at(0);
+    options.drain_delay = Duration::ZERO;
     options.cluster.node_id = NodeIdRule::Generate { prefix: "demo-".to_owned() };
     options.grace_period = GRACE;
     options.proxy.access_log.disable = true;

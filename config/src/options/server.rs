@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{AccessLogOptions, LogOptions, bind, grace_period};
+use super::cluster::ClusterOptions;
+use super::{AccessLogOptions, LogOptions, bind, fault, grace_period};
 use crate::error::UsageError;
 use crate::value::BindAddr;
 use crate::values::{Command, Values};
@@ -27,6 +28,8 @@ pub struct ServerOptions {
     pub admin: AdminOptions,
     /// The other nodes.
     pub cluster: ClusterOptions,
+    /// How long a shutdown goes on serving, not ready, before it begins: until load balancers have noticed.
+    pub drain_delay: Duration,
     /// How long a shutdown waits for what is in flight, all phases together.
     pub grace_period: Duration,
     /// The node's own log.
@@ -43,38 +46,55 @@ pub struct ServerOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AdminOptions {
+    /// The address that other nodes are told; what it really listens on when not given.
+    pub advertise: Option<BindAddr>,
     /// Where to listen.
     pub bind: BindAddr,
 }
 
 /// The port for agents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct UpstreamOptions {
     /// Where to listen.
     pub bind: BindAddr,
+    /// When agents are sent to other nodes.
+    pub rebalance: RebalanceOptions,
 }
 
-/// This node among others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// When agents are sent to other nodes because this one has more than its share.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct ClusterOptions {
-    /// Where to listen for gossip. Nothing listens there until the cluster exists.
-    pub gossip_bind: BindAddr,
-    /// How this node gets its name.
-    pub node_id: NodeIdRule,
+pub struct RebalanceOptions {
+    /// Fewer tunnels than this are left alone.
+    pub min_conns: usize,
+    /// The most to shed each second, as a share of the average of the nodes.
+    pub shed_rate: f64,
+    /// How far above the average a node has to be, as a share of it; `None` never sheds.
+    pub threshold: Option<f64>,
 }
 
-/// How a node gets its name (behaviour reference, server: node id).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeIdRule {
-    /// The prefix, perhaps empty, and seven random characters of `a-z0-9`.
-    Generate {
-        /// What the name starts with.
-        prefix: String,
-    },
-    /// This name; it must be a different one at every start.
-    Given(String),
+impl RebalanceOptions {
+    fn from_values(values: &Values) -> Result<Self, UsageError> {
+        let refuse =
+            |key: &str, what: &str| Err(fault(values, &[key], &format!("upstream: rebalance: {what}")));
+        let threshold = values.float("upstream.rebalance.threshold");
+        // Not a number is no threshold.
+        if threshold.is_nan() || threshold < 0.0 {
+            return refuse("upstream.rebalance.threshold", "threshold cannot be negative");
+        }
+        let shed_rate = values.float("upstream.rebalance.shed-rate");
+        if shed_rate.is_nan() || shed_rate < 0.0 {
+            return refuse("upstream.rebalance.shed-rate", "shed-rate cannot be negative");
+        }
+        if shed_rate > 1.0 {
+            return refuse("upstream.rebalance.shed-rate", "shed-rate cannot exceed 1");
+        }
+        let Ok(min_conns) = usize::try_from(values.int("upstream.rebalance.min-conns")) else {
+            return refuse("upstream.rebalance.min-conns", "min-conns cannot be negative");
+        };
+        Ok(Self { min_conns, shed_rate, threshold: (threshold > 0.0).then_some(threshold) })
+    }
 }
 
 /// The port for requests to endpoints.
@@ -83,6 +103,8 @@ pub enum NodeIdRule {
 pub struct ProxyOptions {
     /// What is logged of each request.
     pub access_log: AccessLogOptions,
+    /// The address that other nodes are told; what it really listens on when not given.
+    pub advertise: Option<BindAddr>,
     /// Where to listen.
     pub bind: BindAddr,
     /// Limits on the connections of clients.
@@ -127,15 +149,10 @@ impl ServerOptions {
     ///
     /// When the values are those of another program.
     pub fn from_values(values: &Values) -> Result<Self, UsageError> {
-        let cluster = ClusterOptions {
-            gossip_bind: bind(values, "cluster: gossip", "cluster.gossip.bind-addr")?,
-            node_id: match values.text("cluster.node-id") {
-                "" => NodeIdRule::Generate { prefix: values.text("cluster.node-id-prefix").to_owned() },
-                id => NodeIdRule::Given(id.to_owned()),
-            },
-        };
+        let cluster = ClusterOptions::from_values(values)?;
         let proxy = ProxyOptions {
             bind: bind(values, "proxy", "proxy.bind-addr")?,
+            advertise: values.bind("proxy.advertise-addr").cloned(),
             access_log: AccessLogOptions::from_values(values, "proxy.access-log", "proxy: ")?,
             http: ProxyHttpOptions::from_values(values),
             routing: RoutingOptions { prefer_local: values.flag("proxy.routing.prefer-local") },
@@ -144,8 +161,15 @@ impl ServerOptions {
         Ok(Self {
             cluster,
             proxy,
-            upstream: UpstreamOptions { bind: bind(values, "upstream", "upstream.bind-addr")? },
-            admin: AdminOptions { bind: bind(values, "admin", "admin.bind-addr")? },
+            upstream: UpstreamOptions {
+                bind: bind(values, "upstream", "upstream.bind-addr")?,
+                rebalance: RebalanceOptions::from_values(values)?,
+            },
+            admin: AdminOptions {
+                bind: bind(values, "admin", "admin.bind-addr")?,
+                advertise: values.bind("admin.advertise-addr").cloned(),
+            },
+            drain_delay: values.duration("drain-delay"),
             log: LogOptions::from_values(values)?,
             grace_period: grace_period(values)?,
             notices: values.notices().to_vec(),

@@ -8,11 +8,20 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'sta
 }
 
 pub(super) const FLAGS: &[Flag] = &[
+    flag("admin.advertise-addr", Kind::Bind, "", "The admin address that other nodes are told; the one really bound when empty"),
     flag("admin.bind-addr", Kind::Bind, ":8002", "Where to listen for status, health and metrics requests; port 0 picks a free one"),
-    flag("cluster.gossip.bind-addr", Kind::Bind, ":8003", "Where to listen for other nodes, over UDP and TCP; port 0 picks a free one")
-        .without_effect("no effect yet: this version runs as a single node"),
+    flag("cluster.abort-if-join-fails", Kind::Bool, "true", "End the process when no node could be joined in time"),
+    flag("cluster.gossip.advertise-addr", Kind::Bind, "", "The gossip address that other nodes are told; the one really bound when empty"),
+    flag("cluster.gossip.bind-addr", Kind::Bind, ":8003", "Where to listen for other nodes, over UDP and TCP; port 0 picks a free one"),
+    flag("cluster.gossip.interval", Kind::Duration, "100ms", "The time between two rounds of gossip"),
+    flag("cluster.gossip.max-packet-size", Kind::Int, "1400", "The most bytes of a gossip datagram; the same on all nodes"),
+    flag("cluster.join", Kind::List, "", "Nodes to join: addresses, or names that have an address for each node; the port is that of the own gossip when left out"),
+    flag("cluster.join-timeout", Kind::Duration, "1m", "How long to try to join"),
     flag("cluster.node-id", Kind::Text, "", "The name of this node, different at every start; made up when empty"),
     flag("cluster.node-id-prefix", Kind::Text, "", "What a made-up node id starts with; no effect next to --cluster.node-id"),
+    flag("cluster.secret", Kind::Text, "", "What all nodes share: gossip is sealed with it, and only nodes that know it may forward requests").secret(),
+    flag("cluster.secret-file", Kind::Text, "", "A file that holds the cluster secret"),
+    flag("drain-delay", Kind::Duration, "3s", "How long a shutdown goes on serving, not ready, until load balancers have noticed").reloadable(),
     flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight").reloadable(),
     flag("log.level", Kind::Text, "info", "The least severe records to log: debug, info, warn or error").reloadable(),
     flag("log.subsystems", Kind::List, "", "Subsystems whose records are all logged, whatever the level").reloadable(),
@@ -22,6 +31,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("proxy.access-log.request-headers.block-list", Kind::List, "", "Request headers not to log").reloadable(),
     flag("proxy.access-log.response-headers.allow-list", Kind::List, "", "The only response headers to log").reloadable(),
     flag("proxy.access-log.response-headers.block-list", Kind::List, "", "Response headers not to log").reloadable(),
+    flag("proxy.advertise-addr", Kind::Bind, "", "The proxy address that other nodes are told; the one really bound when empty"),
     flag("proxy.bind-addr", Kind::Bind, ":8000", "Where to listen for requests to endpoints; port 0 picks a free one"),
     flag(
         "proxy.http.idle-timeout",
@@ -59,5 +69,9 @@ pub(super) const FLAGS: &[Flag] = &[
         "Take an upstream of this node unless another node is clearly less busy; false spreads requests evenly over the cluster",
     ),
     flag("proxy.timeout", Kind::Duration, "30s", "How long to wait for the head of a response; 0 is for ever").reloadable(),
+    flag("upstream.advertise-addr", Kind::Bind, "", "Not used: nodes do not reach each other there").without_effect("no effect: no node needs the upstream address of another"),
     flag("upstream.bind-addr", Kind::Bind, ":8001", "Where to listen for agents; port 0 picks a free one"),
+    flag("upstream.rebalance.min-conns", Kind::Int, "50", "Nodes with fewer agents than this shed none"),
+    flag("upstream.rebalance.shed-rate", Kind::Float, "0.005", "The most agents to shed each second, as a share of the nodes' average"),
+    flag("upstream.rebalance.threshold", Kind::Float, "0", "How far above the nodes' average a node has to be to shed agents, as a share of it; 0 is never"),
 ];

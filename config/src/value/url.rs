@@ -153,7 +153,7 @@ pub(super) fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// Decimal digits only, 0 to 65535: the number parser of the standard library would take a sign.
-pub(super) fn parse_port(text: &str) -> Option<u16> {
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -162,7 +162,7 @@ pub(super) fn parse_port(text: &str) -> Option<u16> {
 
 /// Letters, digits and the few marks that names and IPv4 addresses are made of; what it refuses would break a request
 /// line or a URL that it is printed into.
-pub(super) fn is_host_name(text: &str) -> bool {
+pub(crate) fn is_host_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 

@@ -87,11 +87,11 @@ fn variables_of_other_commands_are_ignored_and_their_flags_refused() {
 #[test]
 fn flags_without_effect_are_told_when_given_only() {
     assert_eq!(server(&[], &[]).unwrap().notices(), &[] as &[String]);
-    let notice = "no effect yet: this version runs as a single node";
-    let values = server(&[("cluster.gossip.bind-addr", ":0")], &[]).unwrap();
-    assert_eq!(values.notices(), [format!("--cluster.gossip.bind-addr: {notice}")]);
-    let values = server(&[], &[("PIKO_CLUSTER_GOSSIP_BIND_ADDR", ":0")]).unwrap();
-    assert_eq!(values.notices(), [format!("PIKO_CLUSTER_GOSSIP_BIND_ADDR: {notice}")]);
+    let notice = "no effect: no node needs the upstream address of another";
+    let values = server(&[("upstream.advertise-addr", ":0")], &[]).unwrap();
+    assert_eq!(values.notices(), [format!("--upstream.advertise-addr: {notice}")]);
+    let values = server(&[], &[("PIKO_UPSTREAM_ADVERTISE_ADDR", ":0")]).unwrap();
+    assert_eq!(values.notices(), [format!("PIKO_UPSTREAM_ADVERTISE_ADDR: {notice}")]);
 }
 
 #[test]

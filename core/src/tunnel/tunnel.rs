@@ -84,6 +84,8 @@ pub struct Tunnel {
     expires: Option<Instant>,
     /// A draining agent refuses new streams from then on.
     refuse_at: Option<Instant>,
+    /// When a server gave the hint that the tunnel will be drained.
+    hinted_at: Option<Instant>,
     phase: Phase,
     /// Set when this side ended the session as if the transport had: that is not the reason to tell.
     ended_here: bool,
@@ -132,6 +134,7 @@ impl Tunnel {
             caps: Caps::default(),
             expires,
             refuse_at: None,
+            hinted_at: None,
             phase: Phase::Open,
             ended_here: false,
             told: false,
@@ -213,12 +216,19 @@ impl Tunnel {
     }
 
     fn drain_server(&mut self, now: Instant, until: Instant) -> Phase {
-        let mut earliest = now;
-        if self.caps.drain_hint {
+        self.hint(now);
+        let earliest = self.hinted_at.map_or(now, |at| now.max(at + HINT_WAIT));
+        Phase::Draining { earliest: until.min(earliest), until }
+    }
+
+    /// Asks an agent of ours to open its next tunnel elsewhere, because this one will be drained: nothing else
+    /// changes, streams can still be opened. Without effect on other agents, on an agent's side, and a second time.
+    pub fn hint(&mut self, now: Instant) {
+        let open = self.phase == Phase::Open && self.close_reason().is_none();
+        if open && self.side == Side::Server && self.caps.drain_hint && self.hinted_at.is_none() {
             self.session.close(now, GoAway::Normal);
-            earliest = until.min(now + HINT_WAIT);
+            self.hinted_at = Some(now);
         }
-        Phase::Draining { earliest, until }
     }
 
     fn drain_agent(&mut self, now: Instant, until: Instant) -> Phase {

@@ -3,8 +3,8 @@
 use super::exchange::Begun;
 use super::heads::HeadShare;
 use super::{Port, Service};
-use crate::buffer::{Queue, READ_BYTES, with_read_buffer};
-use crate::runtime::{Io, Runtime, Timer};
+use crate::buffer::{Queue, with_read_buffer};
+use crate::runtime::{CHUNK_BYTES, Io, Runtime, Timer};
 use crate::shutdown::{Shutdown, ShutdownListener};
 use crate::wire::Out;
 use piko_core::http1::{
@@ -47,7 +47,8 @@ pub(super) struct Client<R: Runtime, C> {
     pub(super) rest: Queue,
     pub(super) out: Out,
     pub(super) timer: R::Timer,
-    pub(super) shutdown: Shutdown,
+    leaving: Shutdown,
+    shutdown: Shutdown,
     /// The client has ended its direction.
     pub(super) eof: bool,
     listener: ShutdownListener,
@@ -63,11 +64,17 @@ impl<R: Runtime, C: Io> Client<R, C> {
             rest: Queue::new(),
             out: Out::default(),
             timer: rt.timer(),
+            leaving: port.leaving.clone(),
             shutdown: port.shutdown.clone(),
             eof: false,
             listener: port.shutdown.listener(),
             heads: HeadShare::new(port.heads.clone()),
         }
+    }
+
+    /// The connection ends behind the response that is under way.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_triggered() || self.shutdown.is_triggered()
     }
 
     /// Reads up to the next request's head and begins its exchange.
@@ -103,16 +110,13 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 let what = "too many unfinished request heads: this is the largest";
                 return Poll::Ready(Err(Idle::Refused(Fault { status: 431, what })));
             }
-            if self.http.is_idle() && self.rest.is_empty() && self.listener.poll(cx).is_ready() {
-                return Poll::Ready(Err(Idle::Closed));
-            }
             if self.eof {
                 let clean = self.rest.is_empty() && self.http.is_idle();
                 return Poll::Ready(Err(if clean { Idle::Closed } else { Idle::Broken }));
             }
             let Self { io, http, rest, rt, .. } = self;
             let read = with_read_buffer(|buf| {
-                let limit = if rest.is_empty() { READ_BYTES } else { HEAD_READ_BYTES };
+                let limit = if rest.is_empty() { CHUNK_BYTES } else { HEAD_READ_BYTES };
                 match Pin::new(&mut *io).poll_read(cx, &mut buf[..limit]) {
                     Poll::Pending => Read::Nothing,
                     Poll::Ready(Ok(0)) => Read::End,
@@ -135,6 +139,10 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 Read::End => self.eof = true,
                 Read::Some => self.heads.hold(cx, self.rest.len()),
                 Read::Nothing => {
+                    // Only here: a request that has arrived already is still answered.
+                    if self.http.is_idle() && self.rest.is_empty() && self.listener.poll(cx).is_ready() {
+                        return Poll::Ready(Err(Idle::Closed));
+                    }
                     let due = self.http.poll_timeout().map(|d| d.at);
                     if self.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;

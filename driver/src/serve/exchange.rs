@@ -101,7 +101,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     begun: Begun<S>,
 ) -> Ended<S> {
     let Begun { mut exchange, mut note, plan } = begun;
-    if client.shutdown.is_triggered() {
+    if client.is_leaving() {
         client.http.close_after_response();
     }
     let (mut target, mut up) = match plan {
@@ -611,7 +611,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     match step {
                         Step::Nothing => {}
                         Step::Forward | Step::Switch => {
-                            if self.client.shutdown.is_triggered() {
+                            if self.client.is_leaving() {
                                 self.client.http.close_after_response();
                             }
                             self.send_head(&head);

@@ -135,6 +135,8 @@ pub enum Decision<T, S> {
 pub struct Port {
     /// Heads, fields and deadlines of requests.
     pub http: http1::Config,
+    /// Every response announces the end of its connection once it is given, so that clients go elsewhere.
+    pub leaving: Shutdown,
     /// No new requests on idle connections once it is given.
     pub shutdown: Shutdown,
     /// Memory of unfinished heads.

@@ -6,6 +6,9 @@
 //! cut; the rest is what a peer sends.
 
 mod cuts;
+mod gossip_datagram;
+mod gossip_peers;
+mod gossip_stream;
 mod http;
 mod http1_request;
 mod http1_response;
@@ -16,6 +19,8 @@ mod mux_plan;
 mod mux_wire;
 mod ws_input;
 
+pub use gossip_datagram::gossip_datagram;
+pub use gossip_stream::gossip_stream;
 pub use http1_request::http1_request;
 pub use http1_response::http1_response;
 pub use mux_input::mux_input;
@@ -25,7 +30,9 @@ pub use ws_input::ws_input;
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus, in alphabetical order.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 6] = [
+    ("gossip_datagram", gossip_datagram),
+    ("gossip_stream", gossip_stream),
     ("http1_request", http1_request),
     ("http1_response", http1_response),
     ("mux_input", mux_input),

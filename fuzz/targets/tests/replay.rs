@@ -29,6 +29,16 @@ fn replay(name: &str) {
 }
 
 #[test]
+fn gossip_datagram() {
+    replay("gossip_datagram");
+}
+
+#[test]
+fn gossip_stream() {
+    replay("gossip_stream");
+}
+
+#[test]
 fn http1_request() {
     replay("http1_request");
 }

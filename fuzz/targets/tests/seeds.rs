@@ -191,8 +191,56 @@ fn responses() -> Seeds {
         .collect()
 }
 
-fn all() -> [(&'static str, Seeds); 4] {
-    [("http1_request", requests()), ("http1_response", responses()), ("mux_input", mux()), ("ws_input", ws())]
+/// The golden messages of Go's codec: datagrams one by one and one after another, and streams.
+fn gossip() -> (Seeds, Seeds) {
+    let (mut datagrams, mut streams) = (Seeds::new(), Seeds::new());
+    let mut all: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    for vector in load("gossip.json") {
+        let name = vector["name"].as_str().expect("a name").to_owned();
+        let wire = unhex(vector["hex"].as_str().expect("hex digits"));
+        if wire.len() > 1_000 || name.contains("_version_") && !name.contains("decode") {
+            continue;
+        }
+        if name.contains("join_response") || name.contains("leave_response") {
+            let role = if name.contains("join") { 2 } else { 3 };
+            streams.insert(format!("vector_{name}"), [&[role, 3][..], &wire].concat());
+            streams.insert(format!("vector_{name}_stranger"), [&[role | 4, 0][..], &wire].concat());
+        } else if matches!(wire[..], [3 | 4, 0, ..]) {
+            streams.insert(format!("vector_{name}"), [&[0, 5][..], &wire].concat());
+        } else if matches!(wire[..], [1 | 2, 0, ..]) {
+            for source in [0, 1] {
+                let mut seed = vec![source];
+                seed.extend((wire.len() as u16).to_be_bytes());
+                seed.extend(&wire);
+                let together = all.entry(source).or_default();
+                if together.len() + seed.len() <= 1_000 {
+                    together.extend(&seed);
+                }
+                if source == 0 || wire.len() < 60 {
+                    datagrams.insert(format!("vector_{name}_{source}"), seed);
+                }
+            }
+        }
+    }
+    for (source, seed) in all {
+        datagrams.insert(format!("vectors_{source}"), seed);
+    }
+    streams.insert("nested".into(), [&[0, 7, 3, 0][..], &[0x91; 900]].concat());
+    streams.insert("nils".into(), [&[0, 2, 3, 0, 0x80, 0xdc, 3, 0x84][..], &[0xc0; 901], &[0x90]].concat());
+    streams.insert("long".into(), vec![0, 1, 4, 0, 0x80, 0xdb, 0xff, 0xff, 0xff, 0xff]);
+    (datagrams, streams)
+}
+
+fn all() -> [(&'static str, Seeds); 6] {
+    let (datagrams, streams) = gossip();
+    [
+        ("gossip_datagram", datagrams),
+        ("gossip_stream", streams),
+        ("http1_request", requests()),
+        ("http1_response", responses()),
+        ("mux_input", mux()),
+        ("ws_input", ws()),
+    ]
 }
 
 #[test]

@@ -36,7 +36,20 @@
 // written, the stream half closed, and what comes back is read to the end. Afterwards it waits for -stay,
 // sends a go-away with the code -goaway (0, 1, 2; only when given), and closes. -timeout bounds the whole run.
 //
-// Both print JSON lines on stdout:
+// As a reader and writer of gossip messages (stands against our codec):
+//
+//	peer messages -in FILE
+//
+// takes lines of a kind (digest, delta, join, leave, join_reply, leave_reply) and hex digits, decodes each with
+// ugorji/go/codec into the structs of Go Piko, and encodes what it understood.
+//
+// As a member of a gossip cluster (stands against our gossip node):
+//
+//	peer gossip [-id go] [-addr 127.0.0.1:0] [-join host:port] [-set a=1,b=2] [-many 0]
+//
+// keeps the pace and the rules of Go Piko, on UDP and TCP, until SIGINT or SIGTERM, on which it leaves.
+//
+// All print JSON lines on stdout:
 //
 //	{"event":"listening","addr":"127.0.0.1:41234"}                      serve: the port is open
 //	{"event":"connected","endpoint":"e1"}                               both: the tunnel is up
@@ -44,7 +57,13 @@
 //	{"event":"result","n":0,"status":200,"bytes":6,"sha256":"...","ms":1.5,"error":""}   serve: one request
 //	{"event":"done","ok":10,"failed":0}                                 serve: all requests are answered
 //	{"event":"lost","error":"..."}                                      both: the tunnel ended by itself
-//	{"event":"closed"}                                                  both: ended on purpose
+//	{"event":"closed"}                                                  all: ended on purpose
+//	{"event":"message","kind":"digest","node":"n1","sections":0,"entries":0,"digest":3,"hex":"..."}   messages
+//	{"event":"node","id":"n1","addr":"127.0.0.1:8003"}                  gossip: a node is known
+//	{"event":"key","id":"n1","entry":{"key":"a","value":"1","version":3,"deleted":false}}   gossip: its key
+//	{"event":"liveness","id":"n1","unreachable":true}                   gossip: what its silence says
+//	{"event":"left","id":"n1"}                                          gossip: it leaves
+//	{"event":"bad","error":"..."}                                       gossip: a message that Go cannot read
 //
 // Exit status: 0 when it ended on purpose and all results were without an error, 1 otherwise, 2 for usage.
 // The mux runs with the settings of Go Piko: keep-alive every 30 s, window 256 KiB, accept backlog 256.
@@ -67,14 +86,18 @@ func main() {
 	code := 2
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
+		case "gossip":
+			code = gossip(os.Args[2:])
 		case "listen":
 			code = listen(os.Args[2:])
+		case "messages":
+			code = messages(os.Args[2:])
 		case "serve":
 			code = serve(os.Args[2:])
 		}
 	}
 	if code == 2 {
-		fmt.Fprintln(os.Stderr, "usage: peer listen|serve [flags]; see the head of main.go")
+		fmt.Fprintln(os.Stderr, "usage: peer gossip|listen|messages|serve [flags]; see the head of main.go")
 	}
 	os.Exit(code)
 }

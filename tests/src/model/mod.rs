@@ -1,3 +1,4 @@
 //! Reference models: small enough to be obviously right.
 
+pub mod gossip;
 pub mod mux;

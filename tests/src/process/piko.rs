@@ -54,14 +54,17 @@ impl Server {
     pub fn start_with(program: PathBuf, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(&program);
         command.envs(env.iter().copied());
-        let ports = ["--proxy.bind-addr", "--upstream.bind-addr", "--admin.bind-addr"];
-        for flag in ports.iter().chain(&["--cluster.gossip.bind-addr"]) {
+        let ports =
+            ["--proxy.bind-addr", "--upstream.bind-addr", "--admin.bind-addr", "--cluster.gossip.bind-addr"];
+        let defaults = ports.map(|flag| (flag, ANY));
+        // Nobody stands in front of a test's server and has to notice that it ends.
+        for (flag, value) in defaults.iter().chain(&[("--drain-delay", "0s")]) {
             // A caller that wants a fixed port says so, and flags may be given only once.
             let variable = variable(flag.trim_start_matches('-'));
-            let given = args.iter().any(|a| a.split('=').next() == Some(flag))
+            let given = args.iter().any(|a| a.split('=').next() == Some(*flag))
                 || env.iter().any(|(name, _)| *name == variable);
             if !given {
-                command.args([flag, ANY]);
+                command.args([flag, value]);
             }
         }
         command.args(args);

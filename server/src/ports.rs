@@ -1,0 +1,175 @@
+//! The ports of a node: opening them, and serving what comes in.
+
+use crate::local::LocalService;
+use crate::node::Node;
+use crate::server::StartError;
+use crate::upstream;
+use piko_config::{BindAddr, BindHost};
+use piko_core::http1::RequestHead;
+use piko_core::mux;
+use piko_core::time::Instant;
+use piko_driver::{
+    Addr, IoInfo, ListenOptions, Listener, Port, Runtime, Served, Service, Shutdown, TaskGuard, Tasks,
+    accept, serve,
+};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+/// Received bytes that wait for their readers, in all tunnels together.
+const TUNNEL_BUDGET_BYTES: usize = 32 * 1024 * 1024;
+/// A port that is free for TCP may be taken for UDP: then another one is tried.
+const PORT_TRIES: usize = 16;
+
+/// Accepts on one port until `stop`, and serves each connection.
+#[expect(clippy::too_many_arguments, reason = "one port's parts, named once")]
+pub(crate) fn start<R: Runtime, S: Service>(
+    rt: &R,
+    name: &'static str,
+    addr: SocketAddr,
+    listener: R::Listener,
+    stop: &Shutdown,
+    tasks: &Tasks,
+    port: Port,
+    service: S,
+) {
+    announce(name, addr);
+    let shared = Arc::new((service, port));
+    let serving = rt.clone();
+    rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
+        let (shared, rt) = (shared.clone(), serving.clone());
+        async move {
+            let _ = serve(&rt, io, &shared.0, &shared.1).await;
+            drop(guard);
+        }
+    }));
+}
+
+fn announce(name: &'static str, addr: SocketAddr) {
+    // The subsystem is part of a record's static description, hence one call site for each.
+    match name {
+        "admin" => tracing::info!(target: "admin", %addr, "starting admin server"),
+        "upstream" => tracing::info!(target: "upstream", %addr, "starting upstream server"),
+        _ => tracing::info!(target: "proxy", %addr, "starting proxy server"),
+    }
+}
+
+pub(crate) fn start_upstream<R: Runtime>(
+    rt: &R,
+    node: &Arc<Node>,
+    addr: SocketAddr,
+    listener: R::Listener,
+    stop: &Shutdown,
+    tasks: &Tasks,
+    port: Port,
+) {
+    announce("upstream", addr);
+    let mut config = mux::Config::default();
+    config.budget = Arc::new(mux::Budget::new(TUNNEL_BUDGET_BYTES));
+    let service = {
+        let (rt, node) = (rt.clone(), node.clone());
+        LocalService::<R, _>::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
+            upstream::judge(&rt, &node, &config, now, info, head)
+        })
+    };
+    let shared = Arc::new((service, port));
+    let serving = rt.clone();
+    rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
+        let (shared, rt) = (shared.clone(), serving.clone());
+        async move {
+            // Boxed, so that the state of the handshake is gone while the tunnel lives: what remains is
+            // the size of an idle tunnel.
+            let serving = rt.clone();
+            let served = Box::pin(async move { serve(&serving, io, &shared.0, &shared.1).await }).await;
+            if let Served::Switched(io, early, registration) = served {
+                rt.spawn(upstream::carry(rt.clone(), io, early, registration, guard));
+            }
+        }
+    }));
+}
+
+pub(crate) async fn listen<R: Runtime>(
+    rt: &R,
+    port: &'static str,
+    bind: &BindAddr,
+) -> Result<(R::Listener, SocketAddr), StartError> {
+    let fail = |error| StartError::new(port, bind.to_string(), error);
+    let addrs = match &bind.host {
+        BindHost::Any => vec![
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, bind.port)),
+            // A host without IPv6 has no dual-stack socket.
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, bind.port)),
+        ],
+        BindHost::Ip(ip) => vec![SocketAddr::from((*ip, bind.port))],
+        BindHost::Name(name) => rt.resolve(name, bind.port).await.map_err(fail)?,
+    };
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    for addr in addrs {
+        match rt.listen(&Addr::Ip(addr), ListenOptions::default()).await {
+            Ok(listener) => {
+                let bound = listener.local_addr().unwrap_or(addr);
+                return Ok((listener, bound));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(fail(error)),
+            Err(error) => last = error,
+        }
+    }
+    Err(fail(last))
+}
+
+/// The gossip port: a listener and a datagram socket at the same address (behaviour, server 1).
+pub(crate) async fn listen_gossip<R: Runtime>(
+    rt: &R,
+    bind: &BindAddr,
+) -> Result<(R::Listener, R::Udp, SocketAddr), StartError> {
+    let mut tries = 0;
+    loop {
+        let (listener, addr) = listen(rt, "gossip", bind).await?;
+        tries += 1;
+        match rt.bind_udp(addr).await {
+            Ok(udp) => return Ok((listener, udp, addr)),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && bind.port == 0 && tries < PORT_TRIES => {}
+            Err(error) => return Err(StartError::new("gossip", bind.to_string(), error)),
+        }
+    }
+}
+
+/// The address that other nodes are told: what was asked for, or what was bound, with the machine's own address in
+/// place of a wildcard (behaviour, server 1).
+pub(crate) fn advertised(asked: Option<&BindAddr>, bound: SocketAddr) -> String {
+    let port = |asked: &BindAddr| if asked.port == 0 { bound.port() } else { asked.port };
+    match asked {
+        Some(addr) => match &addr.host {
+            BindHost::Ip(ip) => SocketAddr::new(*ip, port(addr)).to_string(),
+            BindHost::Name(name) => format!("{name}:{}", port(addr)),
+            BindHost::Any => SocketAddr::new(own_ip(bound.ip()), port(addr)).to_string(),
+        },
+        None => SocketAddr::new(own_ip(bound.ip()), bound.port()).to_string(),
+    }
+}
+
+/// `ip`, or the machine's address where that is a wildcard.
+pub(crate) fn own_ip(ip: IpAddr) -> IpAddr {
+    if !ip.is_unspecified() {
+        return ip;
+    }
+    // Addresses for documentation (RFC 5737, RFC 3849): connecting a datagram socket sends nothing, and shows
+    // which address the default route would use.
+    let v4 = || source(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+    let v6 = || {
+        let to = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+        source(IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(to))
+    };
+    let found = if ip.is_ipv4() { v4() } else { v4().or_else(v6) };
+    found.unwrap_or_else(|| {
+        tracing::warn!(target: "server", "this machine has no route to others; advertising the loopback address");
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    })
+}
+
+fn source(from: IpAddr, to: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((from, 0)).ok()?;
+    socket.connect((to, 9)).ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified())
+}

@@ -1,0 +1,77 @@
+//! What the options mean for the parts of a node.
+
+use piko_config::{AccessLogOptions, ServerOptions};
+use piko_core::gossip::Config as GossipConfig;
+use piko_core::{http1, proxy as core_proxy};
+use piko_driver::Seal;
+use piko_observe::access::{AccessOptions, HeaderFilter};
+use piko_observe::log;
+
+/// Go reads this much beyond `--proxy.http.max-header-bytes` before it refuses a head (behaviour of HTTP, 9).
+const HEAD_SLACK_BYTES: usize = 4096;
+
+/// Seven random characters of `a-z0-9` (wire protocol, section 2).
+pub(crate) fn generate_id(prefix: &str) -> String {
+    const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut id = prefix.to_owned();
+    id.extend((0..7).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])));
+    id
+}
+
+pub(crate) fn gossip(options: &ServerOptions, sealed: bool) -> GossipConfig {
+    let mut config = GossipConfig::default();
+    config.interval = options.cluster.gossip.interval;
+    config.packet_bytes_max = options.cluster.gossip.packet_bytes_max;
+    if sealed {
+        config.packet_bytes_max -= Seal::OVERHEAD_BYTES;
+    }
+    config
+}
+
+pub(crate) fn proxy_http(options: &ServerOptions) -> http1::Config {
+    let mut config = http1::Config::default();
+    config.head_bytes_max = options.proxy.http.max_header_bytes.saturating_add(HEAD_SLACK_BYTES);
+    config.head_timeout = options.proxy.http.read_header_timeout;
+    config.idle_timeout = options.proxy.http.idle_timeout;
+    config
+}
+
+pub(crate) fn exchange_config(options: &ServerOptions) -> core_proxy::Config {
+    let mut config = core_proxy::Config::new(core_proxy::Place::Server);
+    config.response_timeout = options.proxy.timeout;
+    config.read_timeout = options.proxy.http.read_timeout;
+    config.write_timeout = options.proxy.http.write_timeout;
+    config
+}
+
+pub(crate) fn access_options(access: &AccessLogOptions, options: &ServerOptions) -> AccessOptions {
+    let mut log = AccessOptions::new("proxy.access");
+    log.disable = access.disable;
+    log.level = level(access.level);
+    log.request_headers = filter(&access.request_headers);
+    log.response_headers = filter(&access.response_headers);
+    log.log = log_options(&options.log);
+    log
+}
+
+fn filter(filter: &piko_config::HeaderFilter) -> HeaderFilter {
+    match filter {
+        piko_config::HeaderFilter::All => HeaderFilter::default(),
+        piko_config::HeaderFilter::Allow(names) => HeaderFilter { allow: names.clone(), block: Vec::new() },
+        piko_config::HeaderFilter::Block(names) => HeaderFilter { allow: Vec::new(), block: names.clone() },
+    }
+}
+
+fn level(level: piko_config::LogLevel) -> log::Level {
+    match level {
+        piko_config::LogLevel::Debug => log::Level::Debug,
+        piko_config::LogLevel::Info => log::Level::Info,
+        piko_config::LogLevel::Warn => log::Level::Warn,
+        piko_config::LogLevel::Error => log::Level::Error,
+    }
+}
+
+/// The process log as the options ask for it.
+pub(crate) fn log_options(options: &piko_config::LogOptions) -> log::Options {
+    log::Options { level: level(options.level), subsystems: options.subsystems.clone() }
+}

@@ -1,0 +1,269 @@
+//! Clusters of real gossip nodes on one clock over a small network: spreading, leaving, dying, coming back.
+
+use piko_core::gossip::{Config, GossipEvent, NodeStatus};
+use piko_core::id::NodeId;
+use piko_tests::model::gossip::{World, addr, id};
+use std::time::Duration;
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn cluster(n: usize) -> World {
+    World::cluster(n, 7, Config::default())
+}
+
+fn settled(world: &mut World, within: Duration) -> Duration {
+    let took = world.run_until(within, World::agrees);
+    took.unwrap_or_else(|| panic!("no agreement within {within:?}: {}", world.dispute()))
+}
+
+#[test]
+fn a_join_makes_two_nodes_known_to_each_other() {
+    let mut world = World::new(2, 1, Config::default());
+    world.join(1, &[addr(0)]);
+    let took = settled(&mut world, ms(5));
+    println!("join: {took:?}");
+    assert_eq!(world.hosts[1].log, [GossipEvent::JoinEnded { joined: 1, failed: 0 }]);
+}
+
+#[test]
+fn a_change_is_everywhere_within_milliseconds() {
+    for n in [3, 10] {
+        let mut world = cluster(n);
+        let mut all = Vec::new();
+        for round in 0..50u32 {
+            world.run_for(ms(37));
+            world.set(round as usize % n, b"endpoint:e", round.to_string().as_bytes());
+            all.push(settled(&mut world, ms(50)));
+        }
+        all.sort();
+        println!("{n} nodes: p50 {:?}, last {:?}", all[25], all[49]);
+        assert!(all[25] < ms(2) && all[49] < ms(20), "{all:?}");
+    }
+}
+
+#[test]
+fn ten_thousand_endpoints_at_once_are_everywhere_within_a_second() {
+    let mut world = cluster(3);
+    let before = world.sent;
+    for n in 0..10_000 {
+        world.set_quietly(0, format!("endpoint:service-{n:05}").as_bytes(), b"1");
+    }
+    world.settle(0);
+    let took = settled(&mut world, ms(1000));
+    println!("10,000 at once: {took:?}, {} datagrams", world.sent.0 - before.0);
+    // One by one, each looked at before the next.
+    let mut world = cluster(3);
+    for n in 0..10_000 {
+        world.set(0, format!("endpoint:service-{n:05}").as_bytes(), b"1");
+        world.run_for(Duration::from_micros(50));
+    }
+    let took = settled(&mut world, ms(1000));
+    println!("10,000 in half a second: {took:?} after the last");
+}
+
+#[test]
+fn loss_and_disorder_delay_but_do_not_lie() {
+    let mut world = cluster(4);
+    (world.loss, world.twice, world.jitter) = (80, 40, ms(30));
+    for n in 0..400u32 {
+        world.set(n as usize % 4, format!("endpoint:{}", n % 50).as_bytes(), n.to_string().as_bytes());
+        if n % 3 == 0 {
+            world.unset(n as usize % 4, format!("endpoint:{}", n % 20).as_bytes());
+        }
+        world.run_for(ms(5));
+    }
+    let took = settled(&mut world, ms(5000));
+    println!("a third lost: {took:?}");
+}
+
+#[test]
+fn a_leave_is_known_at_once_and_forgotten_after_its_time() {
+    let mut world = cluster(3);
+    world.leave(2);
+    let gone = |world: &World| (0..2).all(|n| world.status(n, &id(2)) == Some(NodeStatus::Left));
+    let took = world.run_until(ms(100), gone).expect("all know");
+    world.run_for(ms(10));
+    assert!(!world.is_active(0, &id(2)) && !world.is_active(1, &id(2)));
+    assert_eq!(world.hosts[2].log.last(), Some(&GossipEvent::LeaveEnded { told: 2 }));
+    println!("leave: {took:?}");
+    world.kill(2);
+    world.run_for(Duration::from_secs(70));
+    assert!(world.hosts[0].view.len() == 1 && world.hosts[0].node.peer(&id(2)).is_none());
+    settled(&mut world, ms(1));
+}
+
+#[test]
+fn a_crash_is_noticed_and_the_dead_do_not_rise() {
+    let mut world = cluster(3);
+    world.set(2, b"endpoint:x", b"1");
+    settled(&mut world, ms(50));
+    world.run_for(ms(3_000));
+    world.kill(2);
+    let noticed = |world: &World| !world.is_active(0, &id(2)) && !world.is_active(1, &id(2));
+    let took = world.run_until(Duration::from_secs(5), noticed).expect("noticed");
+    println!("crash: {took:?}");
+    assert!(took > ms(1500) && took < ms(3500), "{took:?}");
+    for _ in 0..2_000 {
+        world.run_for(ms(200));
+        assert!(noticed(&world), "a zombie (weakness G4)");
+    }
+    assert!(world.hosts[0].node.peer(&id(2)).is_none());
+}
+
+/// Weakness G5, and the same on another port.
+#[test]
+fn a_restart_with_the_same_id_is_adopted() {
+    for port in [8003, 9003] {
+        let mut world = cluster(3);
+        for n in 0..300 {
+            world.set(2, format!("endpoint:old-{n}").as_bytes(), b"1");
+        }
+        settled(&mut world, ms(500));
+        world.run_for(ms(1000));
+        world.kill(2);
+        world.run_for(ms(300));
+        let mut back = addr(2);
+        back.set_port(port);
+        world.restart(2, id(2), back);
+        world.set(2, b"endpoint:new", b"1");
+        world.join(2, &[addr(0), addr(1)]);
+        let took = settled(&mut world, ms(2000));
+        println!("restart on port {port}: {took:?}");
+    }
+}
+
+#[test]
+fn a_restart_after_a_leave_is_adopted() {
+    let mut world = cluster(3);
+    world.leave(1);
+    world.run_for(ms(200));
+    world.kill(1);
+    world.run_for(ms(200));
+    world.restart(1, id(1), addr(1));
+    world.join(1, &[addr(2)]);
+    let took = settled(&mut world, ms(2000));
+    println!("back after a leave: {took:?}");
+}
+
+/// Go's default is a new id with every start: the old one is gone as soon as the new one answers in its place.
+#[test]
+fn a_new_id_at_an_old_address_ends_the_old_one() {
+    let mut world = cluster(3);
+    world.run_for(ms(1000));
+    world.kill(2);
+    world.run_for(ms(50));
+    world.restart(2, NodeId::new("fresh"), addr(2));
+    world.join(2, &[addr(0)]);
+    let took = settled(&mut world, ms(2000));
+    println!("new id: {took:?}");
+    assert!(took < ms(500), "{took:?}");
+}
+
+/// A clock that runs behind after a restart: the versions are below what peers remember.
+#[test]
+fn a_restart_with_a_clock_that_went_back_heals() {
+    let mut world = cluster(3);
+    for n in 0..2_000 {
+        // More than 256 changes per millisecond would be needed to outrun the clock; a jump does it as well.
+        world.set_quietly(2, b"endpoint:n", n.to_string().as_bytes());
+    }
+    world.settle(2);
+    settled(&mut world, ms(500));
+    world.kill(2);
+    let later = world.now;
+    // The new process begins an hour before the old one did.
+    world.now = piko_core::time::Instant::from_millis(1);
+    world.restart(2, id(2), addr(2));
+    world.now = later;
+    world.join(2, &[addr(0)]);
+    let took = settled(&mut world, Duration::from_secs(15));
+    println!("clock behind: {took:?}");
+}
+
+#[test]
+fn a_partition_heals() {
+    let mut world = cluster(4);
+    world.run_for(ms(2000));
+    world.partition(&[0, 1], &[2, 3], true);
+    world.run_for(ms(10_000));
+    assert!(world.is_active(0, &id(1)) && !world.is_active(0, &id(2)));
+    world.set(0, b"endpoint:a", b"1");
+    world.set(3, b"endpoint:b", b"1");
+    world.partition(&[0, 1], &[2, 3], false);
+    let took = settled(&mut world, ms(5000));
+    println!("healed: {took:?}");
+    // Longer than anybody is remembered: only the seeds bring them together again.
+    world.partition(&[0, 1], &[2, 3], true);
+    world.run_for(Duration::from_secs(200));
+    assert_eq!(world.hosts[0].view.len(), 1);
+    world.partition(&[0, 1], &[2, 3], false);
+    world.join(2, &[addr(0), addr(1)]);
+    let took = settled(&mut world, ms(5000));
+    println!("joined again: {took:?}");
+}
+
+/// A pause is no death: it comes back with all that it had.
+#[test]
+fn a_suspended_node_comes_back() {
+    let mut world = cluster(3);
+    world.run_for(ms(2000));
+    world.hosts[1].up = false;
+    let took =
+        world.run_until(Duration::from_secs(5), |w| !w.is_active(0, &id(1)) && !w.is_active(2, &id(1)));
+    println!("suspended: noticed after {took:?}");
+    world.run_for(ms(20_000));
+    world.set(0, b"endpoint:a", b"1");
+    world.hosts[1].up = true;
+    let took = settled(&mut world, ms(5000));
+    println!("resumed: {took:?}");
+}
+
+/// Weakness G6: churn that goes on and on does not keep a new endpoint from being seen.
+#[test]
+fn churn_does_not_stop_the_news() {
+    let mut world = cluster(3);
+    for n in 0..1_000 {
+        world.set_quietly(0, format!("endpoint:stays-{n}").as_bytes(), b"1");
+    }
+    world.settle(0);
+    settled(&mut world, ms(1000));
+    for n in 0..5_000 {
+        world.set(0, format!("endpoint:goes-{n}").as_bytes(), b"1");
+        world.run_for(ms(2));
+        world.unset(0, format!("endpoint:goes-{n}").as_bytes());
+        world.run_for(ms(2));
+    }
+    let took = settled(&mut world, ms(500));
+    let kept = world.hosts[1].node.peer(&id(0)).expect("known").entries().count();
+    println!("churn: {took:?}, {kept} entries kept");
+    assert!(kept < 3_000, "tombstones are compacted");
+}
+
+#[test]
+fn idle_nodes_say_little() {
+    let mut world = cluster(3);
+    world.run_for(ms(1000));
+    let before = world.sent;
+    world.run_for(ms(10_000));
+    let (packets, bytes) = (world.sent.0 - before.0, world.sent.1 - before.1);
+    println!("idle: {} datagrams and {} bytes per node and second", packets / 30, bytes / 30);
+    assert!(packets / 30 < 120 && bytes / 30 < 20_000);
+}
+
+#[test]
+fn a_large_cluster_agrees() {
+    let mut world = World::new(40, 3, Config::default());
+    for n in 1..40 {
+        world.join(n, &[addr(n - 1), addr(0)]);
+        world.run_for(ms(20));
+    }
+    let took = settled(&mut world, ms(10_000));
+    println!("40 nodes: {took:?}");
+    world.set(17, b"endpoint:x", b"1");
+    let took = settled(&mut world, ms(200));
+    println!("40 nodes, one change: {took:?}");
+    world.run_for(Duration::from_secs(30));
+    settled(&mut world, ms(1));
+}
