@@ -194,6 +194,9 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn record(&self, record: Record, note: Self::Note) {
         self.node.requests.record(&record);
+        if record.retries > 0 {
+            self.node.retries.add(u64::from(record.retries));
+        }
         if let Some(note) = note {
             self.access.write(note, &record);
         }
