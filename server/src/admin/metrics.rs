@@ -71,8 +71,20 @@ fn gossip(gossip: &Gossip, text: &mut String) {
     let name = "piko_gossip_refused_total";
     family(text, Kind::Counter, name, "Messages and claims that were refused");
     for (why, count) in Refusal::ALL.iter().zip(counters.refused) {
-        let why = format!("{why:?}").to_lowercase();
-        sample(text, name, &[("reason", &why)], count.into());
+        sample(text, name, &[("reason", reason(*why))], count.into());
+    }
+}
+
+fn reason(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Full => "full",
+        Refusal::Impostor => "impostor",
+        Refusal::Malformed => "malformed",
+        Refusal::Stranger => "stranger",
+        Refusal::TooLong => "too-long",
+        Refusal::Unknown => "unknown",
+        // Of a later release of core.
+        _ => "other",
     }
 }
 
