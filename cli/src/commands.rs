@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one per process, and unpacked at once")]
 enum Asked {
     Agent(piko_config::AgentOptions),
     Demo,
@@ -28,7 +29,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Asked::Status(query)) => status::run(&query),
         Ok(Asked::Version) => output::text(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => {
-            eprintln!("{error}");
+            piko_observe::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }

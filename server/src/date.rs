@@ -7,13 +7,17 @@ const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"W
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
+/// Seconds since 1970; a clock before that shows as 0.
+pub(crate) fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs())
+}
+
 /// The current time as an IMF-fixdate.
 pub(crate) fn now() -> [u8; 29] {
     thread_local! {
         static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
     }
-    // A clock before 1970 shows as its epoch.
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs());
+    let seconds = unix_secs();
     let (at, text) = LAST.get();
     if at == seconds {
         return text;

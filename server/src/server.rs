@@ -6,7 +6,7 @@ use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::ProxyService;
-use crate::settings::{access_options, exchange_config, generate_id, gossip, proxy_http};
+use crate::settings::{exchange_config, generate_id, gossip, proxy_http};
 use crate::{ports, rebalance};
 use piko_config::{NodeIdRule, ServerOptions};
 use piko_core::gossip::{Key, Node as GossipNode, NodeInfo, Value};
@@ -15,8 +15,10 @@ use piko_core::id::NodeId;
 use piko_core::mux::GoAway;
 use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
-use piko_driver::{Clock, Gossip, HeadBudget, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at};
-use piko_observe::access::AccessLog;
+use piko_driver::{
+    Clock, Gossip, HeadBudget, Members, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
+};
+use piko_observe::access::{AccessLog, AccessOptions};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -85,6 +87,7 @@ pub struct Server<R: Runtime> {
     bound: Bound,
     listeners: [R::Listener; 4],
     udp: R::Udp,
+    members: Option<Members>,
     options: ServerOptions,
 }
 
@@ -132,6 +135,7 @@ impl<R: Runtime> Server<R> {
             ],
         };
         let seal = secret.as_deref().map(Seal::new);
+        let members = secret.as_deref().map(Members::new);
         let config = gossip(&options, seal.is_some());
         let stream_bytes_max = config.stream_bytes_max;
         let gossip_node = GossipNode::new(info, config, fastrand::u64(..), rt.now());
@@ -141,7 +145,7 @@ impl<R: Runtime> Server<R> {
         let node = Node::new(preference);
         let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
         let listeners = [proxy, upstream, admin, gossip_port];
-        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options })
+        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options })
     }
 
     /// The addresses really bound.
@@ -167,7 +171,7 @@ impl<R: Runtime> Server<R> {
     /// No node of the cluster could be joined in time; the node was taken down.
     pub async fn run(self, stop: Shutdown) -> Result<(), JoinError> {
         let peers = self.peers();
-        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options } = self;
+        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options } = self;
         let [proxy, upstream, admin, gossip_port] = listeners;
         let heads = Arc::new(HeadBudget::default());
         // An operator asks for what a signal asks for.
@@ -198,6 +202,12 @@ impl<R: Runtime> Server<R> {
             { "node-id" = %id, "bind-addr" = %bound.gossip, "advertise-addr" = %gossip_addr },
             "starting gossip"
         );
+        if members.is_none() && !bound.gossip.ip().is_loopback() {
+            tracing::warn!(
+                target: "gossip",
+                "gossip is open to everybody who reaches its port; --cluster.secret-file closes it"
+            );
+        }
         let told = cluster::hear(&rt, &gossip, peers.clone(), &gossip_stop);
         rt.spawn(gossip.clone().run(rt.clone(), udp, gossip_port, gossip_stop.clone(), told));
         rt.spawn(cluster::publish(peers, gossip.clone(), gossip_stop.clone()));
@@ -231,9 +241,14 @@ impl<R: Runtime> Server<R> {
                 node: node.clone(),
                 nodes,
                 retries: RetryBudget::default(),
+                members,
                 config: exchange_config(&options),
                 clock: Clock::of(&rt),
-                access: AccessLog::new(access_options(&options.proxy.access_log, &options)),
+                access: AccessLog::new(AccessOptions::configured(
+                    "proxy.access",
+                    &options.proxy.access_log,
+                    &options.log,
+                )),
             },
         );
         node.set_ready(true);
@@ -297,14 +312,12 @@ impl<R: Runtime> Server<R> {
 
 /// The node's part in the cluster while it serves. Ends with the reason to end the node.
 async fn stay<R: Runtime>(joiner: &Joiner<R>, joined: bool, options: &ServerOptions) -> JoinError {
-    if !joined {
-        if let Err(error) = joiner.again(&options.cluster).await {
-            if options.cluster.abort_if_join_fails {
-                tracing::error!(target: "cluster", error, "failed to join cluster");
-                return JoinError(error);
-            }
-            tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
+    if !joined && let Err(error) = joiner.again(&options.cluster).await {
+        if options.cluster.abort_if_join_fails {
+            tracing::error!(target: "cluster", error, "failed to join cluster");
+            return JoinError(error);
         }
+        tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
     }
     match joiner.look().await {}
 }

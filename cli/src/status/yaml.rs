@@ -203,10 +203,9 @@ fn is_number(text: &str) -> bool {
 
 /// `h:m`, a date, a date with a time and a zone, or with a blank and a time.
 fn is_time(text: &str) -> bool {
-    if let Some((hour, minute)) = text.split_once(':') {
-        if number(hour, 1..=2, 23).is_some() && number(minute, 1..=2, 59).is_some() {
-            return true;
-        }
+    let is_short = |(hour, minute)| number(hour, 1..=2, 23).is_some() && number(minute, 1..=2, 59).is_some();
+    if text.split_once(':').is_some_and(is_short) {
+        return true;
     }
     let Some((date, rest)) = text.split_at_checked(10) else { return false };
     if !is_date(date) {

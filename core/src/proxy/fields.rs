@@ -25,6 +25,8 @@ pub(super) struct RequestRules<'a> {
     pub(super) authority: Option<&'a [u8]>,
     /// What becomes the Host when there is none.
     pub(super) endpoint: Option<&'a [u8]>,
+    /// What shows the next node that this one is of the cluster.
+    pub(super) proof: Option<&'a [u8]>,
 }
 
 /// What a field is to a proxy.
@@ -44,6 +46,8 @@ enum Kind {
     PikoForward,
     /// What nodes tell each other about their load; made anew on each hop.
     PikoLoad,
+    /// By which a node shows that it is one.
+    PikoNode,
     Te,
     Trailer,
     Upgrade,
@@ -60,7 +64,8 @@ impl Kind {
             7 => ("trailer", Self::Trailer),
             10 if is_name(name, "connection") => return Self::Connection,
             10 => ("keep-alive", Self::HopByHop),
-            11 => (LOAD_FIELD, Self::PikoLoad),
+            11 if is_name(name, LOAD_FIELD) => return Self::PikoLoad,
+            11 => (NODE_FIELD, Self::PikoNode),
             14 if is_name(name, "content-length") => return Self::ContentLength,
             14 => ("x-piko-forward", Self::PikoForward),
             15 => ("x-forwarded-for", Self::ForwardedFor),
@@ -80,6 +85,9 @@ impl Kind {
 /// Asks a node for its load, and carries the answer: the requests to the endpoint that are under way there.
 /// Asked for by nodes of this product only, so that nobody else is told; Go nodes pass the question on.
 pub(super) const LOAD_FIELD: &str = "x-piko-load";
+
+/// Carries the proof that a request comes from a node that knows the cluster's secret. Never leaves the cluster.
+pub const NODE_FIELD: &str = "x-piko-node";
 
 /// What was met on the way through the fields of a request.
 #[derive(Default)]
@@ -140,6 +148,9 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
                 put(out, LOAD_FIELD.as_bytes(), b"?");
             }
             put(out, b"x-piko-forward", b"true");
+            if let Some(proof) = rules.proof {
+                put(out, NODE_FIELD.as_bytes(), proof);
+            }
         }
     }
 }
@@ -158,7 +169,7 @@ fn write_request_lines<'i>(
         match Kind::of(name) {
             Kind::Connection if named.is_disappointed_by(value) => return None,
             Kind::Connection | Kind::ContentLength | Kind::HopByHop => continue,
-            Kind::PikoForward | Kind::PikoLoad if on_server => continue,
+            Kind::PikoForward | Kind::PikoLoad | Kind::PikoNode if on_server => continue,
             Kind::ForwardedFor if adds_address => {
                 // One line with all addresses: services that look at the first line only see them all.
                 if !met.forwarded_for {

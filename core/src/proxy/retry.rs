@@ -106,10 +106,6 @@ impl Retry {
         self.retries
     }
 
-    pub(super) fn sent_max(&self) -> u64 {
-        self.sent_max
-    }
-
     pub(super) fn last_cause(&self) -> Option<&'static str> {
         self.last_cause
     }

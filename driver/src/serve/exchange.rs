@@ -8,7 +8,7 @@ use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::room;
 use bytes::BytesMut;
 use futures::io::AsyncRead;
-use piko_core::http1::{self, Fields, Next, Part, RequestHead, Reuse};
+use piko_core::http1::{self, BodyLength, Fields, Next, Part, RequestHead, Reuse};
 use piko_core::proxy::fields::rewrite_trailers;
 use piko_core::proxy::{Answer, Exchange, Failure, Leg, Step};
 use piko_core::time::Instant;
@@ -107,11 +107,11 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     let (mut target, mut up) = match plan {
         Plan::Answer(answer) => {
             drain_small_body(client);
-            let next = say(client, service, &mut note, &answer);
+            let next = say(client, service, &mut exchange, &mut note, &answer);
             return finish(rt, client, service, exchange, note, next).await;
         }
         Plan::Switch(answer, switched) => {
-            let _ = say(client, service, &mut note, &answer);
+            let _ = say(client, service, &mut exchange, &mut note, &answer);
             let written = client.flush().await;
             service.record(exchange.finish(rt.now()), note);
             return if written.is_ok() { Ended::Handed(switched) } else { Ended::Close };
@@ -182,7 +182,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
         match why {
             Stop { step: Step::Answer(answer), .. } => {
                 service.release(target, None);
-                let next = say(client, service, &mut note, &answer);
+                let next = say(client, service, &mut exchange, &mut note, &answer);
                 return finish(rt, client, service, exchange, note, next).await;
             }
             Stop { .. } => {
@@ -196,14 +196,18 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
 }
 
 /// Queues an answer made here, which the record of the request shows like any other.
-fn say<R: Runtime, C: Io, S: Service>(
+pub(super) fn say<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
     service: &S,
+    exchange: &mut Exchange,
     note: &mut S::Note,
     answer: &Answer,
 ) -> Next {
+    tracing::debug!(status = answer.status, "answered here");
     service.note_response(note, &head_of(answer));
-    client.answer(answer)
+    let (next, body_bytes) = client.answer(answer);
+    exchange.handle_body(Leg::Client, body_bytes);
+    next
 }
 
 /// Ends an exchange whose answer is queued: writes it out and keeps the record.
@@ -490,6 +494,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 }
                 Some(Part::Data(range)) => {
                     let data = &here[range];
+                    self.exchange.handle_body(Leg::Upstream, data.len());
                     match up.http.send_data(data.len(), up.out.queue.tail()) {
                         Ok(suffix) => match up.out.push(&mut self.io, cx, data, suffix) {
                             Ok(moved) => self.note_up(moved),
@@ -611,7 +616,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     match step {
                         Step::Nothing => {}
                         Step::Forward | Step::Switch => {
-                            if self.client.is_leaving() {
+                            if self.client.is_leaving() || self.is_early(&head, input.len() - used) {
                                 self.client.http.close_after_response();
                             }
                             self.send_head(&head);
@@ -623,6 +628,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     let data = &here[range];
                     let Client { http, out, io, .. } = &mut *self.client;
                     if let Ok(suffix) = http.send_data(data.len(), out.queue.tail()) {
+                        self.exchange.handle_body(Leg::Client, data.len());
                         match out.push(io, cx, data, suffix) {
                             Ok(moved) => self.note_down(moved),
                             Err(_) => {
@@ -655,6 +661,18 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         }
         let step = self.exchange.handle_failed(now, Leg::Upstream, why);
         Some(Stop { step, failure: None, moved: true })
+    }
+
+    /// The response is through before the request is, behind which the connection ends: the head should say so
+    /// (RFC 9112 9.6). That is certain when the whole response is among the `arrived` bytes behind the head, and
+    /// meant when the request is refused. Others may well end after their requests, as an echo does.
+    fn is_early(&self, head: &http1::ResponseHead<'_>, arrived: usize) -> bool {
+        let whole = match head.body {
+            BodyLength::None => true,
+            BodyLength::Known(bytes) => bytes <= arrived as u64,
+            BodyLength::Chunked | BodyLength::UntilClose => false,
+        };
+        head.status >= 200 && !self.client.http.request_done() && (whole || head.status >= 400)
     }
 
     fn send_head(&mut self, head: &http1::ResponseHead<'_>) {
