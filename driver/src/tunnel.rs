@@ -334,6 +334,11 @@ impl TunnelHandle {
         self.with(|shared, now| shared.tunnel.abort(now, code));
     }
 
+    /// True once it is being taken down by this side: no new streams.
+    pub fn is_draining(&self) -> bool {
+        self.shared.state.lock().tunnel.is_draining()
+    }
+
     /// Streams that are open.
     pub fn streams(&self) -> usize {
         self.shared.state.lock().tunnel.streams()

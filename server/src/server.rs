@@ -1,24 +1,22 @@
 //! Wires the ports of a node, and takes them down in order.
 
+use crate::admin::AdminService;
 use crate::cluster::{self, Joiner, unless};
-use crate::local::LocalService;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::ProxyService;
 use crate::settings::{exchange_config, generate_id, gossip, proxy_http};
-use crate::{admin, ports};
+use crate::{ports, rebalance};
 use piko_config::{NodeIdRule, ServerOptions};
 use piko_core::gossip::{Key, Node as GossipNode, NodeInfo, Value};
 use piko_core::http1;
-use piko_core::http1::RequestHead;
 use piko_core::id::NodeId;
 use piko_core::mux::GoAway;
 use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
-use piko_core::time::Instant;
 use piko_driver::{
-    Clock, Gossip, HeadBudget, IoInfo, Members, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
+    Clock, Gossip, HeadBudget, Members, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
 };
 use piko_observe::access::{AccessLog, AccessOptions};
 use std::fmt;
@@ -176,6 +174,8 @@ impl<R: Runtime> Server<R> {
         let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options } = self;
         let [proxy, upstream, admin, gossip_port] = listeners;
         let heads = Arc::new(HeadBudget::default());
+        // An operator asks for what a signal asks for.
+        let asked = Shutdown::new();
         let (leaving, gossip_stop) = (Shutdown::new(), Shutdown::new());
         let (proxy_stop, upstream_stop, admin_stop) = (Shutdown::new(), Shutdown::new(), Shutdown::new());
         let (requests, agents, operators) = (Tasks::new(), Tasks::new(), Tasks::new());
@@ -195,12 +195,7 @@ impl<R: Runtime> Server<R> {
             &admin_stop,
             &operators,
             port(http1::Config::default(), &admin_stop),
-            {
-                let (node, gossip) = (node.clone(), gossip.clone());
-                LocalService::<R, _>::new(move |_: Instant, _: &IoInfo, head: &RequestHead<'_>| {
-                    admin::answer(&node, &gossip, head)
-                })
-            },
+            AdminService::new(&rt, &node, &gossip, &id, &asked, options.grace_period),
         );
         tracing::info!(
             target: "gossip",
@@ -223,7 +218,8 @@ impl<R: Runtime> Server<R> {
             port: bound.gossip.port(),
             own: gossip_addr,
         };
-        let joined = joiner.seeds.is_empty() || unless(&stop, joiner.first()).await.unwrap_or(false);
+        let joined = joiner.seeds.is_empty()
+            || unless(&asked, unless(&stop, joiner.first())).await.flatten().unwrap_or(false);
         ports::start_upstream(
             &rt,
             &node,
@@ -256,11 +252,22 @@ impl<R: Runtime> Server<R> {
             },
         );
         node.set_ready(true);
+        let balancing = rebalance::run(
+            rt.clone(),
+            node.clone(),
+            options.upstream.rebalance.clone(),
+            options.grace_period,
+            leaving.clone(),
+        );
+        if options.upstream.rebalance.threshold.is_some() {
+            rt.spawn(balancing);
+        }
 
-        let failed = unless(&stop, stay(&joiner, joined, &options)).await;
+        let failed = unless(&asked, unless(&stop, stay(&joiner, joined, &options))).await.flatten();
         let until = rt.now() + options.drain_delay + options.grace_period;
         tracing::info!(target: "server", "starting shutdown");
         node.set_ready(false);
+        node.set_draining();
         // No agent comes in any more, and those of ours open their next tunnel elsewhere while this one serves on.
         upstream_stop.trigger();
         leaving.trigger();

@@ -16,6 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 const PREFIX: &[u8] = b"/piko/v1/upstream/";
+/// Names of agents that are longer, in bytes, are not kept: they are part of what an idle tunnel costs.
+const AGENT_BYTES_MAX: usize = 64;
 
 /// Judges one request of the upstream port. The tunnel of an accepted one is routable before its 101 leaves.
 pub(crate) fn judge<R: Runtime>(
@@ -47,14 +49,19 @@ pub(crate) fn judge<R: Runtime>(
     let mut fields = b"Upgrade: websocket\r\nSec-WebSocket-Accept: ".to_vec();
     fields.extend_from_slice(&accept);
     fields.extend_from_slice(b"\r\n");
+    let mut stated = None;
     // Go peers never state capabilities and get an answer without.
     if let Some(theirs) = head.fields.first("x-piko-caps") {
         let caps = Caps::ours().both(&Caps::parse(theirs));
         fields.extend_from_slice(format!("X-Piko-Caps: {}\r\n", caps.to_value()).as_bytes());
-        tunnel.set_caps(caps);
+        tunnel.set_caps(caps.clone());
+        stated = Some(caps);
     }
+    let agent =
+        head.fields.first("user-agent").filter(|name| !name.is_empty() && name.len() <= AGENT_BYTES_MAX);
+    let agent = agent.map(|name| String::from_utf8_lossy(name).into());
     let handle = TunnelHandle::detached(rt, tunnel, *info);
-    let registration = node.attach(&endpoint, handle);
+    let registration = node.attach(&endpoint, handle, agent, stated);
     let mut answer = answers::empty(101);
     answer.fields = fields;
     Local::Switch(answer, registration)

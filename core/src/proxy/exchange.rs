@@ -110,8 +110,8 @@ impl Exchange {
         }
     }
 
-    /// Judges the request: `Forward`, `Switch` (a TCP connection; server only) or `Answer`. An agent forwards
-    /// everything but an absurd number of connection options.
+    /// Judges the request: `Forward`, `Switch` (a TCP connection; server only) or `Answer`. An agent
+    /// and an admin port forward everything but an absurd number of connection options.
     pub fn handle_request(&mut self, now: Instant, head: &RequestHead<'_>) -> Step {
         if self.phase != Phase::Idle {
             return Step::Nothing;
@@ -135,6 +135,9 @@ impl Exchange {
         if seen.is_forwarded() {
             self.hop = Hop::Forwarded;
             self.asks_load = seen.asks_load();
+        }
+        if self.config.place == Place::Admin {
+            return Step::Forward;
         }
         match seen.judge(head) {
             Ok(Asked::Http(endpoint)) => {

@@ -141,12 +141,14 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
         met = write_request_lines(head, rules, Named::Known(&named_fields(&head.fields)), out);
     }
     let clean = met.as_ref().is_some_and(|met| !met.te) && !head.upgrade;
-    if rules.place == Place::Server {
+    if rules.place != Place::Agent {
         if rules.hop == Hop::First {
             put_forwarding(&met.unwrap_or_default(), rules, out);
         }
         if !rules.to_tunnel {
-            put(out, LOAD_FIELD.as_bytes(), b"?");
+            if rules.place == Place::Server {
+                put(out, LOAD_FIELD.as_bytes(), b"?");
+            }
             put(out, b"x-piko-forward", b"true");
             if let Some(proof) = rules.proof {
                 put(out, NODE_FIELD.as_bytes(), proof);
@@ -163,7 +165,7 @@ fn write_request_lines<'i>(
     named: Named<'_>,
     out: &mut BytesMut,
 ) -> Option<Met<'i>> {
-    let on_server = rules.place == Place::Server;
+    let on_server = rules.place != Place::Agent;
     let adds_address = on_server && rules.hop == Hop::First && rules.ip.is_some();
     let mut met = Met::default();
     for (name, value) in head.fields.iter() {

@@ -38,7 +38,7 @@ mod pick;
 mod router;
 
 pub use pick::{Fault, Pick};
-pub use router::{Advert, Hop, Preference, Route, Router};
+pub use router::{Advert, Elsewhere, Hop, Preference, Route, Router};
 
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,15 @@ pub struct Advert {
     pub listeners: u32,
 }
 
+/// What the other nodes have that take new tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// How many such nodes there are.
+    pub nodes: usize,
+    /// Their listeners, of all endpoints together.
+    pub listeners: u64,
+}
+
 /// A local tunnel gives way to another node when it has this many requests more under way than twice those
 /// per listener there. A hop costs about as much as the request itself, so the queue it saves must be longer;
 /// and the few requests that a handful of clients keep under way say nothing about load.
@@ -243,6 +252,17 @@ impl Router {
             }
         }
         balance::shed(candidates, count)
+    }
+
+    /// The nodes that are up and stay, and how many listeners they have together: what this process compares
+    /// itself with before it sheds tunnels. Walks the table: for once per second.
+    pub fn elsewhere(&self) -> Elsewhere {
+        let counts = |state: &NodeState| state.is_up() && !state.draining.load(Ordering::Relaxed);
+        let nodes = self.nodes.values().filter(|node| counts(&node.state)).count();
+        let remotes = self.endpoints.values().flat_map(|entry| &entry.remotes);
+        let listeners =
+            remotes.filter(|remote| counts(&remote.state)).map(|remote| u64::from(remote.listeners));
+        Elsewhere { nodes, listeners: listeners.fold(0, u64::saturating_add) }
     }
 
     /// The endpoints that this process serves, each with its number of tunnels, in order of the ids. Sorts
