@@ -9,7 +9,14 @@ use std::time::Duration;
 /// After a failed accept (out of descriptors) the listener rests, so that it does not spin.
 const REST: Duration = Duration::from_millis(50);
 
-/// Accepts until `stop` is given, then closes the listener. `serve` makes the task of a connection.
+/// What is still taken from a listener that is about to be closed: more than a full queue of a busy port holds.
+const LAST_MAX: usize = 4096;
+
+/// Accepts until `stop` is given, then takes what waits already and closes the listener. `serve` makes the task of a
+/// connection.
+///
+/// Closing a listener resets the connections that the kernel has opened on its behalf: their clients believe in them,
+/// and may have sent a request that nobody may send again.
 pub async fn accept<R, L, F, T>(rt: R, mut listener: L, stop: Shutdown, tasks: Tasks, serve: F)
 where
     R: Runtime,
@@ -28,7 +35,13 @@ where
         })
         .await;
         match accepted {
-            None => return,
+            None => {
+                for _ in 0..LAST_MAX {
+                    let Some(io) = listener.accept_waiting() else { return };
+                    rt.spawn(serve(io, tasks.enter()));
+                }
+                return;
+            }
             Some(Ok(io)) => rt.spawn(serve(io, tasks.enter())),
             Some(Err(error)) => {
                 tracing::warn!(%error, "accept failed");

@@ -2,14 +2,14 @@
 
 use crate::TokioIo;
 use piko_driver::{Addr, ListenOptions, Listener};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A [`Listener`]. An error of `poll_accept` concerns one connection or a lack of resources: the socket
 /// still listens, and the caller goes on after a pause.
@@ -53,10 +53,39 @@ impl Listener for TokioListener {
         }))
     }
 
+    fn accept_waiting(&mut self) -> Option<TokioIo> {
+        match &self.socket {
+            Accepts::Tcp(listener) => {
+                let (socket, peer) = accept_now(&SockRef::from(listener))?;
+                let stream = TcpStream::from_std(socket.into()).ok()?;
+                Some(TokioIo::accepted(stream, canonical(peer.as_socket()?)))
+            }
+            Accepts::Unix(listener) => {
+                let (socket, _) = accept_now(&SockRef::from(listener))?;
+                UnixStream::from_std(socket.into()).ok().map(TokioIo::unix)
+            }
+        }
+    }
+
     fn local_addr(&self) -> Option<SocketAddr> {
         match &self.socket {
             Accepts::Tcp(listener) => listener.local_addr().ok(),
             Accepts::Unix(_) => None,
+        }
+    }
+}
+
+/// A connection that has come already. One that its client has given up meanwhile is no reason to stop looking.
+fn accept_now(listener: &Socket) -> Option<(Socket, SockAddr)> {
+    loop {
+        match listener.accept() {
+            Ok((socket, peer)) => {
+                socket.set_nonblocking(true).ok()?;
+                return Some((socket, peer));
+            }
+            Err(cause)
+                if matches!(cause.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(_) => return None,
         }
     }
 }
