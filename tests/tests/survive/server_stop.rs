@@ -31,7 +31,8 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     assert_eq!(admin_status(&old, "/ready"), 503, "no longer ready");
     assert_eq!(admin_status(&old, "/health"), 200, "but alive");
     assert_eq!(old.process.try_wait().expect("a child"), None, "a request is open");
-    assert!(agent.wait_lost(0, Duration::ZERO).is_err(), "the tunnel carries it");
+    // The agent was told to open its next tunnel elsewhere; this one carries the request.
+    assert!(agent.process.wait_record(0, Duration::ZERO, "tunnel over").is_err(), "the tunnel carries it");
 
     let answer = slow.read_response("GET");
     assert_eq!((answer.status(), &answer.end), (200, &End::Complete));
@@ -48,6 +49,26 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     let new = server_like(&old);
     let took = time_to_answer(&new, "stop", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?}\n{}", agent.process.tail());
+}
+
+#[test]
+fn a_request_that_is_on_its_way_is_answered() {
+    let service = Service::start();
+    let mut server = server(&[]);
+    let _agent = Agent::http(&server.connect_url(), "crossing", &service.addr().to_string(), &[]);
+    let mut fresh = client(server.proxy);
+    terminate(&mut server.process);
+    server.process.wait_record(0, PATIENCE, "starting shutdown").expect("it has heard");
+    for port in [server.proxy, server.upstream] {
+        wait_until(PATIENCE, "the port closes", || std::net::TcpStream::connect(port).is_err());
+    }
+    // The client has only just connected; its request crosses the shutdown.
+    let answer = fresh.request("POST", "/echo", &[("x-piko-endpoint", "crossing")], b"once").expect("sent");
+    assert_eq!((answer.status(), &answer.end), (200, &End::Complete), "{answer:?}");
+    assert_eq!(answer.body.bytes, b"once");
+    assert_eq!(answer.value("connection").as_deref(), Some("close"));
+    assert_eq!(fresh.read_end(), End::Closed);
+    assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0));
 }
 
 #[test]
