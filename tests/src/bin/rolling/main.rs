@@ -17,7 +17,8 @@ const HELP: &str = "\
 usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>]
   all         every run below
   direct      every node and every agent restarts; the clients go to nodes that are ready
-  nginx       the same through nginx with kept connections and nothing but its defaults
+  nginx       the same through nginx with kept connections, as docs/cluster.md recommends it
+  defaults    the same through nginx as it comes, which wants a pause between two nodes
   kill        a node is killed: what fails, and for how long
   freeze      a node is stopped (SIGSTOP) and goes on: what fails, and for how long
   --quick     the same, small
@@ -33,8 +34,13 @@ const LINE_DOWN_MAX: Duration = Duration::from_secs(10);
 type Outcome = Result<(), String>;
 type Run = fn(&Size) -> Outcome;
 
-const RUNS: [(&str, Run); 4] =
-    [("direct", restart::direct), ("nginx", nginx::run), ("kill", kill::kill), ("freeze", kill::freeze)];
+const RUNS: [(&str, Run); 5] = [
+    ("direct", restart::direct),
+    ("nginx", nginx::recommended),
+    ("defaults", nginx::defaults),
+    ("kill", kill::kill),
+    ("freeze", kill::freeze),
+];
 
 /// How much of it.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +64,9 @@ fn main() -> ExitCode {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => size = QUICK,
-            "--requests" => good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.requests = n).is_some(),
+            "--requests" => {
+                good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.requests = n).is_some()
+            }
             "--rate" => good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.rate = n).is_some(),
             name => {
                 good &= name == "all" || RUNS.iter().any(|(n, _)| *n == name);

@@ -1,5 +1,6 @@
 //! Every node and every agent restarts, gracefully, one after the other.
 
+use std::thread;
 use std::time::Duration;
 
 use piko_tests::cluster::{Load, Ready};
@@ -17,15 +18,15 @@ pub(crate) fn direct(size: &Size) -> Outcome {
     let mix = setup.mix(size, &ready);
     let way =
         Way { targets: mix.targets.clone(), ready: mix.ready.clone(), endpoints: mix.endpoints.clone() };
-    under_load(size, &mut setup, Load::start(mix), &way)
+    under_load(size, &mut setup, Load::start(mix), &way, Duration::ZERO)
 }
 
-/// Restarts everything while the load goes on, and judges it.
-pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way) -> Outcome {
+/// Restarts everything while the load goes on, with a `pause` behind each node, and judges it.
+pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way, pause: Duration) -> Outcome {
     let lines = Lines::start(way, size.lines);
     let part = size.requests / 10;
     load.wait(part);
-    let restarted = roll(setup, &load);
+    let restarted = roll(setup, &load, pause);
     load.wait(size.requests.max(load.done() + part));
     let lines = lines.judge();
     let judged = setup.judge(load);
@@ -33,7 +34,7 @@ pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way) 
 }
 
 /// Restarts every node and every agent once.
-fn roll(setup: &mut Setup, load: &Load) -> Outcome {
+fn roll(setup: &mut Setup, load: &Load, pause: Duration) -> Outcome {
     for i in 0..setup.cluster.members.len() {
         let failed = load.failed();
         let took = setup.cluster.members[i].terminate();
@@ -48,6 +49,7 @@ fn roll(setup: &mut Setup, load: &Load) -> Outcome {
         for endpoint in &setup.endpoints {
             setup.cluster.wait_routable(endpoint);
         }
+        thread::sleep(pause);
     }
     for i in 0..setup.agents.len() {
         let failed = load.failed();
