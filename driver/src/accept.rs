@@ -16,7 +16,7 @@ const LAST_MAX: usize = 4096;
 /// connection.
 ///
 /// Closing a listener resets the connections that the kernel has opened on its behalf: their clients believe in them,
-/// and may have sent a request that nobody may send again.
+/// and may have sent a request that nobody may send again. It counts as one of `tasks` until then.
 pub async fn accept<R, L, F, T>(rt: R, mut listener: L, stop: Shutdown, tasks: Tasks, serve: F)
 where
     R: Runtime,
@@ -24,6 +24,8 @@ where
     F: Fn(L::Io, TaskGuard) -> T,
     T: Future<Output = ()> + Send + 'static,
 {
+    // Counted too: whoever waits for the end of all tasks waits for those that are still to be accepted.
+    let guard = tasks.enter();
     let mut stopped = stop.listener();
     let mut timer = rt.timer();
     loop {
@@ -37,9 +39,11 @@ where
         match accepted {
             None => {
                 for _ in 0..LAST_MAX {
-                    let Some(io) = listener.accept_waiting() else { return };
+                    let Some(io) = listener.accept_waiting() else { break };
                     rt.spawn(serve(io, tasks.enter()));
                 }
+                drop(listener);
+                drop(guard);
                 return;
             }
             Some(Ok(io)) => rt.spawn(serve(io, tasks.enter())),
