@@ -20,7 +20,7 @@ pub use ledger::Ledger;
 pub use load::{Kind, Load, Mix, Tally};
 pub use ports::free_ports;
 pub use ready::Ready;
-pub use tunnel::Tunnel;
+pub use tunnel::{Answering, Tunnel};
 
 /// How long a member may take to start, to end or to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);

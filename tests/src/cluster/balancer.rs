@@ -1,9 +1,10 @@
 //! A round robin over TCP, as a simple load balancer does it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ const DIAL: Duration = Duration::from_secs(1);
 pub struct Balancer {
     addr: SocketAddr,
     stop: Arc<AtomicBool>,
+    /// The clients' ends of the open connections.
+    open: Arc<Mutex<BTreeMap<usize, TcpStream>>>,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -30,6 +33,8 @@ impl Balancer {
         let addr = listener.local_addr().expect("a bound listener has an address");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let open: Arc<Mutex<BTreeMap<usize, TcpStream>>> = Arc::default();
+        let lines = Arc::clone(&open);
         let turn = AtomicUsize::new(0);
         let acceptor = thread::spawn(move || {
             for client in listener.incoming() {
@@ -38,11 +43,16 @@ impl Balancer {
                 }
                 let Ok(client) = client else { continue };
                 let first = turn.fetch_add(1, Ordering::Relaxed);
-                let targets = targets.clone();
-                thread::spawn(move || serve(&client, &targets, first));
+                let (targets, lines) = (targets.clone(), Arc::clone(&lines));
+                let Ok(copy) = client.try_clone() else { continue };
+                lock(&lines).insert(first, copy);
+                thread::spawn(move || {
+                    serve(&client, &targets, first);
+                    lock(&lines).remove(&first);
+                });
             }
         });
-        Self { addr, stop, acceptor: Some(acceptor) }
+        Self { addr, stop, open, acceptor: Some(acceptor) }
     }
 
     /// Where it listens.
@@ -53,6 +63,18 @@ impl Balancer {
     /// The URL that agents are given.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// Ends every connection that is open.
+    pub fn cut(&self) {
+        for line in lock(&self.open).values() {
+            let _ = line.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        lock(&self.open).len()
     }
 }
 
@@ -65,6 +87,10 @@ impl Drop for Balancer {
             let _ = acceptor.join();
         }
     }
+}
+
+fn lock(lines: &Mutex<BTreeMap<usize, TcpStream>>) -> MutexGuard<'_, BTreeMap<usize, TcpStream>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn serve(client: &TcpStream, targets: &[SocketAddr], first: usize) {

@@ -95,6 +95,8 @@ fn run(size: &Size, rest: &str, pause: Duration) -> Outcome {
         let reason = line.text.split(", client:").next().and_then(|text| text.split_once('*'));
         let reason =
             reason.and_then(|(_, text)| text.split_once(' ')).map_or(line.text.as_str(), |(_, text)| text);
+        // A number of its own for each large body says nothing.
+        let reason = reason.split(" /").next().unwrap_or(reason);
         *reasons.entry(reason.to_owned()).or_default() += 1;
     }
     for (reason, times) in reasons {
