@@ -17,8 +17,7 @@ const SETTLE: Duration = Duration::from_secs(10);
 pub(crate) fn run(quick: bool) -> Outcome {
     let times = if quick { 40 } else { 1_000 };
     let ledger = Ledger::start();
-    let cluster =
-        Cluster::start(3, &["--proxy.access-log.disable", "--drain-delay", "0s", "--log.level", "warn"]);
+    let cluster = Cluster::start(3, &["--proxy.access-log.disable", "--drain-delay", "0s"]);
     let balancer = Balancer::start(cluster.upstreams());
     let agent = agent(&balancer.url(), "cut", ledger.addr(), &["--access-log.disable"]);
     let mut from = agent.wait_connected(0, PATIENCE).map_err(text)?;

@@ -52,10 +52,17 @@ struct Size {
     /// WebSockets and event streams beside them.
     lines: usize,
     endpoints: usize,
+    /// How long a node goes on serving while it is not ready.
+    drain_delay: &'static str,
+    /// What is never over by itself is cut behind this: a WebSocket of a minute would be a minute of each restart. Longer
+    /// than the slowest request, which would be cut too.
+    grace: &'static str,
 }
 
-const FULL: Size = Size { requests: 100_000, rate: 1_000.0, lines: 200, endpoints: 3 };
-const QUICK: Size = Size { requests: 1_000, rate: 300.0, lines: 12, endpoints: 2 };
+const FULL: Size =
+    Size { requests: 100_000, rate: 1_000.0, lines: 200, endpoints: 3, drain_delay: "3s", grace: "2s" };
+const QUICK: Size =
+    Size { requests: 1_000, rate: 300.0, lines: 12, endpoints: 2, drain_delay: "1s", grace: "1500ms" };
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -102,19 +109,18 @@ struct Setup {
     cluster: Cluster,
     agents: Vec<Agent>,
     endpoints: Vec<String>,
+    grace: &'static str,
 }
-
-/// What is never over by itself is cut behind the grace: a WebSocket of a minute would be a minute of each restart.
-const GRACE: [&str; 2] = ["--grace-period", "2s"];
 
 impl Setup {
     fn start(size: &Size) -> Self {
         let ledger = Ledger::start();
-        let args = ["--proxy.access-log.disable", "--drain-delay", "3s", GRACE[0], GRACE[1]];
+        let args =
+            ["--proxy.access-log.disable", "--drain-delay", size.drain_delay, "--grace-period", size.grace];
         let cluster = Cluster::start(3, &args);
         let balancer = Balancer::start(cluster.upstreams());
         let endpoints: Vec<String> = (0..size.endpoints).map(|i| format!("endpoint-{i}")).collect();
-        let mut setup = Self { ledger, balancer, cluster, agents: Vec::new(), endpoints };
+        let mut setup = Self { ledger, balancer, cluster, agents: Vec::new(), endpoints, grace: size.grace };
         for endpoint in setup.endpoints.clone() {
             for _ in 0..2 {
                 let agent = setup.agent(&endpoint);
@@ -129,7 +135,7 @@ impl Setup {
 
     /// One more agent, with its tunnel up.
     fn agent(&self, endpoint: &str) -> Agent {
-        let args = ["--access-log.disable", GRACE[0], GRACE[1]];
+        let args = ["--access-log.disable", "--grace-period", self.grace];
         let agent = agent(&self.balancer.url(), endpoint, self.ledger.addr(), &args);
         agent.wait_connected(0, Duration::from_secs(20)).unwrap_or_else(|e| panic!("the tunnel: {e}"));
         agent
