@@ -8,7 +8,7 @@ mod ports;
 mod ready;
 mod tunnel;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,12 @@ pub struct Member {
     /// The process; `None` between two of them.
     pub server: Option<Server>,
     program: PathBuf,
+    /// Arguments besides its name and its addresses.
     args: Vec<String>,
 }
+
+const PORTS: [&str; 4] =
+    ["--proxy.bind-addr", "--upstream.bind-addr", "--admin.bind-addr", "--cluster.gossip.bind-addr"];
 
 impl Member {
     /// Where requests go.
@@ -60,7 +64,10 @@ impl Member {
     ///
     /// When it does not start in time.
     pub fn start(&mut self) {
-        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let addrs = self.addrs.map(|addr| addr.to_string());
+        let mut args = vec!["--cluster.node-id", &self.id];
+        args.extend(PORTS.iter().zip(&addrs).flat_map(|(flag, addr)| [*flag, addr]));
+        args.extend(self.args.iter().map(String::as_str));
         self.server = Some(Server::start_from(self.program.clone(), &args));
         let deadline = Instant::now() + PATIENCE;
         while !is_ready(self.admin()) {
@@ -82,6 +89,28 @@ impl Member {
         let status = status.unwrap_or_else(|e| panic!("{}: {e}: {tail}", self.id));
         assert!(status.success(), "{} ended with {status}: {tail}", self.id);
         start.elapsed()
+    }
+
+    /// Gives it other ports, from its next start on.
+    pub fn readdress(&mut self) {
+        for (addr, port) in self.addrs.iter_mut().zip(free_ports(4)) {
+            addr.set_port(port);
+        }
+    }
+
+    /// What the process keeps in memory, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When it is not running.
+    pub fn resident_bytes(&self) -> u64 {
+        let memory = self.server.as_ref().expect("a running member").process.memory();
+        memory.unwrap_or_else(|e| panic!("{}: {e}", self.id)).rss_bytes
+    }
+
+    /// Where other nodes talk to it.
+    pub fn gossip(&self) -> SocketAddr {
+        self.addrs[3]
     }
 
     /// Sends a signal to the process.
@@ -124,25 +153,26 @@ impl Cluster {
     ///
     /// When they do not start in time.
     pub fn start(n: usize, args: &[&str]) -> Self {
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), n, args)
+    }
+
+    /// The same on another address of this machine.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::start`].
+    pub fn start_at(ip: IpAddr, n: usize, args: &[&str]) -> Self {
         let ports = free_ports(n * 4);
-        let addr = |port: &u16| SocketAddr::from(([127, 0, 0, 1], *port));
+        let addr = |port: &u16| SocketAddr::new(ip, *port);
         let addrs: Vec<[SocketAddr; 4]> =
             ports.chunks_exact(4).map(|four| [0, 1, 2, 3].map(|i| addr(&four[i]))).collect();
         let members = (0..n).map(|i| {
             let seeds: Vec<String> =
                 (0..n).filter(|other| *other != i).map(|other| addrs[other][3].to_string()).collect();
             let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-            let flags = [
-                "--proxy.bind-addr",
-                "--upstream.bind-addr",
-                "--admin.bind-addr",
-                "--cluster.gossip.bind-addr",
-            ];
-            for (flag, addr) in flags.iter().zip(addrs[i]) {
-                all.extend([(*flag).to_owned(), addr.to_string()]);
+            if !seeds.is_empty() {
+                all.extend(["--cluster.join".to_owned(), seeds.join(",")]);
             }
-            all.extend(["--cluster.node-id".to_owned(), format!("node-{i}")]);
-            all.extend(["--cluster.join".to_owned(), seeds.join(",")]);
             Member {
                 id: format!("node-{i}"),
                 addrs: addrs[i],
