@@ -4,6 +4,7 @@
 mod balancer;
 mod ledger;
 mod load;
+mod net;
 mod ports;
 mod ready;
 mod tunnel;
@@ -18,6 +19,7 @@ use crate::process::{Agent, Server, Signal, binary};
 pub use balancer::Balancer;
 pub use ledger::Ledger;
 pub use load::{Kind, Load, Mix, Tally};
+pub use net::{Family, Net};
 pub use ports::free_ports;
 pub use ready::Ready;
 pub use tunnel::{Answering, Tunnel};
@@ -163,29 +165,33 @@ impl Cluster {
     /// As [`Self::start`].
     pub fn start_at(ip: IpAddr, n: usize, args: &[&str]) -> Self {
         let ports = free_ports(n * 4);
-        let addr = |port: &u16| SocketAddr::new(ip, *port);
-        let addrs: Vec<[SocketAddr; 4]> =
-            ports.chunks_exact(4).map(|four| [0, 1, 2, 3].map(|i| addr(&four[i]))).collect();
-        let members = (0..n).map(|i| {
+        let addrs: Vec<_> =
+            ports.chunks_exact(4).map(|four| [0, 1, 2, 3].map(|i| SocketAddr::new(ip, four[i]))).collect();
+        let mut cluster = Self::plan(&addrs, args);
+        for member in &mut cluster.members {
+            member.start();
+        }
+        cluster
+    }
+
+    /// Nodes at these addresses (proxy, upstream, admin and gossip port of each), none of which runs yet.
+    pub fn plan(addrs: &[[SocketAddr; 4]], args: &[&str]) -> Self {
+        let members = addrs.iter().enumerate().map(|(i, own)| {
             let seeds: Vec<String> =
-                (0..n).filter(|other| *other != i).map(|other| addrs[other][3].to_string()).collect();
+                addrs.iter().filter(|other| *other != own).map(|other| other[3].to_string()).collect();
             let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
             if !seeds.is_empty() {
                 all.extend(["--cluster.join".to_owned(), seeds.join(",")]);
             }
             Member {
                 id: format!("node-{i}"),
-                addrs: addrs[i],
+                addrs: *own,
                 server: None,
                 program: binary("piko-server"),
                 args: all,
             }
         });
-        let mut cluster = Self { members: members.collect() };
-        for member in &mut cluster.members {
-            member.start();
-        }
-        cluster
+        Self { members: members.collect() }
     }
 
     /// The proxy ports.

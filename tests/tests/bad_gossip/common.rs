@@ -1,10 +1,11 @@
 //! A stranger with a socket, and what is asked of the nodes that it talks to.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use piko_core::gossip::wire::{DigestEntry, Entry, Header, PacketWriter};
+use piko_core::gossip::wire::{self, DigestEntry, Entry, Header, PacketWriter, StreamKind};
 use piko_tests::cluster::{Cluster, Tunnel, routes};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +38,26 @@ impl Liar {
         while self.0.send_to(data, to).is_err() {
             thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Becomes a member of the cluster, as a node of Go would (wire protocol 7.11).
+    pub(crate) fn join(&self, name: &str, node: SocketAddr) {
+        let addr = self.addr().to_string();
+        let header = Header { node_id: name.as_bytes(), addr: addr.as_bytes() };
+        let mut out = Vec::new();
+        wire::put_request(&mut out, StreamKind::Join, &header);
+        wire::put_list(&mut out, 1);
+        wire::put_section(&mut out, &header, 1, None);
+        let entry = Entry { key: b"color", value: b"red", version: 1, internal: false, deleted: false };
+        entry.put(&mut out);
+        wire::put_list(&mut out, 1);
+        DigestEntry { id: header.node_id, addr: header.addr, version: 1, left: false }.put(&mut out);
+        let mut stream = TcpStream::connect(node).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        stream.write_all(&out).expect("sent");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        assert!(answer.len() > 100, "what the node knows: {}", answer.escape_ascii());
     }
 
     /// Bytes that come within a time.
