@@ -115,8 +115,9 @@ fn three_nodes_tell_the_same() {
         assert_eq!(ids, ["n1", "n2", "n3"]);
     }
     // What one says of another is what that says of itself, once nothing changes any more.
-    let own = text(servers[1].admin, "/status/gossip/nodes/n2");
-    until(|| text(servers[0].admin, "/status/gossip/nodes/n2") == own);
+    let state = |n: usize| text(servers[n].admin, "/status/gossip/nodes/n2");
+    until(|| state(0) == state(1));
+    let own = state(1);
     assert!(own.contains("{\"key\":\"endpoint:12:30\",\"value\":\"1\","), "{own}");
 
     let metrics = text(servers[2].admin, "/metrics");
