@@ -9,7 +9,14 @@ use std::time::Duration;
 /// After a failed accept (out of descriptors) the listener rests, so that it does not spin.
 const REST: Duration = Duration::from_millis(50);
 
-/// Accepts until `stop` is given, then closes the listener. `serve` makes the task of a connection.
+/// What is still taken from a listener that is about to be closed: more than a full queue of a busy port holds.
+const LAST_MAX: usize = 4096;
+
+/// Accepts until `stop` is given, then takes what waits already and closes the listener. `serve` makes the task of a
+/// connection.
+///
+/// Closing a listener resets the connections that the kernel has opened on its behalf: their clients believe in them,
+/// and may have sent a request that nobody may send again. It counts as one of `tasks` until then.
 pub async fn accept<R, L, F, T>(rt: R, mut listener: L, stop: Shutdown, tasks: Tasks, serve: F)
 where
     R: Runtime,
@@ -17,6 +24,8 @@ where
     F: Fn(L::Io, TaskGuard) -> T,
     T: Future<Output = ()> + Send + 'static,
 {
+    // Counted too: whoever waits for the end of all tasks waits for those that are still to be accepted.
+    let guard = tasks.enter();
     let mut stopped = stop.listener();
     let mut timer = rt.timer();
     loop {
@@ -28,7 +37,15 @@ where
         })
         .await;
         match accepted {
-            None => return,
+            None => {
+                for _ in 0..LAST_MAX {
+                    let Some(io) = listener.accept_waiting() else { break };
+                    rt.spawn(serve(io, tasks.enter()));
+                }
+                drop(listener);
+                drop(guard);
+                return;
+            }
             Some(Ok(io)) => rt.spawn(serve(io, tasks.enter())),
             Some(Err(error)) => {
                 tracing::warn!(%error, "accept failed");

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 /// A [`Listener`]. An error of `poll_accept` concerns one connection or a lack of resources: the socket
 /// still listens, and the caller goes on after a pause.
@@ -51,6 +51,18 @@ impl Listener for SmolListener {
                 SmolIo::unix(Source::new(listener.reactor(), stream)?)
             }
         }))
+    }
+
+    fn accept_waiting(&mut self) -> Option<SmolIo> {
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            // Accepting asks the kernel before it asks the reactor.
+            match self.poll_accept(&mut cx) {
+                Poll::Ready(Ok(io)) => return Some(io),
+                Poll::Ready(Err(cause)) if cause.kind() == io::ErrorKind::ConnectionAborted => {}
+                _ => return None,
+            }
+        }
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

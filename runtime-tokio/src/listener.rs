@@ -2,10 +2,11 @@
 
 use crate::TokioIo;
 use piko_driver::{Addr, ListenOptions, Listener};
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A [`Listener`]. An error of `poll_accept` concerns one connection or a lack of resources: the socket
 /// still listens, and the caller goes on after a pause.
@@ -44,6 +45,20 @@ impl Listener for TokioListener {
             }
             Accepts::Unix(listener) => TokioIo::unix(ready!(listener.poll_accept(cx))?.0),
         }))
+    }
+
+    fn accept_waiting(&mut self) -> Option<TokioIo> {
+        match &self.socket {
+            Accepts::Tcp(listener) => {
+                let (socket, peer) = piko_sockets::accept_now(&SockRef::from(listener))?;
+                let stream = TcpStream::from_std(socket.into()).ok()?;
+                Some(TokioIo::accepted(stream, piko_sockets::canonical(peer.as_socket()?)))
+            }
+            Accepts::Unix(listener) => {
+                let (socket, _) = piko_sockets::accept_now(&SockRef::from(listener))?;
+                UnixStream::from_std(socket.into()).ok().map(TokioIo::unix)
+            }
+        }
     }
 
     fn local_addr(&self) -> Option<SocketAddr> {

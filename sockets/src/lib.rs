@@ -42,6 +42,21 @@ pub fn keep_alive(socket: &impl AsFd, interval: Option<Duration>) {
     };
 }
 
+/// A connection that has come already. One that its client has given up meanwhile is no reason to stop looking.
+pub fn accept_now(listener: &Socket) -> Option<(Socket, SockAddr)> {
+    loop {
+        match listener.accept() {
+            Ok((socket, peer)) => {
+                socket.set_nonblocking(true).ok()?;
+                return Some((socket, peer));
+            }
+            Err(cause)
+                if matches!(cause.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
 fn open_tcp(at: SocketAddr, how: ListenOptions) -> io::Result<Socket> {
     with_fallback(at, how.dual_stack, |addr, only_v6| {
         let socket = socket(addr, Type::STREAM, Protocol::TCP, only_v6)?;

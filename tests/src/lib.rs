@@ -3,6 +3,7 @@
 pub mod model;
 pub mod vectors;
 
+pub mod cluster;
 pub mod flags;
 pub mod http;
 pub mod process;

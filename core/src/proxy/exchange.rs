@@ -251,13 +251,14 @@ impl Exchange {
             endpoint: self.endpoint.as_ref().map(EndpointId::as_bytes),
             proof: self.proof.as_deref(),
         };
-        fields::write_request(head, &rules, block);
+        let clean = fields::write_request(head, &rules, block);
         let block: &'b BytesMut = block;
         let new_target = block.get(start..middle).unwrap_or_default();
+        let written = block.get(middle..).unwrap_or_default();
         RequestHead {
             target: if is_new { new_target } else { head.target },
             version: Version::Http11,
-            fields: Fields::from_block(block.get(middle..).unwrap_or_default()),
+            fields: if clean { Fields::clean(written) } else { Fields::from_block(written) },
             ..*head
         }
     }
@@ -271,9 +272,10 @@ impl Exchange {
         block: &'b mut BytesMut,
     ) -> ResponseHead<'b> {
         let start = block.len();
-        fields::write_response(head, date, self.load, self.client_version, block);
+        let clean = fields::write_response(head, date, self.load, self.client_version, block);
         let block: &'b BytesMut = block;
-        let fields = Fields::from_block(block.get(start..).unwrap_or_default());
+        let written = block.get(start..).unwrap_or_default();
+        let fields = if clean { Fields::clean(written) } else { Fields::from_block(written) };
         ResponseHead { version: Version::Http11, fields, ..*head }
     }
 

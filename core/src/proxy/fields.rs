@@ -96,6 +96,7 @@ struct Met<'i> {
     forwarded_for: bool,
     forwarded_host: bool,
     forwarded_proto: bool,
+    te: bool,
 }
 
 /// The fields that `Connection` names (RFC 9110 7.6.1), at most `CONNECTION_OPTIONS_MAX` in heads that were
@@ -126,8 +127,8 @@ fn named_fields<'i>(fields: &Fields<'i>) -> Vec<&'i [u8]> {
     lists.flat_map(|(_, value)| list_members(value)).filter(|option| names_field(option)).collect()
 }
 
-/// Appends the fields of a request for the next hop to `out`.
-pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
+/// Appends the fields of a request for the next hop to `out`, and says whether none of them is about the connection.
+pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) -> bool {
     let start = out.len();
     out.reserve(head.fields.block().len() + 256);
     let mut met = write_request_lines(head, rules, Named::Unknown, out).filter(|met| met.host.is_some());
@@ -139,6 +140,7 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
         }
         met = write_request_lines(head, rules, Named::Known(&named_fields(&head.fields)), out);
     }
+    let clean = met.as_ref().is_some_and(|met| !met.te) && !head.upgrade;
     if rules.place != Place::Agent {
         if rules.hop == Hop::First {
             put_forwarding(&met.unwrap_or_default(), rules, out);
@@ -153,6 +155,7 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
             }
         }
     }
+    clean
 }
 
 /// The lines that go on. `None`: write again, with the fields that Connection names.
@@ -190,6 +193,7 @@ fn write_request_lines<'i>(
             Kind::PikoAuthorization if on_server && rules.to_tunnel => continue,
             Kind::Te => {
                 if list_has(value, "trailers") {
+                    met.te = true;
                     put(out, name, b"trailers");
                 }
                 continue;
@@ -204,14 +208,15 @@ fn write_request_lines<'i>(
     Some(met)
 }
 
-/// Appends the fields of a response for the client to `out`.
+/// Appends the fields of a response for the client to `out`, and says whether none of them is about the connection
+/// or the framing.
 pub(super) fn write_response(
     head: &ResponseHead<'_>,
     date: Option<&[u8]>,
     load: Option<usize>,
     client: Version,
     out: &mut BytesMut,
-) {
+) -> bool {
     let start = out.len();
     out.reserve(head.fields.block().len() + 64);
     let mut has_date = write_response_lines(head, client, Named::Unknown, out);
@@ -227,6 +232,8 @@ pub(super) fn write_response(
         // Writing into a growing buffer cannot fail.
         let _ = write!(out, "{LOAD_FIELD}: {load}\r\n");
     }
+    // Without a body a Content-Length may be among them, with 101 and 426 an Upgrade.
+    head.body != BodyLength::None && !matches!(head.status, 101 | 426)
 }
 
 /// The lines that go on; says whether a Date is among them. `None`: write again, as above.

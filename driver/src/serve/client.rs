@@ -25,6 +25,9 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 /// How long the last bytes of an answer may take to leave once nothing else happens.
 const LAST_FLUSH: Duration = Duration::from_secs(10);
+/// A connection this young may have a request under way to it: its client has only just learnt that it is open. It is
+/// waited for behind a shutdown, since nobody may send it again for the client.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// While a head is being collected, one read takes this much.
 const HEAD_READ_BYTES: usize = 16 * 1024;
 
@@ -53,6 +56,8 @@ pub(super) struct Client<R: Runtime, C> {
     /// The client has ended its direction.
     pub(super) eof: bool,
     listener: ShutdownListener,
+    /// Until then the first request is waited for in any case; `None` once it has come.
+    young_until: Option<Instant>,
     heads: HeadShare,
 }
 
@@ -69,6 +74,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
             shutdown: port.shutdown.clone(),
             eof: false,
             listener: port.shutdown.listener(),
+            young_until: Some(rt.now() + FIRST_REQUEST),
             heads: HeadShare::new(port.heads.clone()),
         }
     }
@@ -82,6 +88,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
     pub(super) async fn next_request<S: Service>(&mut self, service: &S) -> Result<Begun<S>, Idle> {
         let begun = poll_fn(|cx| self.poll_request(cx, service)).await;
         self.heads.release();
+        self.young_until = None;
         begun
     }
 
@@ -142,10 +149,13 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 Read::Some => self.heads.hold(cx, self.rest.len()),
                 Read::Nothing => {
                     // Only here: a request that has arrived already is still answered.
+                    let mut due = self.http.poll_timeout().map(|d| d.at);
                     if self.http.is_idle() && self.rest.is_empty() && self.listener.poll(cx).is_ready() {
-                        return Poll::Ready(Err(Idle::Closed));
+                        match self.young_until.filter(|until| *until > now) {
+                            Some(until) => due = Some(due.map_or(until, |at| at.min(until))),
+                            None => return Poll::Ready(Err(Idle::Closed)),
+                        }
                     }
-                    let due = self.http.poll_timeout().map(|d| d.at);
                     if self.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;
                     }

@@ -44,6 +44,29 @@ pub(crate) async fn a_restart_does_not_wait<R: Runtime>(rt: R) {
     rt.listen(&at, ListenOptions::default()).await.map(drop).expect("listens at once");
 }
 
+pub(crate) async fn what_waits_in_a_listener_is_found<R: Runtime>(rt: R) {
+    let (mut listener, at) = listen(&rt).await;
+    assert!(listener.accept_waiting().is_none(), "nobody has come");
+    let Addr::Ip(addr) = at else { panic!("not a TCP address: {at:?}") };
+    // Of the standard library: the runtime gets no turn in which it could hear of the connections.
+    let clients: Vec<_> = (0..3).map(|_| std::net::TcpStream::connect(addr).expect("connects")).collect();
+    let mut waiting = Vec::new();
+    while let Some(io) = listener.accept_waiting() {
+        waiting.push(io);
+    }
+    assert_eq!(waiting.len(), clients.len());
+    let peers: Vec<_> = clients.iter().map(|client| client.local_addr().ok()).collect();
+    assert!(waiting.iter().all(|io| peers.contains(&io.info().peer)));
+    drop(listener);
+    for (mut client, io) in clients.into_iter().zip(&mut waiting) {
+        io.write_all(b"here").await.expect("the connection lives on");
+        client.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+        let mut text = [0; 4];
+        std::io::Read::read_exact(&mut client, &mut text).expect("reads");
+        assert_eq!(&text, b"here");
+    }
+}
+
 pub(crate) async fn a_port_is_shared_when_asked<R: Runtime>(rt: R) {
     let mut how = ListenOptions::default();
     how.reuse_port = true;

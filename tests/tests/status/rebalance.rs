@@ -91,7 +91,7 @@ fn sixty_agents_find_their_balance_without_a_failed_request() {
     assert!(shed.and_then(|shed| shed.parse::<usize>().ok()).is_some_and(|shed| shed >= 24), "{metrics}");
     let records = servers[0].process.lines(0);
     let record = records.iter().find(|line| line.is_record("rebalance; shedding connections"));
-    let record = record.and_then(|line| line.json()).expect("a record");
+    let record = record.and_then(piko_tests::process::Line::json).expect("a record");
     // Half the average of 30, and not more: the first look.
     assert_eq!((&record["shedding"], &record["local_conns"]), (&15.into(), &60.into()), "{record}");
     assert!(text(servers[1].admin, "/metrics").contains("piko_upstreams_shed_total 0\n"));

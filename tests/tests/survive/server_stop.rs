@@ -33,6 +33,10 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     assert_eq!(old.process.try_wait().expect("a child"), None, "a request is open");
     // The hint: our agent looks for its next tunnel at once, while this one carries the request.
     agent.wait_lost(0, PATIENCE).expect("lost");
+    assert!(
+        agent.process.wait_record(0, Duration::ZERO, "tunnel over").is_err(),
+        "this one carries the request"
+    );
 
     let answer = slow.read_response("GET");
     assert_eq!((answer.status(), &answer.end), (200, &End::Complete));
@@ -48,6 +52,26 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     let new = server_like(&old);
     let took = time_to_answer(&new, "stop", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?}\n{}", agent.process.tail());
+}
+
+#[test]
+fn a_request_that_is_on_its_way_is_answered() {
+    let service = Service::start();
+    let mut server = server(&[]);
+    let _agent = Agent::http(&server.connect_url(), "crossing", &service.addr().to_string(), &[]);
+    let mut fresh = client(server.proxy);
+    terminate(&mut server.process);
+    server.process.wait_record(0, PATIENCE, "starting shutdown").expect("it has heard");
+    for port in [server.proxy, server.upstream] {
+        wait_until(PATIENCE, "the port closes", || std::net::TcpStream::connect(port).is_err());
+    }
+    // The client has only just connected; its request crosses the shutdown.
+    let answer = fresh.request("POST", "/echo", &[("x-piko-endpoint", "crossing")], b"once").expect("sent");
+    assert_eq!((answer.status(), &answer.end), (200, &End::Complete), "{answer:?}");
+    assert_eq!(answer.body.bytes, b"once");
+    assert_eq!(answer.value("connection").as_deref(), Some("close"));
+    assert_eq!(fresh.read_end(), End::Closed);
+    assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0));
 }
 
 #[test]

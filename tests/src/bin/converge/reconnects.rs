@@ -1,0 +1,81 @@
+//! An agent whose tunnel is cut again and again.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use piko_tests::cluster::{Balancer, Cluster, Ledger, agent, routes};
+use piko_tests::process::Process;
+
+use crate::{Outcome, check, text};
+
+/// What half of the reconnects may add to the memory of a program, and a whole run to its descriptors: nothing.
+const GROWTH_BYTES_MAX: u64 = 256 * 1024;
+/// How long until the descriptors of ended connections are given back.
+const SETTLE: Duration = Duration::from_secs(10);
+
+pub(crate) fn run(quick: bool) -> Outcome {
+    let times = if quick { 40 } else { 1_000 };
+    let ledger = Ledger::start();
+    let cluster = Cluster::start(3, &["--proxy.access-log.disable", "--drain-delay", "0s"]);
+    let balancer = Balancer::start(cluster.upstreams());
+    let agent = agent(&balancer.url(), "cut", ledger.addr(), &["--access-log.disable"]);
+    let mut from = agent.wait_connected(0, PATIENCE).map_err(text)?;
+    cluster.wait_routable("cut");
+    let programs: Vec<&Process> = cluster
+        .members
+        .iter()
+        .filter_map(|member| member.server.as_ref().map(|server| &server.process))
+        .chain([&agent.process])
+        .collect();
+    let mut before = Vec::new();
+    let mut half = Vec::new();
+    for turn in 0..times {
+        // What is allocated once is there after some turns on each node.
+        if turn == times / 10 {
+            before = programs.iter().map(|program| descriptors(program)).collect::<Result<_, _>>()?;
+        }
+        if turn == times / 2 {
+            half = resident(&programs)?;
+        }
+        balancer.cut();
+        from = agent.wait_connected(from, PATIENCE).map_err(|e| format!("turn {turn}: {e}"))?;
+        if turn % 50 == 0 {
+            let deadline = Instant::now() + PATIENCE;
+            while !cluster.proxies().iter().all(|proxy| routes(*proxy, "cut")) {
+                check(Instant::now() < deadline, || format!("turn {turn}: not routable"))?;
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+    let last = resident(&programs)?;
+    for (i, program) in programs.iter().enumerate() {
+        let growth = last[i].saturating_sub(half[i]);
+        let deadline = Instant::now() + SETTLE;
+        while descriptors(program)?.abs_diff(before[i]) > 2 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let now = descriptors(program)?;
+        println!(
+            "  {} after {times} reconnects: {now} descriptors ({} before), {} KiB resident, {} KiB more than halfway",
+            program.name(),
+            before[i],
+            last[i] / 1024,
+            growth / 1024
+        );
+        // A request of the harness may have left a kept connection between two nodes.
+        check(now.abs_diff(before[i]) <= 2, || format!("{now} descriptors, {} before", before[i]))?;
+        check(quick || growth <= GROWTH_BYTES_MAX, || format!("{} grew by {growth} bytes", program.name()))?;
+    }
+    Ok(())
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn descriptors(program: &Process) -> Result<usize, String> {
+    fs::read_dir(format!("/proc/{}/fd", program.pid())).map(Iterator::count).map_err(text)
+}
+
+fn resident(programs: &[&Process]) -> Result<Vec<u64>, String> {
+    programs.iter().map(|program| program.memory().map(|memory| memory.rss_bytes).map_err(text)).collect()
+}

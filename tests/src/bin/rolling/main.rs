@@ -1,0 +1,187 @@
+//! Rolling restarts and worse, under load, on the built programs: three nodes, two agents for each endpoint, clients
+//! that never send a request twice and a service that knows each one again.
+
+mod kill;
+mod lines;
+mod nginx;
+mod restart;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use piko_tests::cluster::{Balancer, Cluster, Kind, Ledger, Load, Mix, Ready, agent};
+use piko_tests::process::Agent;
+
+const HELP: &str = "\
+usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>]
+  all         every run below
+  direct      every node and every agent restarts; the clients go to nodes that are ready
+  nginx       the same through nginx with kept connections, as docs/cluster.md recommends it
+  defaults    the same through nginx as it comes, which wants a pause between two nodes
+  kill        a node is killed: what fails, and for how long
+  freeze      a node is stopped (SIGSTOP) and goes on: what fails, and for how long
+  --quick     the same, small
+environment: PIKO_BIN_DIR
+";
+
+/// How often a load balancer looks at `/ready`.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a line through the cluster may be down: what reconnects is back by then.
+const LINE_DOWN_MAX: Duration = Duration::from_secs(10);
+
+/// Why a run failed, in words.
+type Outcome = Result<(), String>;
+type Run = fn(&Size) -> Outcome;
+
+const RUNS: [(&str, Run); 5] = [
+    ("direct", restart::direct),
+    ("nginx", nginx::recommended),
+    ("defaults", nginx::defaults),
+    ("kill", kill::kill),
+    ("freeze", kill::freeze),
+];
+
+/// How much of it.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// Requests to be sent, at least.
+    requests: u64,
+    /// Requests per second.
+    rate: f64,
+    /// WebSockets and event streams beside them.
+    lines: usize,
+    endpoints: usize,
+    /// How long a node goes on serving while it is not ready.
+    drain_delay: &'static str,
+    /// What is never over by itself is cut behind this: a WebSocket of a minute would be a minute of each restart. Longer
+    /// than the slowest request, which would be cut too.
+    grace: &'static str,
+}
+
+const FULL: Size =
+    Size { requests: 100_000, rate: 1_000.0, lines: 200, endpoints: 3, drain_delay: "3s", grace: "2s" };
+const QUICK: Size =
+    Size { requests: 1_000, rate: 300.0, lines: 12, endpoints: 2, drain_delay: "1s", grace: "1500ms" };
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (mut names, mut size) = (Vec::new(), FULL);
+    let mut good = true;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => size = QUICK,
+            "--requests" => {
+                good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.requests = n).is_some();
+            }
+            "--rate" => good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.rate = n).is_some(),
+            name => {
+                good &= name == "all" || RUNS.iter().any(|(n, _)| *n == name);
+                names.push(name.to_owned());
+            }
+        }
+    }
+    if names.is_empty() || !good {
+        eprint!("{HELP}");
+        return ExitCode::from(2);
+    }
+    let mut failed = false;
+    let asked = |name: &str| names.iter().any(|n| n == name || n == "all");
+    for (name, run) in RUNS.iter().filter(|(name, _)| asked(name)) {
+        let start = Instant::now();
+        let outcome = run(&size);
+        let took = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => println!("{name}: ok in {took:.1} s"),
+            Err(text) => {
+                failed = true;
+                println!("{name}: FAILED after {took:.1} s: {text}");
+            }
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// A cluster with its agents, as operators have it.
+struct Setup {
+    ledger: Ledger,
+    balancer: Balancer,
+    cluster: Cluster,
+    agents: Vec<Agent>,
+    endpoints: Vec<String>,
+    grace: &'static str,
+}
+
+impl Setup {
+    fn start(size: &Size) -> Self {
+        let ledger = Ledger::start();
+        let args =
+            ["--proxy.access-log.disable", "--drain-delay", size.drain_delay, "--grace-period", size.grace];
+        let cluster = Cluster::start(3, &args);
+        let balancer = Balancer::start(cluster.upstreams());
+        let endpoints: Vec<String> = (0..size.endpoints).map(|i| format!("endpoint-{i}")).collect();
+        let mut setup = Self { ledger, balancer, cluster, agents: Vec::new(), endpoints, grace: size.grace };
+        for endpoint in setup.endpoints.clone() {
+            for _ in 0..2 {
+                let agent = setup.agent(&endpoint);
+                setup.agents.push(agent);
+            }
+        }
+        for endpoint in &setup.endpoints {
+            setup.cluster.wait_routable(endpoint);
+        }
+        setup
+    }
+
+    /// One more agent, with its tunnel up.
+    fn agent(&self, endpoint: &str) -> Agent {
+        let args = ["--access-log.disable", "--grace-period", self.grace];
+        let agent = agent(&self.balancer.url(), endpoint, self.ledger.addr(), &args);
+        agent.wait_connected(0, Duration::from_secs(20)).unwrap_or_else(|e| panic!("the tunnel: {e}"));
+        agent
+    }
+
+    /// Clients at the nodes themselves.
+    fn mix(&self, size: &Size, ready: &Ready) -> Mix {
+        Mix {
+            targets: self.cluster.proxies(),
+            ready: ready.flags(),
+            endpoints: self.endpoints.clone(),
+            clients: [(Kind::Kept, 8), (Kind::New, 4), (Kind::Sticky, 8)],
+            rate: size.rate,
+            connect_elsewhere: false,
+        }
+    }
+
+    /// Says what was served twice, and prints the sum.
+    fn judge(&self, load: Load) -> Outcome {
+        let took = load.start_time().elapsed().as_secs_f64();
+        let tally = load.stop();
+        let (served, twice) = self.ledger.counts();
+        println!(
+            "  {} requests in {took:.1} s ({:.0} per second) over {} connections, {} of them told to close: {} failed, \
+             {twice} of {served} served twice; longest pause of a client {} ms",
+            tally.done,
+            tally.done as f64 / took,
+            tally.connections,
+            tally.closes,
+            tally.failed.len(),
+            tally.gap_max.as_millis()
+        );
+        for failure in tally.failed.iter().take(12) {
+            println!("    {failure}; the service has seen it {} times", self.ledger.times(failure.id));
+        }
+        check(tally.failed.is_empty() && twice == 0, || {
+            format!("{} failed, {twice} served twice", tally.failed.len())
+        })
+    }
+}
+
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// Fails with `why` unless `good`.
+fn check(good: bool, why: impl FnOnce() -> String) -> Outcome {
+    if good { Ok(()) } else { Err(why()) }
+}

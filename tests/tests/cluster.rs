@@ -1,0 +1,43 @@
+//! Small samples of the long runs on clusters of real processes (`src/bin/rolling`, `src/bin/converge`).
+
+use std::process::Command;
+
+use piko_tests::process::need;
+
+fn sample(program: &str, run: &str) {
+    let output = Command::new(program).args([run, "--quick"]).output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    println!("{text}");
+}
+
+const ROLLING: &str = env!("CARGO_BIN_EXE_rolling");
+const CONVERGE: &str = env!("CARGO_BIN_EXE_converge");
+
+#[test]
+fn no_request_is_lost_when_everything_restarts() {
+    sample(ROLLING, "direct");
+}
+
+#[test]
+fn no_request_is_lost_through_nginx_when_everything_restarts() {
+    if need("nginx").is_some() {
+        sample(ROLLING, "nginx");
+    }
+}
+
+#[test]
+fn a_killed_node_takes_only_what_was_under_way_on_it() {
+    sample(ROLLING, "kill");
+}
+
+#[test]
+fn a_new_endpoint_is_routable_everywhere() {
+    sample(CONVERGE, "endpoint");
+    sample(CONVERGE, "many");
+}
+
+#[test]
+fn reconnects_leave_nothing_behind() {
+    sample(CONVERGE, "reconnects");
+}
