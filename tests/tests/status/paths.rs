@@ -1,6 +1,6 @@
 //! Each path to the byte, for one node and for three.
 
-use crate::nodes::{cluster, get, post, text, until};
+use crate::nodes::{SOON, cluster, get, post, text, until};
 use piko_tests::process::{Agent, Server};
 use piko_tests::service::Service;
 use serde_json::Value;
@@ -105,6 +105,15 @@ fn three_nodes_tell_the_same() {
         let ids: Vec<_> =
             gossip.as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["n1", "n2", "n3"]);
+    }
+    // The log names whom a node has joined, which is not itself.
+    for (n, others) in [(1, "[\"n1\"]"), (2, "[\"n1\", \"n2\"]")] {
+        let (_, record) = servers[n].process.wait_record(0, SOON, "joined cluster").expect("it has joined");
+        assert_eq!(
+            record["node-ids"].to_string().replace("\\\"", "\"").trim_matches('"'),
+            others,
+            "{record}"
+        );
     }
     // What one says of another is what that says of itself, once nothing changes any more.
     let state = |n: usize| text(servers[n].admin, "/status/gossip/nodes/n2");
