@@ -1,6 +1,7 @@
 //! The fields and the target of requests, hop by hop.
 
 use super::*;
+use crate::route::Hop;
 use alloc::format;
 use alloc::sync::Arc;
 
