@@ -1,9 +1,11 @@
 //! Each path to the byte, for one node and for three.
 
 use crate::nodes::{SOON, cluster, get, post, text, until};
-use piko_tests::process::{Agent, Server};
+use piko_tests::http::Client;
+use piko_tests::process::{Agent, Server, Signal};
 use piko_tests::service::Service;
 use serde_json::Value;
+use std::time::Instant;
 
 fn json(server: &Server, target: &str) -> Value {
     serde_json::from_str(&text(server.admin, target)).expect("JSON")
@@ -127,6 +129,7 @@ fn three_nodes_tell_the_same() {
         "piko_cluster_nodes{status=\"unreachable\"} 0",
         "piko_gossip_entries{deleted=\"false\",internal=\"false\",node_id=\"n1\"} 4",
         "piko_gossip_entries{deleted=\"false\",internal=\"false\",node_id=\"n3\"} 2",
+        "piko_upstreams_set_aside 0",
         "piko_upstreams_shed_total 0",
         "piko_proxy_retries_total 0",
     ] {
@@ -166,7 +169,7 @@ fn requests_go_on_to_the_node_that_is_meant() {
     }
     // One hop: what another node sent here is answered here or not at all.
     let fields = [("x-piko-forward", "true")];
-    let mut client = piko_tests::http::Client::connect(servers[0].admin).expect("a port");
+    let mut client = Client::connect(servers[0].admin).expect("a port");
     let answer = client.get("/health?forward=n2", &fields).expect("an answer");
     assert_eq!((answer.status(), answer.body.len), (404, 0));
     assert_eq!(client.get("/health?forward=n1", &fields).expect("an answer").status(), 200);
@@ -179,6 +182,29 @@ fn requests_go_on_to_the_node_that_is_meant() {
     let body = "{\"error\":\"upstream unreachable\",\"hop\":\"server\",\"cause\":\"connect-refused\"}\n";
     assert_eq!(answer.body.text(), body);
     assert_eq!(answer.value("content-type").as_deref(), Some("application/json"));
+}
+
+/// Go's limit is 15 s.
+#[test]
+fn a_node_that_hangs_is_waited_for_15_seconds() {
+    let mut servers = cluster(2, &[]);
+    servers[1].process.signal(Signal::Stop).expect("it runs");
+    let begun = Instant::now();
+    let mut client = Client::connect(servers[0].admin).expect("a port");
+    client.set_patience(SOON).expect("an option");
+    let answer = client.get("/status/upstream/endpoints?forward=n2", &[]).expect("an answer");
+    assert_eq!(answer.status(), 504, "{answer:?}");
+    let body = "{\"error\":\"upstream timeout\",\"hop\":\"server\",\"cause\":\"response-timeout\"}\n";
+    assert_eq!(answer.body.text(), body);
+    assert!((14..18).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    // Gossip has noticed meanwhile.
+    let nodes = text(servers[0].admin, "/status/cluster/nodes/n2");
+    assert!(nodes.contains("\"status\":\"unreachable\""), "{nodes}");
+    let gossip = text(servers[0].admin, "/status/gossip/nodes/n2");
+    assert!(gossip.contains("\"unreachable\":true,\"expiry\":\"20"), "{gossip}");
+    assert!(text(servers[0].admin, "/metrics").contains("piko_cluster_nodes{status=\"unreachable\"} 1\n"));
+    servers[1].process.signal(Signal::Cont).expect("it hangs");
+    until(|| text(servers[0].admin, "/status/cluster/nodes/n2").contains("\"status\":\"active\""));
 }
 
 #[test]
