@@ -70,6 +70,8 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "rustls",
             "futures-rustls",
             "chacha20poly1305",
+            "hmac",
+            "sha2",
             "async-tungstenite",
         ],
     ),
