@@ -249,8 +249,8 @@ impl<R: Runtime> Server<R> {
         tracing::info!(target: "server", "starting shutdown");
         node.set_ready(false);
         // No agent comes in any more, and those of ours open their next tunnel elsewhere while this one serves on.
-        upstream_stop.trigger();
         leaving.trigger();
+        upstream_stop.trigger();
         // Refused only when the key is too long, which it is not.
         let _ = gossip.set_internal(&Key::from(cluster::DRAINING), &Value::from("1"));
         for tunnel in node.tunnels() {

@@ -10,7 +10,7 @@ use piko_core::proxy::{Answer, Place, cause};
 use piko_core::time::Instant;
 use piko_core::tunnel::{Caps, Grant, Tunnel};
 use piko_core::ws::{FRONT_ROOM, Role, handshake};
-use piko_driver::{Io, IoInfo, Runtime, TaskGuard, TunnelHandle, TunnelLoop, WsTransport};
+use piko_driver::{Io, IoInfo, Runtime, Shutdown, TaskGuard, TunnelHandle, TunnelLoop, WsTransport};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ const PREFIX: &[u8] = b"/piko/v1/upstream/";
 pub(crate) fn judge<R: Runtime>(
     rt: &R,
     node: &Arc<Node>,
+    leaving: &Shutdown,
     mux: &mux::Config,
     now: Instant,
     info: &IoInfo,
@@ -30,6 +31,12 @@ pub(crate) fn judge<R: Runtime>(
         Ok(endpoint) => endpoint,
         Err(answer) => return Local::Answer(answer),
     };
+    if leaving.is_triggered() {
+        // It came while the port was closed. Agents, Go's too, try again elsewhere (wire protocol 3.4).
+        let mut answer = Answer::request_error(Place::Server, 503, "node is draining", cause::DRAINING);
+        answer.close = true;
+        return Local::Answer(answer);
+    }
     let accept = match handshake::judge_request(head) {
         Ok(accept) => accept,
         Err(handshake::Refusal::ForeignOrigin) => {
@@ -55,6 +62,10 @@ pub(crate) fn judge<R: Runtime>(
     }
     let handle = TunnelHandle::detached(rt, tunnel, *info);
     let registration = node.attach(&endpoint, handle);
+    if leaving.is_triggered() {
+        // The others were asked to go elsewhere before this one was in the table.
+        registration.tunnel.hint();
+    }
     let mut answer = answers::empty(101);
     answer.fields = fields;
     Local::Switch(answer, registration)

@@ -1,16 +1,19 @@
-//! An agent whose tunnel is cut again and again.
+//! An agent whose tunnels are cut again and again.
 
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use piko_tests::cluster::{Balancer, Cluster, Ledger, agent, routes};
+use piko_tests::cluster::{Balancer, Cluster, Ledger, routes};
 use piko_tests::process::Process;
+use piko_tests::rig::agent_of;
 
 use crate::{Outcome, check, text};
 
 /// What half of the reconnects may add to the memory of a program, and a whole run to its descriptors: nothing.
 const GROWTH_BYTES_MAX: u64 = 256 * 1024;
+/// Tunnels of the agent, all of which are cut at once.
+const TUNNELS: usize = 4;
 /// How long until the descriptors of ended connections are given back.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -19,30 +22,34 @@ pub(crate) fn run(quick: bool) -> Outcome {
     let ledger = Ledger::start();
     let cluster = Cluster::start(3, &["--proxy.access-log.disable", "--drain-delay", "0s"]);
     let balancer = Balancer::start(cluster.upstreams());
-    let agent = agent(&balancer.url(), "cut", ledger.addr(), &["--access-log.disable"]);
-    let mut from = agent.wait_connected(0, PATIENCE).map_err(text)?;
-    cluster.wait_routable("cut");
+    let endpoints: Vec<String> = (0..TUNNELS).map(|i| format!("cut-{i}/{}", ledger.addr())).collect();
+    let agent = agent_of(&balancer.url(), &endpoints);
+    let mut from = agent.mark();
+    cluster.wait_routable("cut-0");
     let programs: Vec<&Process> = cluster
         .members
         .iter()
         .filter_map(|member| member.server.as_ref().map(|server| &server.process))
-        .chain([&agent.process])
+        .chain([&agent])
         .collect();
     let mut before = Vec::new();
     let mut half = Vec::new();
-    for turn in 0..times {
+    for turn in 0..times / TUNNELS {
         // What is allocated once is there after some turns on each node.
-        if turn == times / 10 {
+        if turn == times / TUNNELS / 10 {
             before = programs.iter().map(|program| descriptors(program)).collect::<Result<_, _>>()?;
         }
-        if turn == times / 2 {
+        if turn == times / TUNNELS / 2 {
             half = resident(&programs)?;
         }
         balancer.cut();
-        from = agent.wait_connected(from, PATIENCE).map_err(|e| format!("turn {turn}: {e}"))?;
-        if turn % 50 == 0 {
+        for _ in 0..TUNNELS {
+            let line = agent.wait_line(from, PATIENCE, |line| line.is_record("tunnel connected"));
+            from = line.map_err(|e| format!("turn {turn}: {e}"))?.index + 1;
+        }
+        if turn % 10 == 0 {
             let deadline = Instant::now() + PATIENCE;
-            while !cluster.proxies().iter().all(|proxy| routes(*proxy, "cut")) {
+            while !cluster.proxies().iter().all(|proxy| routes(*proxy, "cut-0")) {
                 check(Instant::now() < deadline, || format!("turn {turn}: not routable"))?;
                 thread::sleep(Duration::from_millis(2));
             }
