@@ -11,8 +11,7 @@ use piko_driver::{
     Addr, HeadBudget, ListenOptions, Listener as _, Port, Runtime, Shutdown, Stream, Tasks, accept, serve,
     sleep_until,
 };
-use piko_observe::access::{AccessLog, AccessOptions, HeaderFilter};
-use piko_observe::log;
+use piko_observe::access::{AccessLog, AccessOptions};
 use piko_observe::metrics::HttpMetrics;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -260,36 +259,9 @@ fn service<R: Runtime>(
 }
 
 fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
-    let mut log = AccessOptions::new("proxy.http.access");
+    let mut log = AccessOptions::configured("proxy.http.access", &listener.access_log, &options.log);
     log.endpoint = Some(listener.endpoint.clone());
-    log.disable = listener.access_log.disable;
-    log.level = level(listener.access_log.level);
-    log.request_headers = filter(&listener.access_log.request_headers);
-    log.response_headers = filter(&listener.access_log.response_headers);
-    log.log = log_options(options);
     log
-}
-
-/// The process log as the options ask for it.
-pub(crate) fn log_options(options: &AgentOptions) -> log::Options {
-    log::Options { level: level(options.log.level), subsystems: options.log.subsystems.clone() }
-}
-
-fn level(level: piko_config::LogLevel) -> log::Level {
-    match level {
-        piko_config::LogLevel::Debug => log::Level::Debug,
-        piko_config::LogLevel::Info => log::Level::Info,
-        piko_config::LogLevel::Warn => log::Level::Warn,
-        piko_config::LogLevel::Error => log::Level::Error,
-    }
-}
-
-fn filter(filter: &piko_config::HeaderFilter) -> HeaderFilter {
-    match filter {
-        piko_config::HeaderFilter::All => HeaderFilter::default(),
-        piko_config::HeaderFilter::Allow(names) => HeaderFilter { allow: names.clone(), block: Vec::new() },
-        piko_config::HeaderFilter::Block(names) => HeaderFilter { allow: Vec::new(), block: names.clone() },
-    }
 }
 
 /// One task per stream of the tunnel.

@@ -8,13 +8,29 @@ use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Pool, Runtime,
 use piko_observe::access::{AccessLog, AccessNote};
 use piko_observe::metrics::HttpMetrics;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long resolved addresses of a service are used: a name may move, and a lookup per connection
 /// costs a thread.
 const ADDRS_TTL: Duration = Duration::from_secs(5);
+
+/// The agent may open no further socket: its limit on open files is reached.
+const OUT_OF_DESCRIPTORS: &str = "out-of-descriptors";
+
+/// `EMFILE` or `ENFILE`, which have no kind.
+fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error
+        .raw_os_error()
+        .is_some_and(|code| [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&code))
+}
+
+/// A resolver that cannot open its files or sockets says no more than that the name is not known.
+fn descriptors_are_used_up() -> bool {
+    std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).is_err_and(|error| is_exhausted(&error))
+}
 
 /// One service behind one endpoint.
 pub(crate) struct HttpService<R: Runtime> {
@@ -61,7 +77,11 @@ impl<R: Runtime> HttpService<R> {
         }
         let addrs = self.rt.resolve(host, port).await.map_err(|error| {
             tracing::warn!(target: "proxy.http", %error, host, "failed to resolve service");
-            Failure::Connect(cause::RESOLVE_FAILED)
+            Failure::Connect(if is_exhausted(&error) || descriptors_are_used_up() {
+                OUT_OF_DESCRIPTORS
+            } else {
+                cause::RESOLVE_FAILED
+            })
         })?;
         *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, addrs.clone()));
         Ok(addrs)
@@ -81,6 +101,7 @@ impl<R: Runtime> HttpService<R> {
                 }
                 Err(error) => {
                     last = Failure::Connect(match error.kind() {
+                        _ if is_exhausted(&error) => OUT_OF_DESCRIPTORS,
                         io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
                         io::ErrorKind::TimedOut => cause::CONNECT_TIMEOUT,
                         _ => cause::CONNECT_FAILED,

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             })
         }
         Err(error) => {
-            eprintln!("{error}");
+            piko_observe::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,6 +1,6 @@
 //! The program around an agent: log, exit status. Signals come from the caller, who knows the runtime.
 
-use crate::agent::{Agent, log_options, settle};
+use crate::agent::{Agent, settle};
 use piko_config::AgentOptions;
 use piko_driver::{Runtime, Shutdown};
 use std::process::ExitCode;
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 /// Prepares the process: notices and log. Call once, before [`run`].
 pub fn prepare(options: &AgentOptions) -> Result<(), ExitCode> {
     for notice in &options.notices {
-        eprintln!("{notice}");
+        piko_observe::complain(notice);
     }
-    if piko_observe::log::init(log_options(options)).is_err() {
-        eprintln!("failed to setup logger: a log is installed already");
+    if piko_observe::log::init((&options.log).into()).is_err() {
+        piko_observe::complain("failed to setup logger: a log is installed already");
         return Err(ExitCode::FAILURE);
     }
     raise_file_limit();

@@ -1,6 +1,6 @@
 //! The command line: which program runs, or what is wrong.
 
-use crate::{agent, demo, output};
+use crate::{agent, demo, output, status};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use piko_config::{AgentInvocation, Env, Program, ServerOptions, UsageError, front_clap, process_env};
@@ -9,11 +9,13 @@ use std::process::ExitCode;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one per process, and unpacked at once")]
 enum Asked {
     Agent(piko_config::AgentOptions),
     Demo,
     Help(String),
     Server(ServerOptions),
+    Status(status::Query),
     Version,
 }
 
@@ -24,9 +26,10 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Asked::Demo) => demo::run(),
         Ok(Asked::Help(text)) => output::text(&text),
         Ok(Asked::Server(options)) => piko_server::program::run(options),
+        Ok(Asked::Status(query)) => status::run(&query),
         Ok(Asked::Version) => output::text(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => {
-            eprintln!("{error}");
+            piko_observe::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -39,9 +42,10 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
         .arg(version.action(ArgAction::Version))
-        .subcommand(front_clap::server_command())
+        .subcommand(front_clap::server_command().subcommand(status::command()))
         .subcommand(front_clap::agent_command())
         .subcommand(demo::command())
+        .subcommand(status::old_command())
 }
 
 fn parse<I>(args: I, env: Env<'_>) -> Result<Asked, UsageError>
@@ -63,10 +67,34 @@ where
         Some(("agent", matches)) => agent_asked(matches, env),
         Some(("demo", _)) => Ok(Asked::Demo),
         Some(("server", matches)) => {
+            if let Some(("status", matches)) = matches.subcommand() {
+                return Ok(status_asked(&["server", "status"], matches));
+            }
             let values = front_clap::values(Program::Server, matches, env)?;
             ServerOptions::from_values(&values).map(Asked::Server)
         }
+        Some(("status", matches)) => Ok(status_asked(&["status"], matches)),
         _ => Ok(Asked::Help(command().render_help().to_string())),
+    }
+}
+
+/// A question, or the help of a command that has no meaning alone. `words` are those in front of `matches`.
+fn status_asked(words: &[&str], matches: &ArgMatches) -> Asked {
+    match status::asked(matches) {
+        Ok(query) => Asked::Status(query),
+        Err(inner) => {
+            let mut root = command();
+            root.build();
+            let mut at = &mut root;
+            for word in words.iter().copied().chain(inner.iter().map(String::as_str)) {
+                match at.find_subcommand_mut(word) {
+                    Some(next) => at = next,
+                    // Clap gave these words.
+                    None => unreachable!("{word} was matched"),
+                }
+            }
+            Asked::Help(at.render_help().to_string())
+        }
     }
 }
 
@@ -81,6 +109,7 @@ fn agent_asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::{Form, Subject};
 
     fn ask(args: &str) -> Result<Asked, UsageError> {
         parse(std::iter::once("piko").chain(args.split_whitespace()), &|_| None)
@@ -118,6 +147,10 @@ mod tests {
             ("agent", "Usage: piko agent"),
             ("agent http --help", "Usage: piko agent http"),
             ("demo --help", "Usage: piko demo"),
+            ("server status", "Usage: piko server status"),
+            ("server status cluster", "Usage: piko server status cluster"),
+            ("server status gossip node --help", "Usage: piko server status gossip node"),
+            ("status", "Usage: piko status"),
         ] {
             assert!(help(args).contains(usage), "{args}: {}", help(args));
         }
@@ -145,6 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn questions_have_a_node_to_ask_and_a_form() {
+        let query = |args: &str| match ask(args) {
+            Ok(Asked::Status(query)) => query,
+            other => panic!("{args}: {other:?}"),
+        };
+        let plain = query("server status cluster nodes");
+        assert_eq!((plain.url.as_str(), plain.forward.as_deref()), ("http://localhost:8002", None));
+        assert_eq!((plain.subject, plain.form), (Subject::ClusterNodes(None), Form::Yaml));
+        let left = query("server status --forward n2 cluster nodes --status left --output=json");
+        assert_eq!(left.subject, Subject::ClusterNodes(Some("left".to_owned())));
+        assert_eq!((left.forward.as_deref(), left.form), (Some("n2"), Form::Json));
+        let last = query("server status gossip node n3 --server.url http://h:1/base --output table");
+        assert_eq!(last.subject, Subject::GossipNode("n3".to_owned()));
+        assert_eq!((last.url.as_str(), last.form), ("http://h:1/base", Form::Table));
+        assert_eq!(query("status proxy endpoints --forward n2").subject, Subject::ProxyEndpoints);
+        assert_eq!(query("status cluster nodes --forward n2").forward.as_deref(), Some("n2"));
+        assert_eq!(query("server status upstream endpoints").subject, Subject::UpstreamEndpoints);
+        assert_eq!(
+            query("server status cluster node local").subject,
+            Subject::ClusterNode("local".to_owned())
+        );
+    }
+
+    #[test]
     fn the_environment_reaches_both_programs() {
         let env = |name: &str| (name == "PIKO_GRACE_PERIOD").then(|| "7s".into());
         let Ok(Asked::Server(server)) = parse(["piko", "server"], &env) else { panic!("no server") };
@@ -162,7 +219,11 @@ mod tests {
             ("sever", "unknown command: \"sever\" (did you mean server?)"),
             ("--bogus", "unknown flag: --bogus"),
             ("server --proxy.timout 1s", "unknown flag: --proxy.timout (did you mean --proxy.timeout?)"),
-            ("server status upstream endpoints", "server status: not supported yet"),
+            ("server status cluster nods", "unknown command: \"nods\" (did you mean nodes?)"),
+            ("server status bogus", "unknown command: \"bogus\""),
+            ("server status cluster node", "missing argument: <id>"),
+            ("server status --log.level debug cluster nodes", "unknown flag: --log.level"),
+            ("server status cluster nodes --server.url", "--server.url: needs a value"),
             ("agent htp e 1", "unknown command: \"htp\" (did you mean http?)"),
             ("agent http e", "missing argument: <addr>"),
             ("demo extra", "unexpected argument: \"extra\""),

@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod output;
 mod signals;
+mod status;
 
 use std::process::ExitCode;
 

@@ -64,6 +64,8 @@ impl DialError {
             Self::Refused(status, _) if !matches!(status, 408 | 429 | 500 | 502 | 503 | 504) => {
                 Failure::Fatal { status }
             }
+            // No wait brings what was not built in.
+            Self::TlsMissing => Failure::Never,
             _ => Failure::Retry,
         }
     }
@@ -210,5 +212,6 @@ mod tests {
             assert_eq!(DialError::Refused(status, String::new()).failure(), Failure::Fatal { status });
         }
         assert_eq!(DialError::Timeout.failure(), Failure::Retry);
+        assert_eq!(DialError::TlsMissing.failure(), Failure::Never);
     }
 }

@@ -27,9 +27,13 @@ impl UsageError {
         Self::new(message.as_ref(), 2)
     }
 
-    /// Values that are well-formed but do not make a configuration (behaviour reference, CLI 3.4): `config: ` and the message.
-    pub(crate) fn config(message: impl AsRef<str>) -> Self {
-        Self::new(&format!("config: {}", message.as_ref()), 1)
+    /// Values that are well-formed but do not make a configuration: `config: `, the message in Go's words (behaviour
+    /// reference, CLI 3.4), and `given`, the flags and variables that the values came from.
+    pub(crate) fn invalid(message: &str, given: &[String]) -> Self {
+        match given {
+            [] => Self::usage(format!("config: {message}")),
+            given => Self::usage(format!("config: {message} [{}]", given.join(", "))),
+        }
     }
 
     /// No configuration fault, but nothing to do either: Go prints these without a prefix and exits with 1.
@@ -113,8 +117,9 @@ impl UsageError {
         Self::usage("an argument is no UTF-8 text")
     }
 
-    /// The exit status this mistake deserves: 2 for arguments and variables that cannot be read, 1 for a configuration that
-    /// fails validation, as in Go (behaviour reference, CLI 1.1 and "Decided where Go's way is not ours").
+    /// The exit status this mistake deserves: 2 for every argument or variable that cannot be meant, be it unreadable or
+    /// refused for what it says; 1 for an agent that was given nothing to do, as in Go. (Go's other statuses, 0 and 1,
+    /// are a decided deviation: behaviour reference, CLI 1.1 and "Decided where Go's way is not ours".)
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
@@ -210,7 +215,7 @@ mod tests {
         let long = format!("--{}", "ä\n".repeat(500));
         let line = UsageError::unknown_flag(Verb::Agent, &long).to_string();
         assert!(!line.contains('\n') && line.len() < 300, "{line}");
-        let line = UsageError::config("listener: a\r\nb").to_string();
+        let line = UsageError::invalid("listener: a\r\nb", &[]).to_string();
         assert_eq!(line, "config: listener: a\\r\\nb");
     }
 }

@@ -65,7 +65,7 @@ pub fn values(program: Program, matches: &ArgMatches, env: Env<'_>) -> Result<Va
     if let Ok(Some(words)) = matches.try_get_many::<String>(IGNORED) {
         // Not an extra word but a command of Go, which asks a node. Whoever asks must not start one.
         if words.clone().next().is_some_and(|word| word == "status") {
-            return Err(UsageError::usage("server status: not supported yet"));
+            return Err(UsageError::usage("server status: ask with the program piko: piko server status"));
         }
         words.for_each(|word| values.notice_ignored_word(word));
     }

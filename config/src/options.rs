@@ -25,7 +25,7 @@ use crate::values::{Source, Values};
 
 /// The address under `key`, or `config: <section>: missing bind addr`.
 fn bind(values: &Values, section: &str, key: &str) -> Result<BindAddr, UsageError> {
-    values.bind(key).cloned().ok_or_else(|| UsageError::config(format!("{section}: missing bind addr")))
+    values.bind(key).cloned().ok_or_else(|| fault(values, &[key], &format!("{section}: missing bind addr")))
 }
 
 /// The grace period. Zero is refused as in Go; a negative one is no grace at all.
@@ -36,16 +36,13 @@ fn grace_period(values: &Values) -> Result<std::time::Duration, UsageError> {
     Ok(values.duration("grace-period"))
 }
 
-/// A configuration that fails validation, in Go's words. What came out of the environment is named behind them: unlike a
-/// command line, it is not in front of the user's eyes.
+/// Values that can be read but make no configuration: Go's words, and behind them the flags and variables that
+/// the values came from.
 fn fault(values: &Values, keys: &[&str], message: &str) -> UsageError {
-    let variables: Vec<_> = keys
+    let given: Vec<_> = keys
         .iter()
-        .filter(|key| values.source(key) == Source::Environment)
+        .filter(|key| values.source(key) != Source::Default)
         .map(|key| values.origin(key))
         .collect();
-    match variables.as_slice() {
-        [] => UsageError::config(message),
-        variables => UsageError::config(format!("{message} [{}]", variables.join(", "))),
-    }
+    UsageError::invalid(message, &given)
 }

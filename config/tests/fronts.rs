@@ -158,10 +158,20 @@ fn bad_command_lines_give_the_same_line() {
         assert_eq!(refusal(args), line, "{args:?}");
     }
     assert_eq!(agreed(&["start"]), Outcome::Refused("no listeners configured".into(), 1));
-    assert_eq!(
-        agreed(&["http", "e", "1", "--log.level", "loud"]),
-        Outcome::Refused("config: log: unsupported level: loud (debug, info, warn or error)".into(), 1)
-    );
+    // What can be read and cannot be meant is a mistake like any other.
+    for (args, line) in [
+        (
+            &["http", "e", "1", "--log.level", "loud"],
+            "config: log: unsupported level: loud (debug, info, warn or error) [--log.level]",
+        ),
+        (
+            &["http", "e", "1", "--connect.url", "ftp://h"],
+            "config: connect: invalid url: unsupported scheme (http, https, ws or wss) [--connect.url]",
+        ),
+        (&["http", "e", "1", "--grace-period", "0"], "config: missing grace period [--grace-period]"),
+    ] {
+        assert_eq!(agreed(args), Outcome::Refused(line.into(), 2), "{args:?}");
+    }
 }
 
 #[test]
@@ -269,7 +279,7 @@ fn help_shows_what_has_an_effect_and_its_default() {
     }
     let Ok(ServerInvocation::Help(help)) = front_clap::parse_server(["--help"], &|_| None) else { panic!() };
     assert!(help.contains("Usage: piko-server") && help.contains("(default :8000)"), "{help}");
-    assert!(!help.contains("cluster.gossip.bind-addr"), "{help}");
+    assert!(!help.contains("upstream.advertise-addr"), "{help}");
     assert!(shown(&help).contains("proxy.timeout"), "{help}");
 }
 

@@ -86,6 +86,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
                 handle.shared.received.fetch_add(range.len() as u64, Relaxed);
                 let now = rt.now();
                 let mut shared = handle.shared.state.lock();
+                shared.now = now;
                 // The reason arrives as an event too.
                 let _ = shared.tunnel.handle_chunk(now, &buf[range]);
                 shared.drain_events(wake);
@@ -163,6 +164,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
     fn exchange(&mut self, cx: &mut Context<'_>, collect: bool) -> (bool, Option<Instant>) {
         let now = self.rt.now();
         let mut shared = self.handle.shared.state.lock();
+        shared.now = now;
         if shared.tunnel.poll_timeout().is_some_and(|d| d.at <= now) {
             shared.tunnel.handle_timeout(now);
             self.resting = shared.tunnel.streams() == 0;

@@ -38,7 +38,7 @@ pub use runtime::{
     Addr, CHUNK_BYTES, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
 };
 #[cfg(feature = "cluster")]
-pub use seal::Seal;
+pub use seal::{Members, Seal};
 pub use serve::{Attempt, Connected, Decision, HeadBudget, Port, Served, Service, serve};
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;

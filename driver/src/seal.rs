@@ -5,8 +5,10 @@
 //! message can be played back: versions make old news harmless, and a node is proven by its address only.
 
 use crate::entropy::random_bytes;
+use crate::sync::Mutex;
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Key, Tag, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
@@ -85,6 +87,82 @@ impl Seal {
     }
 }
 
+/// What the key of the proof is derived with.
+const PROOF_LABEL: &[u8] = b"piko node proof 1";
+/// A proof is of one minute, and believed for so many before and after: clocks of a cluster differ by less.
+const PROOF_MINUTES: u64 = 5;
+
+/// Shows other nodes that this one knows the cluster's secret, on the HTTP connections between them, and judges
+/// who shows it.
+///
+/// The value is `1.<minute>.<mac>`, the same for all requests of a minute, so that both sides compute it once and
+/// compare bytes from then on. Whoever reads the traffic between nodes can repeat it for ten minutes: where that
+/// network is not trusted, TLS is what helps.
+pub struct Members {
+    mac: Hmac<Sha256>,
+    own: Mutex<(u64, Arc<[u8]>)>,
+    /// Proofs that were found good, with their minutes; at most one for each minute that is believed.
+    good: Mutex<Vec<(u64, Vec<u8>)>>,
+}
+
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Members")
+    }
+}
+
+impl Members {
+    /// From the cluster's secret.
+    pub fn new(secret: &[u8]) -> Self {
+        let key = Sha256::new().chain_update(PROOF_LABEL).chain_update([0]).chain_update(secret).finalize();
+        let mac = <Hmac<Sha256> as Mac>::new_from_slice(&key).expect("HMAC takes keys of any length");
+        Self { mac, own: Mutex::new((u64::MAX, Arc::from(&[][..]))), good: Mutex::new(Vec::new()) }
+    }
+
+    /// The proof for the time `unix_secs`.
+    pub fn proof(&self, unix_secs: u64) -> Arc<[u8]> {
+        let minute = unix_secs / 60;
+        let mut own = self.own.lock();
+        if own.0 != minute {
+            *own = (minute, Arc::from(self.make(minute)));
+        }
+        own.1.clone()
+    }
+
+    fn make(&self, minute: u64) -> Vec<u8> {
+        let mac = self.mac.clone().chain_update(minute.to_be_bytes()).finalize().into_bytes();
+        let mut text = format!("1.{minute}.").into_bytes();
+        for byte in mac {
+            text.extend(format!("{byte:02x}").into_bytes());
+        }
+        text
+    }
+
+    /// Whether `proof` shows the secret at the time `unix_secs`.
+    pub fn is_member(&self, proof: &[u8], unix_secs: u64) -> bool {
+        let now = unix_secs / 60;
+        let is_current = |minute: u64| minute.abs_diff(now) <= PROOF_MINUTES;
+        let minute = std::str::from_utf8(proof).ok().and_then(|text| {
+            let (minute, _) = text.strip_prefix("1.")?.split_once('.')?;
+            minute.parse::<u64>().ok()
+        });
+        let Some(minute) = minute.filter(|minute| is_current(*minute)) else { return false };
+        let mut good = self.good.lock();
+        good.retain(|(minute, _)| is_current(*minute));
+        let known = match good.iter().position(|(known, _)| *known == minute) {
+            Some(at) => at,
+            None => {
+                good.push((minute, self.make(minute)));
+                good.len() - 1
+            }
+        };
+        let expected = &good[known].1;
+        // No early way out, which would tell how much was right.
+        expected.len() == proof.len()
+            && expected.iter().zip(proof).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +184,26 @@ mod tests {
         }
         assert_eq!(plain, b"before message");
         assert_ne!(seal.seal(b"message"), Some(sealed), "a nonce of its own");
+    }
+
+    #[test]
+    fn members_know_each_other_by_the_secret_and_the_time() {
+        let (one, two, other) = (Members::new(b"one"), Members::new(b"one"), Members::new(b"two"));
+        let now = 1_800_000_000;
+        let proof = one.proof(now);
+        assert_eq!(proof, one.proof(now + 1), "one for a minute");
+        for skew in [0, 60, 299] {
+            assert!(two.is_member(&proof, now + skew) && two.is_member(&proof, now - skew), "{skew}");
+        }
+        assert!(!two.is_member(&proof, now + 400) && !two.is_member(&proof, now - 400));
+        assert!(!other.is_member(&proof, now));
+        for at in 0..proof.len() {
+            let mut bad = proof.to_vec();
+            bad[at] ^= 1;
+            assert!(!two.is_member(&bad, now), "byte {at}");
+            assert!(!two.is_member(&proof[..at], now), "cut at {at}");
+        }
+        assert!(two.is_member(&proof, now));
+        assert!(two.good.lock().len() <= 11);
     }
 }

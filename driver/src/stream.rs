@@ -45,7 +45,7 @@ impl Stream {
 
     fn poll_write_parts(&self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
         let id = self.id;
-        self.tunnel.with(|shared, now| match shared.tunnel.send(now, id).write_vectored(parts) {
+        self.tunnel.with_last(|shared, now| match shared.tunnel.send(now, id).write_vectored(parts) {
             Ok(n) => {
                 if n >= LARGE_BYTES {
                     self.tunnel.set_crowded(true);
@@ -63,7 +63,7 @@ impl Stream {
     }
 
     fn finish(&self, when: Finish) -> io::Result<()> {
-        self.tunnel.with(|shared, now| match shared.tunnel.send(now, self.id).finish(when) {
+        self.tunnel.with_last(|shared, now| match shared.tunnel.send(now, self.id).finish(when) {
             Ok(()) | Err(WriteError::Finished | WriteError::Blocked) => Ok(()),
             Err(WriteError::Reset | WriteError::Unknown) => Err(reset(shared.closed.is_some())),
         })
@@ -89,7 +89,7 @@ fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let id = self.id;
-        self.tunnel.with(|shared, now| {
+        self.tunnel.with_last(|shared, now| {
             let mut recv = shared.tunnel.recv(now, id);
             let mut filled = 0;
             loop {
@@ -151,11 +151,11 @@ impl Io for Stream {
     }
 
     fn abort(&mut self) {
-        self.tunnel.with(|shared, now| shared.tunnel.send(now, self.id).reset());
+        self.tunnel.with_last(|shared, now| shared.tunnel.send(now, self.id).reset());
     }
 
     fn probe(&mut self) -> Probe {
-        self.tunnel.with(|shared, now| match shared.tunnel.recv(now, self.id).chunk() {
+        self.tunnel.with_last(|shared, now| match shared.tunnel.recv(now, self.id).chunk() {
             Err(ReadError::Blocked) => Probe::Quiet,
             _ => Probe::Spoilt,
         })
@@ -167,7 +167,7 @@ impl Io for Stream {
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let id = self.id;
-        self.tunnel.with(|shared, now| match shared.tunnel.send(now, id).ask(CHUNK_BYTES) {
+        self.tunnel.with_last(|shared, now| match shared.tunnel.send(now, id).ask(CHUNK_BYTES) {
             Ok(n) => Poll::Ready(n),
             Err(WriteError::Blocked) => {
                 self.tunnel.set_crowded(true);
@@ -192,7 +192,7 @@ impl Io for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let id = self.id;
-        self.tunnel.with(|shared, now| {
+        self.tunnel.with_last(|shared, now| {
             shared.slots.remove(id);
             shared.tunnel.release(now, id);
         });

@@ -59,6 +59,8 @@ impl SlotTable {
 /// Everything under the lock. Nothing here touches a socket, and wakers are called after unlocking.
 pub(crate) struct Shared {
     pub(crate) tunnel: Tunnel,
+    /// When somebody last looked at the clock.
+    pub(crate) now: Instant,
     pub(crate) slots: SlotTable,
     /// The loop's waker, always the newest.
     pub(crate) driver: Option<Waker>,
@@ -117,14 +119,19 @@ impl Shared {
     /// The loop's waker when a change made by a handle needs it: output that somebody waits for and
     /// that does not already wait for the socket, a deadline before the armed one, room after a pause.
     pub(crate) fn loop_waker(&mut self) -> Option<Waker> {
+        self.driver.as_ref()?;
         let output = !self.output_waits && self.tunnel.wants_transmit();
-        let sooner = match (self.tunnel.poll_timeout(), self.armed) {
+        let wanted = output || (self.paused && self.tunnel.wants_input()) || self.is_sooner();
+        if wanted { self.driver.take() } else { None }
+    }
+
+    /// Something falls due before the loop's timer.
+    fn is_sooner(&self) -> bool {
+        match (self.tunnel.poll_timeout(), self.armed) {
             (Some(deadline), Some(armed)) => deadline.at < armed,
             (Some(_), None) => true,
             (None, _) => false,
-        };
-        let room = self.paused && self.tunnel.wants_input();
-        if output || sooner || room { self.driver.take() } else { None }
+        }
     }
 }
 
@@ -179,6 +186,7 @@ impl TunnelHandle {
     pub(crate) fn new(tunnel: Tunnel, clock: Clock, info: IoInfo) -> Self {
         let shared = Shared {
             tunnel,
+            now: clock.now(),
             slots: SlotTable::default(),
             driver: None,
             output_waits: false,
@@ -205,8 +213,19 @@ impl TunnelHandle {
     /// Runs `f` under the lock and then wakes the loop if the change needs it.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Shared, Instant) -> T) -> T {
         let now = self.shared.clock.now();
+        self.with_last(|shared, _| {
+            shared.now = shared.now.max(now);
+            f(shared, now)
+        })
+    }
+
+    /// As [`Self::with`], at the time of the last look at the clock, for what streams do many times in a turn
+    /// (performance guide 6). That time is at most a keep-alive's silence ago: what is timed from then on, a lazy
+    /// frame or a share of the outbox, falls due earlier, which is harmless.
+    pub(crate) fn with_last<T>(&self, f: impl FnOnce(&mut Shared, Instant) -> T) -> T {
         let (result, waker) = {
             let mut shared = self.shared.state.lock();
+            let now = shared.now;
             let result = f(&mut shared, now);
             (result, shared.loop_waker())
         };
@@ -313,6 +332,11 @@ impl TunnelHandle {
     /// Ends at once with this code; open streams fail.
     pub fn abort(&self, code: GoAway) {
         self.with(|shared, now| shared.tunnel.abort(now, code));
+    }
+
+    /// True once it is being taken down by this side: no new streams.
+    pub fn is_draining(&self) -> bool {
+        self.shared.state.lock().tunnel.is_draining()
     }
 
     /// Streams that are open.

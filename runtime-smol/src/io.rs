@@ -1,10 +1,10 @@
 //! TCP and Unix streams as one futures-io type.
 
-use crate::listener::canonical;
 use crate::reactor::{Reactor, Source};
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_driver::{Io, IoInfo, Probe};
-use socket2::{SockRef, TcpKeepalive};
+use piko_sockets::canonical;
+use socket2::SockRef;
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -189,15 +189,7 @@ impl Io for SmolIo {
 
     fn keep_alive(&self, interval: Option<Duration>) {
         if let Socket::Tcp(stream) = &self.socket {
-            let socket = SockRef::from(stream.get_ref());
-            let _ = match interval {
-                // The kernel counts in whole seconds, and 0 is refused.
-                Some(interval) => {
-                    let interval = interval.max(Duration::from_secs(1));
-                    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(interval).with_interval(interval))
-                }
-                None => socket.set_keepalive(false),
-            };
+            piko_sockets::keep_alive(stream.get_ref(), interval);
         }
     }
 }

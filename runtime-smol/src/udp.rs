@@ -1,8 +1,8 @@
 //! Datagram sockets.
 
-use crate::listener::{self, canonical};
 use crate::reactor::{Reactor, Source};
 use piko_driver::Datagram;
+use piko_sockets::canonical;
 use socket2::{Protocol, Type};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
@@ -18,12 +18,12 @@ pub struct SmolUdp {
 
 impl SmolUdp {
     pub(crate) fn bind(reactor: &'static Reactor, at: SocketAddr) -> io::Result<Self> {
-        let socket = listener::with_fallback(at, true, |addr, only_v6| {
-            let socket = listener::socket(addr, Type::DGRAM, Protocol::UDP, only_v6)?;
+        let socket = piko_sockets::with_fallback(at, true, |addr, only_v6| {
+            let socket = piko_sockets::socket(addr, Type::DGRAM, Protocol::UDP, only_v6)?;
             socket.bind(&addr.into())?;
             Ok(socket)
         });
-        let socket = socket.map_err(|cause| listener::cannot("bind udp", &at, &cause))?;
+        let socket = socket.map_err(|cause| piko_sockets::cannot("bind udp", &at, &cause))?;
         let socket = Source::new(reactor, UdpSocket::from(socket))?;
         let v6 = socket.get_ref().local_addr()?.is_ipv6();
         Ok(Self { socket, v6 })

@@ -1,7 +1,7 @@
 //! Datagram sockets.
 
-use crate::listener::{self, canonical};
 use piko_driver::Datagram;
+use piko_sockets::canonical;
 use socket2::{Protocol, Type};
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
@@ -20,12 +20,12 @@ pub struct TokioUdp {
 impl TokioUdp {
     /// Must run within the runtime's context.
     pub(crate) fn bind(at: SocketAddr) -> io::Result<Self> {
-        let socket = listener::with_fallback(at, true, |addr, only_v6| {
-            let socket = listener::socket(addr, Type::DGRAM, Protocol::UDP, only_v6)?;
+        let socket = piko_sockets::with_fallback(at, true, |addr, only_v6| {
+            let socket = piko_sockets::socket(addr, Type::DGRAM, Protocol::UDP, only_v6)?;
             socket.bind(&addr.into())?;
             Ok(socket)
         });
-        let socket = socket.map_err(|cause| listener::cannot("bind udp", &at, &cause))?;
+        let socket = socket.map_err(|cause| piko_sockets::cannot("bind udp", &at, &cause))?;
         let socket = UdpSocket::from_std(socket.into())?;
         let v6 = socket.local_addr()?.is_ipv6();
         Ok(Self { socket, v6 })

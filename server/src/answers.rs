@@ -28,13 +28,19 @@ pub(crate) fn moved(to: &[u8]) -> Answer {
 }
 
 pub(crate) fn json(text: String) -> Answer {
-    body(200, "application/json; charset=utf-8", text.into_bytes())
+    json_of(200, text)
+}
+
+/// JSON with a status that [`reason`] knows.
+pub(crate) fn json_of(status: u16, text: String) -> Answer {
+    body(status, "application/json; charset=utf-8", text.into_bytes())
 }
 
 fn reason(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
         200 => "OK",
+        202 => "Accepted",
         301 => "Moved Permanently",
         400 => "Bad Request",
         403 => "Forbidden",
@@ -45,7 +51,8 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// A JSON string of bytes that need not be UTF-8.
+/// Appends a JSON string of bytes that need not be UTF-8, with the escapes that Go's encoder chooses: what could
+/// end a script in a page is escaped too, and what is no UTF-8 becomes U+FFFD.
 pub(crate) fn push_json_string(out: &mut String, bytes: &[u8]) {
     use std::fmt::Write;
     out.push('"');
@@ -55,7 +62,12 @@ pub(crate) fn push_json_string(out: &mut String, bytes: &[u8]) {
                 out.push('\\');
                 out.push(c);
             }
-            c if c < ' ' => {
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c < ' ' || matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') => {
                 // Writing to a string does not fail.
                 let _ = write!(out, "\\u{:04x}", c as u32);
             }
@@ -63,4 +75,17 @@ pub(crate) fn push_json_string(out: &mut String, bytes: &[u8]) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::push_json_string;
+
+    #[test]
+    fn strings_have_the_escapes_of_go() {
+        let mut out = String::new();
+        push_json_string(&mut out, b"a\"b\\c\n\r\t\x08\x0c\x01<&>\xff\x7f\xe2\x80\xa8/");
+        let want = "\"a\\\"b\\\\c\\n\\r\\t\\b\\f\\u0001\\u003c\\u0026\\u003e\u{fffd}\u{7f}\\u2028/\"";
+        assert_eq!(out, want);
+    }
 }

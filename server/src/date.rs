@@ -7,13 +7,17 @@ const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"W
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
+/// Seconds since 1970; a clock before that shows as 0.
+pub(crate) fn unix_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs())
+}
+
 /// The current time as an IMF-fixdate.
 pub(crate) fn now() -> [u8; 29] {
     thread_local! {
         static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
     }
-    // A clock before 1970 shows as its epoch.
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs());
+    let seconds = unix_secs();
     let (at, text) = LAST.get();
     if at == seconds {
         return text;
@@ -34,6 +38,21 @@ fn format(seconds: u64) -> [u8; 29] {
     digits(&mut text[17..19], seconds / 3600 % 24);
     digits(&mut text[20..22], seconds / 60 % 60);
     digits(&mut text[23..25], seconds % 60);
+    text
+}
+
+/// A point in time as Go's JSON has it: RFC 3339 in UTC, with as many decimals of the second as say something.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs();
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let mut text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+    if since.subsec_nanos() > 0 {
+        let decimals = format!(".{:09}", since.subsec_nanos());
+        text.push_str(decimals.trim_end_matches('0'));
+    }
+    text.push('Z');
     text
 }
 
@@ -61,7 +80,16 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::format;
+    use super::{format, rfc3339};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn times_have_the_decimals_that_say_something() {
+        assert_eq!(rfc3339(UNIX_EPOCH), "1970-01-01T00:00:00Z");
+        let at = UNIX_EPOCH + Duration::new(784_111_777, 120_300_000);
+        assert_eq!(rfc3339(at), "1994-11-06T08:49:37.1203Z");
+        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_nanos(1)), "1970-01-01T00:00:00.000000001Z");
+    }
 
     #[test]
     fn known_dates_are_formatted() {

@@ -69,7 +69,7 @@ impl<T: Io> Io for Leg<T> {
     }
 
     fn give_back(&mut self) {
-        each!(self, io => io.give_back())
+        each!(self, io => io.give_back());
     }
 
     fn write_hint(&self) -> usize {

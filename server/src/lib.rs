@@ -12,6 +12,7 @@ mod path;
 mod peers;
 mod ports;
 mod proxy;
+mod rebalance;
 mod server;
 mod settings;
 mod upstream;

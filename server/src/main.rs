@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         Ok(ServerInvocation::Version) => show(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(ServerInvocation::Run(options)) => piko_server::program::run(options),
         Err(error) => {
-            eprintln!("{error}");
+            piko_observe::complain(&error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -1,30 +1,58 @@
 //! What the ports of one node share: the routes, the tunnels, the counters.
 
 use piko_core::id::{EndpointId, TunnelId};
-use piko_core::route::{Advert, Hop, Pick, Preference, Route, Router};
+use piko_core::route::{Advert, Elsewhere, Hop, Pick, Preference, Route, Router};
 use piko_core::time::Instant;
+use piko_core::tunnel::Caps;
 use piko_driver::TunnelHandle;
 use piko_observe::metrics::{Counter, CounterVec, HttpMetrics};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
 
 /// One server node.
 #[derive(Debug)]
 pub(crate) struct Node {
     router: RwLock<Router>,
-    tunnels: RwLock<BTreeMap<TunnelId, TunnelHandle>>,
+    tunnels: RwLock<BTreeMap<TunnelId, Attached>>,
     next_tunnel: AtomicU64,
     ready: AtomicBool,
+    draining: AtomicBool,
     pub(crate) requests: HttpMetrics,
     pub(crate) upstream_requests: Counter,
     pub(crate) remote_requests: CounterVec,
     /// Connections opened to other nodes.
     pub(crate) remote_dials: Arc<Counter>,
+    /// Requests that were sent once more, to another upstream or on another connection.
+    pub(crate) retries: Counter,
+    /// Tunnels that were sent to other nodes, because this one had more than its share.
+    pub(crate) shed: Counter,
     /// Another node has been heard of; never taken back.
     has_others: AtomicBool,
     adverts: Mutex<Adverts>,
+}
+
+/// A tunnel, and what is told of it.
+#[derive(Debug)]
+struct Attached {
+    handle: TunnelHandle,
+    since: SystemTime,
+    /// What the agent calls itself.
+    agent: Option<Box<str>>,
+    /// What both sides stated; nothing of Go's agents.
+    caps: Option<Caps>,
+}
+
+/// One upstream as operators see it.
+#[derive(Debug)]
+pub(crate) struct UpstreamView {
+    pub(crate) id: u64,
+    pub(crate) handle: TunnelHandle,
+    pub(crate) since: SystemTime,
+    pub(crate) agent: Option<Box<str>>,
+    pub(crate) caps: Option<Caps>,
 }
 
 /// Endpoints whose number of listeners has changed. Filled from the first look on, so that a node without a
@@ -68,10 +96,13 @@ impl Node {
             tunnels: RwLock::new(BTreeMap::new()),
             next_tunnel: AtomicU64::new(1),
             ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             requests: HttpMetrics::new("piko_proxy", None),
             upstream_requests: Counter::new(),
             remote_requests: CounterVec::new(),
             remote_dials: Arc::new(Counter::new()),
+            retries: Counter::new(),
+            shed: Counter::new(),
             has_others: AtomicBool::new(false),
             adverts: Mutex::default(),
         })
@@ -85,10 +116,27 @@ impl Node {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// Makes a tunnel routable; it is forgotten when the registration is dropped.
-    pub(crate) fn attach(self: &Arc<Self>, endpoint: &EndpointId, tunnel: TunnelHandle) -> Registration {
+    /// The node is about to go.
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Makes a tunnel routable; it is forgotten when the registration is dropped. `agent` is what the other side
+    /// calls itself, `caps` what both sides stated.
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        endpoint: &EndpointId,
+        tunnel: TunnelHandle,
+        agent: Option<Box<str>>,
+        caps: Option<Caps>,
+    ) -> Registration {
         let id = TunnelId(self.next_tunnel.fetch_add(1, Ordering::Relaxed));
-        write(&self.tunnels).insert(id, tunnel.clone());
+        let attached = Attached { handle: tunnel.clone(), since: SystemTime::now(), agent, caps };
+        write(&self.tunnels).insert(id, attached);
         self.tell(|router| Some(router.attach(endpoint.clone(), id)));
         Registration { node: self.clone(), id, tunnel }
     }
@@ -150,7 +198,9 @@ impl Node {
             let pick =
                 read(&self.router).select(now, endpoint.as_bytes(), hop, fastrand::u64(..), exclude)?;
             let via = match pick.route() {
-                Route::Local(id) => read(&self.tunnels).get(id).cloned().map(Via::Tunnel),
+                Route::Local(id) => {
+                    read(&self.tunnels).get(id).map(|tunnel| Via::Tunnel(tunnel.handle.clone()))
+                }
                 Route::Remote { .. } => Some(Via::Node),
             };
             match via {
@@ -178,7 +228,46 @@ impl Node {
 
     /// Every tunnel, also those that take no new streams.
     pub(crate) fn tunnels(&self) -> Vec<TunnelHandle> {
-        read(&self.tunnels).values().cloned().collect()
+        read(&self.tunnels).values().map(|tunnel| tunnel.handle.clone()).collect()
+    }
+
+    /// Every tunnel, oldest first.
+    pub(crate) fn upstreams(&self) -> Vec<UpstreamView> {
+        let tunnels = read(&self.tunnels);
+        let view = |(id, tunnel): (&TunnelId, &Attached)| UpstreamView {
+            id: id.0,
+            handle: tunnel.handle.clone(),
+            since: tunnel.since,
+            agent: tunnel.agent.clone(),
+            caps: tunnel.caps.clone(),
+        };
+        tunnels.iter().map(view).collect()
+    }
+
+    /// Asks an agent of ours for its next tunnel, elsewhere if that is how its address is made. False when there
+    /// is no such tunnel.
+    pub(crate) fn hint(&self, id: TunnelId) -> bool {
+        let handle = read(&self.tunnels).get(&id).map(|tunnel| tunnel.handle.clone());
+        handle.inspect(TunnelHandle::hint).is_some()
+    }
+
+    /// Takes a tunnel down in order: no new requests, those in flight end within `grace`.
+    pub(crate) fn retire(&self, id: TunnelId, grace: Duration) {
+        self.tell(|router| router.detach(id));
+        let handle = read(&self.tunnels).get(&id).map(|tunnel| tunnel.handle.clone());
+        if let Some(handle) = handle {
+            handle.drain(grace);
+        }
+    }
+
+    /// What the other nodes have, see [`Router::elsewhere`].
+    pub(crate) fn elsewhere(&self) -> Elsewhere {
+        read(&self.router).elsewhere()
+    }
+
+    /// The tunnels to give up so that `target` are left, see [`Router::shed`].
+    pub(crate) fn choose_shed(&self, target: usize) -> Vec<TunnelId> {
+        read(&self.router).shed(target)
     }
 }
 

@@ -23,10 +23,13 @@ const DIAL: Duration = Duration::from_secs(2);
 /// TCP asks a silent peer after this long whether it is still there: a request may wait for long.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Where a node is, and its connections.
+type Place<R> = (SocketAddr, Arc<Pool<R>>);
+
 /// The pools of all nodes that are up.
 pub(crate) struct Nodes<R: Runtime> {
     rt: R,
-    pools: RwLock<BTreeMap<NodeId, (SocketAddr, Arc<Pool<R>>)>>,
+    pools: RwLock<BTreeMap<NodeId, Place<R>>>,
     /// Connections that were opened, for the metrics.
     pub(crate) dials: Arc<Counter>,
 }
@@ -85,10 +88,10 @@ impl<R: Runtime> Nodes<R> {
         proxy: SocketAddr,
         attempt: Attempt,
     ) -> Result<Connected<R::Tcp>, Failure> {
-        if !attempt.fresh {
-            if let Some(io) = self.pool(node, proxy).and_then(|pool| pool.take(attempt.idempotent)) {
-                return Ok(Connected { io, pooled: true });
-            }
+        if !attempt.fresh
+            && let Some(io) = self.pool(node, proxy).and_then(|pool| pool.take(attempt.idempotent))
+        {
+            return Ok(Connected { io, pooled: true });
         }
         let until = self.rt.now() + DIAL;
         let until = attempt.until.map_or(until, |at: Instant| at.min(until));

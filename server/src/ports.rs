@@ -67,9 +67,9 @@ pub(crate) fn start_upstream<R: Runtime>(
     let mut config = mux::Config::default();
     config.budget = Arc::new(mux::Budget::new(TUNNEL_BUDGET_BYTES));
     let service = {
-        let (rt, node, leaving) = (rt.clone(), node.clone(), port.leaving.clone());
+        let (rt, node) = (rt.clone(), node.clone());
         LocalService::<R, _>::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
-            upstream::judge(&rt, &node, &leaving, &config, now, info, head)
+            upstream::judge(&rt, &node, &config, now, info, head)
         })
     };
     let shared = Arc::new((service, port));

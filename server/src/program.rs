@@ -1,7 +1,6 @@
 //! The program around a node: log, signals, exit status. Shared by `piko-server` and `piko server`.
 
 use crate::server::{JoinError, Server};
-use crate::settings::log_options;
 use piko_config::ServerOptions;
 use piko_driver::Shutdown;
 use piko_runtime_tokio::Tokio;
@@ -11,10 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Runs a node until a signal ends it. A second signal ends the process at once.
 pub fn run(options: ServerOptions) -> ExitCode {
     for notice in &options.notices {
-        eprintln!("{notice}");
+        piko_observe::complain(notice);
     }
-    if piko_observe::log::init(log_options(&options.log)).is_err() {
-        eprintln!("failed to setup logger: a log is installed already");
+    if piko_observe::log::init((&options.log).into()).is_err() {
+        piko_observe::complain("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }
     raise_file_limit();

@@ -8,12 +8,12 @@ use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
 use piko_core::proxy::{
-    Answer, Config, Exchange, Failure, Leg as Side, Peer, Place, Record, RetryBudget, Sender, Step, cause,
-    load_of, trouble,
+    Answer, Config, Exchange, Failure, Leg as Side, NODE_FIELD, Peer, Place, Record, RetryBudget, Sender,
+    Step, cause, load_of, trouble,
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
-use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, Runtime, Service};
+use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, Members, Runtime, Service};
 use piko_observe::access::{AccessLog, AccessNote};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -25,6 +25,8 @@ pub(crate) struct ProxyService<R: Runtime> {
     pub(crate) node: Arc<Node>,
     pub(crate) nodes: Arc<Nodes<R>>,
     pub(crate) retries: RetryBudget,
+    /// Who may say that a request was forwarded, where not everybody may.
+    pub(crate) members: Option<Members>,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) access: AccessLog,
@@ -68,7 +70,7 @@ impl<R: Runtime> Service for ProxyService<R> {
         step: Step,
         exchange: &mut Exchange,
         _: &Self::Note,
-        _: &RequestHead<'_>,
+        head: &RequestHead<'_>,
     ) -> Decision<Target, Infallible> {
         let is_tcp = matches!(step, Step::Switch);
         let endpoint = match (step, exchange.endpoint()) {
@@ -77,6 +79,16 @@ impl<R: Runtime> Service for ProxyService<R> {
             (_, None) => return Decision::Answer(Answer::no_upstream(Place::Server)),
         };
         self.retries.earn();
+        if let Some(members) = &self.members {
+            let proof = head.fields.first(NODE_FIELD);
+            let unix_secs = date::unix_secs();
+            if exchange.hop() == Hop::Forwarded && !proof.is_some_and(|p| members.is_member(p, unix_secs)) {
+                exchange.distrust();
+            }
+            if exchange.hop() == Hop::First && self.node.has_others() {
+                exchange.set_proof(members.proof(unix_secs));
+            }
+        }
         let hop = exchange.hop();
         // What comes from another node stays here, and asks for nothing that this node alone does not need.
         let may_leave = hop == Hop::First && self.node.has_others();
@@ -133,10 +145,10 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn answered(&self, target: &mut Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
         let sender = if self.is_tunnel(target) { Sender::Tunnel } else { Sender::Node };
-        if sender == Sender::Node {
-            if let Some(load) = load_of(head) {
-                target.pick.hint(self.clock.now(), load);
-            }
+        if sender == Sender::Node
+            && let Some(load) = load_of(head)
+        {
+            target.pick.hint(self.clock.now(), load);
         }
         match trouble(head, sender, behind) {
             None => {
@@ -194,6 +206,7 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn record(&self, record: Record, note: Self::Note) {
         self.node.requests.record(&record);
+        self.node.retries.add(record.retries.into());
         if let Some(note) = note {
             self.access.write(note, &record);
         }

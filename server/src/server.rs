@@ -1,26 +1,24 @@
 //! Wires the ports of a node, and takes them down in order.
 
+use crate::admin::AdminService;
 use crate::cluster::{self, Joiner, unless};
-use crate::local::LocalService;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::ProxyService;
-use crate::settings::{access_options, exchange_config, generate_id, gossip, proxy_http};
-use crate::{admin, ports};
+use crate::settings::{exchange_config, generate_id, gossip, proxy_http};
+use crate::{ports, rebalance};
 use piko_config::{NodeIdRule, ServerOptions};
 use piko_core::gossip::{Key, Node as GossipNode, NodeInfo, Value};
 use piko_core::http1;
-use piko_core::http1::RequestHead;
 use piko_core::id::NodeId;
 use piko_core::mux::GoAway;
 use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
-use piko_core::time::Instant;
 use piko_driver::{
-    Clock, Gossip, HeadBudget, IoInfo, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
+    Clock, Gossip, HeadBudget, Members, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
 };
-use piko_observe::access::AccessLog;
+use piko_observe::access::{AccessLog, AccessOptions};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -89,6 +87,7 @@ pub struct Server<R: Runtime> {
     bound: Bound,
     listeners: [R::Listener; 4],
     udp: R::Udp,
+    members: Option<Members>,
     options: ServerOptions,
 }
 
@@ -136,6 +135,7 @@ impl<R: Runtime> Server<R> {
             ],
         };
         let seal = secret.as_deref().map(Seal::new);
+        let members = secret.as_deref().map(Members::new);
         let config = gossip(&options, seal.is_some());
         let stream_bytes_max = config.stream_bytes_max;
         let gossip_node = GossipNode::new(info, config, fastrand::u64(..), rt.now());
@@ -145,7 +145,7 @@ impl<R: Runtime> Server<R> {
         let node = Node::new(preference);
         let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
         let listeners = [proxy, upstream, admin, gossip_port];
-        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options })
+        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options })
     }
 
     /// The addresses really bound.
@@ -171,9 +171,11 @@ impl<R: Runtime> Server<R> {
     /// No node of the cluster could be joined in time; the node was taken down.
     pub async fn run(self, stop: Shutdown) -> Result<(), JoinError> {
         let peers = self.peers();
-        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, options } = self;
+        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options } = self;
         let [proxy, upstream, admin, gossip_port] = listeners;
         let heads = Arc::new(HeadBudget::default());
+        // An operator asks for what a signal asks for.
+        let asked = Shutdown::new();
         let (leaving, gossip_stop) = (Shutdown::new(), Shutdown::new());
         let (proxy_stop, upstream_stop, admin_stop) = (Shutdown::new(), Shutdown::new(), Shutdown::new());
         let (requests, agents, operators) = (Tasks::new(), Tasks::new(), Tasks::new());
@@ -193,18 +195,19 @@ impl<R: Runtime> Server<R> {
             &admin_stop,
             &operators,
             port(http1::Config::default(), &admin_stop),
-            {
-                let (node, gossip) = (node.clone(), gossip.clone());
-                LocalService::<R, _>::new(move |_: Instant, _: &IoInfo, head: &RequestHead<'_>| {
-                    admin::answer(&node, &gossip, head)
-                })
-            },
+            AdminService::new(&rt, &node, &gossip, &id, &asked, options.grace_period),
         );
         tracing::info!(
             target: "gossip",
             { "node-id" = %id, "bind-addr" = %bound.gossip, "advertise-addr" = %gossip_addr },
             "starting gossip"
         );
+        if members.is_none() && !bound.gossip.ip().is_loopback() {
+            tracing::warn!(
+                target: "gossip",
+                "gossip is open to everybody who reaches its port; --cluster.secret-file closes it"
+            );
+        }
         let told = cluster::hear(&rt, &gossip, peers.clone(), &gossip_stop);
         rt.spawn(gossip.clone().run(rt.clone(), udp, gossip_port, gossip_stop.clone(), told));
         rt.spawn(cluster::publish(peers, gossip.clone(), gossip_stop.clone()));
@@ -215,7 +218,8 @@ impl<R: Runtime> Server<R> {
             port: bound.gossip.port(),
             own: gossip_addr,
         };
-        let joined = joiner.seeds.is_empty() || unless(&stop, joiner.first()).await.unwrap_or(false);
+        let joined = joiner.seeds.is_empty()
+            || unless(&asked, unless(&stop, joiner.first())).await.flatten().unwrap_or(false);
         ports::start_upstream(
             &rt,
             &node,
@@ -237,17 +241,33 @@ impl<R: Runtime> Server<R> {
                 node: node.clone(),
                 nodes,
                 retries: RetryBudget::default(),
+                members,
                 config: exchange_config(&options),
                 clock: Clock::of(&rt),
-                access: AccessLog::new(access_options(&options.proxy.access_log, &options)),
+                access: AccessLog::new(AccessOptions::configured(
+                    "proxy.access",
+                    &options.proxy.access_log,
+                    &options.log,
+                )),
             },
         );
         node.set_ready(true);
+        let balancing = rebalance::run(
+            rt.clone(),
+            node.clone(),
+            options.upstream.rebalance.clone(),
+            options.grace_period,
+            leaving.clone(),
+        );
+        if options.upstream.rebalance.threshold.is_some() {
+            rt.spawn(balancing);
+        }
 
-        let failed = unless(&stop, stay(&joiner, joined, &options)).await;
+        let failed = unless(&asked, unless(&stop, stay(&joiner, joined, &options))).await.flatten();
         let until = rt.now() + options.drain_delay + options.grace_period;
         tracing::info!(target: "server", "starting shutdown");
         node.set_ready(false);
+        node.set_draining();
         // No agent comes in any more, and those of ours open their next tunnel elsewhere while this one serves on.
         leaving.trigger();
         upstream_stop.trigger();
@@ -292,14 +312,12 @@ impl<R: Runtime> Server<R> {
 
 /// The node's part in the cluster while it serves. Ends with the reason to end the node.
 async fn stay<R: Runtime>(joiner: &Joiner<R>, joined: bool, options: &ServerOptions) -> JoinError {
-    if !joined {
-        if let Err(error) = joiner.again(&options.cluster).await {
-            if options.cluster.abort_if_join_fails {
-                tracing::error!(target: "cluster", error, "failed to join cluster");
-                return JoinError(error);
-            }
-            tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
+    if !joined && let Err(error) = joiner.again(&options.cluster).await {
+        if options.cluster.abort_if_join_fails {
+            tracing::error!(target: "cluster", error, "failed to join cluster");
+            return JoinError(error);
         }
+        tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
     }
     match joiner.look().await {}
 }

@@ -1,11 +1,9 @@
 //! What the options mean for the parts of a node.
 
-use piko_config::{AccessLogOptions, ServerOptions};
+use piko_config::ServerOptions;
 use piko_core::gossip::Config as GossipConfig;
 use piko_core::{http1, proxy as core_proxy};
 use piko_driver::Seal;
-use piko_observe::access::{AccessOptions, HeaderFilter};
-use piko_observe::log;
 
 /// Go reads this much beyond `--proxy.http.max-header-bytes` before it refuses a head (behaviour of HTTP, 9).
 const HEAD_SLACK_BYTES: usize = 4096;
@@ -42,36 +40,4 @@ pub(crate) fn exchange_config(options: &ServerOptions) -> core_proxy::Config {
     config.read_timeout = options.proxy.http.read_timeout;
     config.write_timeout = options.proxy.http.write_timeout;
     config
-}
-
-pub(crate) fn access_options(access: &AccessLogOptions, options: &ServerOptions) -> AccessOptions {
-    let mut log = AccessOptions::new("proxy.access");
-    log.disable = access.disable;
-    log.level = level(access.level);
-    log.request_headers = filter(&access.request_headers);
-    log.response_headers = filter(&access.response_headers);
-    log.log = log_options(&options.log);
-    log
-}
-
-fn filter(filter: &piko_config::HeaderFilter) -> HeaderFilter {
-    match filter {
-        piko_config::HeaderFilter::All => HeaderFilter::default(),
-        piko_config::HeaderFilter::Allow(names) => HeaderFilter { allow: names.clone(), block: Vec::new() },
-        piko_config::HeaderFilter::Block(names) => HeaderFilter { allow: Vec::new(), block: names.clone() },
-    }
-}
-
-fn level(level: piko_config::LogLevel) -> log::Level {
-    match level {
-        piko_config::LogLevel::Debug => log::Level::Debug,
-        piko_config::LogLevel::Info => log::Level::Info,
-        piko_config::LogLevel::Warn => log::Level::Warn,
-        piko_config::LogLevel::Error => log::Level::Error,
-    }
-}
-
-/// The process log as the options ask for it.
-pub(crate) fn log_options(options: &piko_config::LogOptions) -> log::Options {
-    log::Options { level: level(options.level), subsystems: options.subsystems.clone() }
 }

@@ -10,18 +10,19 @@ use piko_core::proxy::{Answer, Place, cause};
 use piko_core::time::Instant;
 use piko_core::tunnel::{Caps, Grant, Tunnel};
 use piko_core::ws::{FRONT_ROOM, Role, handshake};
-use piko_driver::{Io, IoInfo, Runtime, Shutdown, TaskGuard, TunnelHandle, TunnelLoop, WsTransport};
+use piko_driver::{Io, IoInfo, Runtime, TaskGuard, TunnelHandle, TunnelLoop, WsTransport};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 
 const PREFIX: &[u8] = b"/piko/v1/upstream/";
+/// Names of agents that are longer, in bytes, are not kept: they are part of what an idle tunnel costs.
+const AGENT_BYTES_MAX: usize = 64;
 
 /// Judges one request of the upstream port. The tunnel of an accepted one is routable before its 101 leaves.
 pub(crate) fn judge<R: Runtime>(
     rt: &R,
     node: &Arc<Node>,
-    leaving: &Shutdown,
     mux: &mux::Config,
     now: Instant,
     info: &IoInfo,
@@ -31,7 +32,7 @@ pub(crate) fn judge<R: Runtime>(
         Ok(endpoint) => endpoint,
         Err(answer) => return Local::Answer(answer),
     };
-    if leaving.is_triggered() {
+    if node.is_draining() {
         // It came while the port was closed. Agents, Go's too, try again elsewhere (wire protocol 3.4).
         let mut answer = Answer::request_error(Place::Server, 503, "node is draining", cause::DRAINING);
         answer.close = true;
@@ -54,15 +55,20 @@ pub(crate) fn judge<R: Runtime>(
     let mut fields = b"Upgrade: websocket\r\nSec-WebSocket-Accept: ".to_vec();
     fields.extend_from_slice(&accept);
     fields.extend_from_slice(b"\r\n");
+    let mut stated = None;
     // Go peers never state capabilities and get an answer without.
     if let Some(theirs) = head.fields.first("x-piko-caps") {
         let caps = Caps::ours().both(&Caps::parse(theirs));
         fields.extend_from_slice(format!("X-Piko-Caps: {}\r\n", caps.to_value()).as_bytes());
-        tunnel.set_caps(caps);
+        tunnel.set_caps(caps.clone());
+        stated = Some(caps);
     }
+    let agent =
+        head.fields.first("user-agent").filter(|name| !name.is_empty() && name.len() <= AGENT_BYTES_MAX);
+    let agent = agent.map(|name| String::from_utf8_lossy(name).into());
     let handle = TunnelHandle::detached(rt, tunnel, *info);
-    let registration = node.attach(&endpoint, handle);
-    if leaving.is_triggered() {
+    let registration = node.attach(&endpoint, handle, agent, stated);
+    if node.is_draining() {
         // The others were asked to go elsewhere before this one was in the table.
         registration.tunnel.hint();
     }

@@ -76,13 +76,13 @@ impl Peer {
         peer.event(0, "done");
         assert!(peer.wait().success());
         let is_it = |value: &Value| value["event"].as_str() == Some("message");
-        Some(peer.process.lines(0).iter().filter_map(|line| line.json()).filter(is_it).collect())
+        Some(peer.process.lines(0).iter().filter_map(piko_tests::process::Line::json).filter(is_it).collect())
     }
 
     /// All events of this name so far.
     pub(super) fn events(&self, name: &str) -> Vec<Value> {
         let is_it = |value: &Value| value["event"].as_str() == Some(name);
-        self.process.lines(0).iter().filter_map(|line| line.json()).filter(is_it).collect()
+        self.process.lines(0).iter().filter_map(piko_tests::process::Line::json).filter(is_it).collect()
     }
 
     /// Waits for an event that `wanted` accepts.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::http::{Client, End, Response, checksum_of, pattern};
+use crate::http::{Client, End, Response, pattern};
 use crate::process::{Agent, Process, Server, binary};
 use crate::service::Service;
 
@@ -18,8 +18,13 @@ pub const ENDPOINT: &str = "e2e";
 pub const HOST: &str = "e2e.test";
 /// How long an event may take that a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a worker of the load rests between two requests, so that it does not starve what it watches.
-const REST: Duration = Duration::from_millis(2);
+/// Requests per second that a [`Load`] aims at, all its connections together. It must not starve what it
+/// watches, so more connections ask less often each.
+const REQUESTS_PER_SECOND: usize = 1_600;
+/// The longest body of the load, in bytes.
+const LOAD_BODY_MAX: u64 = 40_000;
+/// How often [`Load::round`] looks.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Server, agent and service, joined by [`ENDPOINT`].
 #[derive(Debug)]
@@ -127,16 +132,29 @@ impl Load {
     /// Starts `connections` connections to an endpoint whose service is that of [`crate::service`].
     pub fn start(proxy: SocketAddr, host: &str, connections: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        // Made once: the load has to be cheaper than what it watches.
+        let mut content = vec![0; LOAD_BODY_MAX as usize];
+        pattern(0, &mut content);
+        let content: Arc<[u8]> = content.into();
+        let rest = Duration::from_secs(1) / REQUESTS_PER_SECOND as u32 * connections as u32;
         let done: Vec<_> = (0..connections).map(|_| Arc::new(AtomicU64::new(0))).collect();
         let failures: Arc<Mutex<Vec<String>>> = Arc::default();
         let workers = done
             .iter()
             .enumerate()
             .map(|(id, done)| {
-                let (stop, done, host) = (Arc::clone(&stop), Arc::clone(done), host.to_owned());
+                let worker = Worker {
+                    proxy,
+                    host: host.to_owned(),
+                    id: id as u64,
+                    content: Arc::clone(&content),
+                    rest,
+                    stop: Arc::clone(&stop),
+                    done: Arc::clone(done),
+                };
                 let failures = Arc::clone(&failures);
                 thread::spawn(move || {
-                    if let Err(text) = work(proxy, &host, id as u64, &stop, &done) {
+                    if let Err(text) = worker.run() {
                         failures.lock().unwrap_or_else(PoisonError::into_inner).push(text);
                     }
                 })
@@ -157,7 +175,7 @@ impl Load {
             while done.load(Ordering::SeqCst) < before + 2 {
                 assert!(!worker.is_finished(), "the load is disturbed: {:?}", self.failures());
                 assert!(Instant::now() < deadline, "the load stands still");
-                thread::sleep(REST);
+                thread::sleep(LOOK);
             }
         }
     }
@@ -185,30 +203,47 @@ impl Load {
     }
 }
 
-fn work(proxy: SocketAddr, host: &str, id: u64, stop: &AtomicBool, done: &AtomicU64) -> Result<(), String> {
-    let mut client = Client::connect(proxy).map_err(|e| format!("connect: {e}"))?;
-    let mut turn = 0;
-    while !stop.load(Ordering::SeqCst) {
-        let n = 1 + (id * 7919 + turn * 104_729) % 40_000;
-        let response = if turn % 2 == 0 {
-            client.get(&format!("/bytes?n={n}"), &[("host", host)])
-        } else {
-            let mut body = vec![0; n as usize];
-            pattern(0, &mut body);
-            client.request("POST", "/echo", &[("host", host)], &body)
-        };
-        let response = response.map_err(|e| format!("request {turn}: {e}"))?;
-        let right = response.status() == 200
-            && response.end == End::Complete
-            && response.body.len == n
-            && response.body.checksum == checksum_of(n);
-        if !right {
-            let (head, end, len) = (&response.head, &response.end, response.body.len);
-            return Err(format!("request {turn} for {n} bytes: {end:?} after {len} bytes, head {head:?}"));
+/// One connection of a [`Load`].
+struct Worker {
+    proxy: SocketAddr,
+    host: String,
+    id: u64,
+    /// What `/bytes` answers, from its start.
+    content: Arc<[u8]>,
+    /// How long it waits between two requests.
+    rest: Duration,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+}
+
+impl Worker {
+    fn run(&self) -> Result<(), String> {
+        let mut client = Client::connect(self.proxy).map_err(|e| format!("connect: {e}"))?;
+        let fields = [("host", self.host.as_str())];
+        let mut turn = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            let n = 1 + (self.id * 7919 + turn * 104_729) % LOAD_BODY_MAX;
+            let body = &self.content[..n as usize];
+            let response = if turn % 2 == 0 {
+                client.get(&format!("/bytes?n={n}"), &fields)
+            } else {
+                client.request("POST", "/echo", &fields, body)
+            };
+            let response = response.map_err(|e| format!("request {turn}: {e}"))?;
+            let right = response.status() == 200
+                && response.end == End::Complete
+                && response.body.len == n
+                && response.body.bytes == body;
+            if !right {
+                let (head, end, len) = (&response.head, &response.end, response.body.len);
+                return Err(format!(
+                    "request {turn} for {n} bytes: {end:?} after {len} bytes, head {head:?}"
+                ));
+            }
+            self.done.fetch_add(1, Ordering::SeqCst);
+            turn += 1;
+            thread::sleep(self.rest);
         }
-        done.fetch_add(1, Ordering::SeqCst);
-        turn += 1;
-        thread::sleep(REST);
+        Ok(())
     }
-    Ok(())
 }

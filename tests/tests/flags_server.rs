@@ -4,6 +4,8 @@
 mod access_log;
 #[path = "flags_server/admin.rs"]
 mod admin;
+#[path = "flags_server/cluster.rs"]
+mod cluster;
 #[path = "flags_server/limits.rs"]
 mod limits;
 #[path = "flags_server/ports.rs"]
@@ -23,9 +25,18 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// The flags with a test in this program; compared with the table and with `--help`.
 const COVERED: &[&str] = &[
+    "admin.advertise-addr",
     "admin.bind-addr",
+    "cluster.abort-if-join-fails",
+    "cluster.gossip.advertise-addr",
+    "cluster.gossip.bind-addr",
+    "cluster.gossip.interval",
+    "cluster.gossip.max-packet-size",
+    "cluster.join",
+    "cluster.join-timeout",
     "cluster.node-id",
     "cluster.node-id-prefix",
+    "drain-delay",
     "grace-period",
     "log.level",
     "log.subsystems",
@@ -35,14 +46,19 @@ const COVERED: &[&str] = &[
     "proxy.access-log.request-headers.block-list",
     "proxy.access-log.response-headers.allow-list",
     "proxy.access-log.response-headers.block-list",
+    "proxy.advertise-addr",
     "proxy.bind-addr",
     "proxy.http.idle-timeout",
     "proxy.http.max-header-bytes",
     "proxy.http.read-header-timeout",
     "proxy.http.read-timeout",
     "proxy.http.write-timeout",
+    "proxy.routing.prefer-local",
     "proxy.timeout",
     "upstream.bind-addr",
+    "upstream.rebalance.min-conns",
+    "upstream.rebalance.shed-rate",
+    "upstream.rebalance.threshold",
 ];
 
 /// A server with these settings and the test service behind the endpoint `e`.

@@ -183,7 +183,7 @@ fn g10_a_stranger_changes_nothing() {
     }
     assert!(world.hosts[0].node.peer(&NodeId::new("ghost")).is_none());
     let refused = world.hosts[0].node.counters().refused.iter().sum::<u64>();
-    assert!(refused >= 9, "{refused}");
+    assert!(refused >= 6, "both lies in the name of a member are counted each time, not {refused} in all");
 }
 
 /// A member that lies, or a source that is forged: the owner moves above what is said of it.

@@ -636,3 +636,25 @@ fn a_cut_body_is_never_a_complete_one() {
     assert_eq!(ClientConn::new(Config::default(), NOW).handle_eof(NOW), Ok(false));
     assert_eq!(server().handle_eof(NOW), Ok(()));
 }
+
+/// What a log can say of a request that was refused.
+#[test]
+fn the_request_line_of_a_refused_head() {
+    use piko_core::http1::peek_request_line;
+    for (head, seen) in [
+        ("GET /x HTTP/1.1\r\nHost: a", Some(("GET", "/x"))),
+        ("\r\nGET /x HTTP/9\r\n", Some(("GET", "/x"))),
+        ("GET /cut-in-the-mid", Some(("GET", "/cut-in-the-mid"))),
+        ("GET /a b HTTP/1.1\r\n", Some(("GET", "/a"))),
+        ("GET", None),
+        ("GET ", None),
+        ("", None),
+        ("\0\0\0\0\r\n", None),
+        ("G{T /x HTTP/1.1", None),
+        ("GET /\t HTTP/1.1", None),
+    ] {
+        let peeked = peek_request_line(head.as_bytes());
+        assert_eq!(peeked, seen.map(|(method, target)| (method.as_bytes(), target.as_bytes())), "{head:?}");
+    }
+    assert_eq!(peek_request_line(format!("{} /", "M".repeat(65)).as_bytes()), None);
+}

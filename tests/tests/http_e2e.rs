@@ -14,6 +14,8 @@ mod errors;
 mod fields;
 #[path = "http_e2e/interim.rs"]
 mod interim;
+#[path = "http_e2e/records.rs"]
+mod records;
 #[path = "http_e2e/refusals.rs"]
 mod refusals;
 #[path = "http_e2e/selection.rs"]

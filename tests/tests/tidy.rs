@@ -15,13 +15,14 @@ const LINES_MEDIAN_MAX: usize = 250;
 const UNSAFE_ALLOWED: [&str; 3] = ["fuzz/fuzz_targets", "tests/counting-alloc", "tests/wasm-agent"];
 
 /// The crates of the product: package, folder, and the crates of this workspace that it may use.
-const LAYERS: [(&str, &str, &[&str]); 11] = [
+const LAYERS: [(&str, &str, &[&str]); 12] = [
     ("piko-core", "core", &[]),
     ("piko-config", "config", &[]),
-    ("piko-observe", "observe", &["piko-core"]),
+    ("piko-observe", "observe", &["piko-config", "piko-core"]),
     ("piko-driver", "driver", &["piko-core"]),
-    ("piko-runtime-tokio", "runtime-tokio", &["piko-core", "piko-driver"]),
-    ("piko-runtime-smol", "runtime-smol", &["piko-core", "piko-driver"]),
+    ("piko-sockets", "sockets", &["piko-driver"]),
+    ("piko-runtime-tokio", "runtime-tokio", &["piko-core", "piko-driver", "piko-sockets"]),
+    ("piko-runtime-smol", "runtime-smol", &["piko-core", "piko-driver", "piko-sockets"]),
     // The runtimes only as optional features.
     ("piko-client", "client", &["piko-core", "piko-driver", "piko-runtime-tokio", "piko-runtime-smol"]),
     (

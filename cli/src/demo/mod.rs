@@ -51,14 +51,14 @@ pub(crate) fn run() -> ExitCode {
     // Requests would drown the commands to try; what goes wrong is still told.
     let options = log::Options { level: log::Level::Warn, subsystems: Vec::new() };
     if log::init(options).is_err() {
-        eprintln!("failed to setup logger: a log is installed already");
+        piko_observe::complain("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }
     piko_runtime_tokio::block_on(|rt| async move {
         match demo(rt).await {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("piko demo: {error}");
+                piko_observe::complain(format_args!("piko demo: {error}"));
                 ExitCode::FAILURE
             }
         }

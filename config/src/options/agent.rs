@@ -142,7 +142,7 @@ impl Default for AgentOptions {
 impl ConnectOptions {
     fn from_values(values: &Values) -> Result<Self, UsageError> {
         let url = match values.text("connect.url") {
-            "" => return Err(UsageError::config("connect: missing url")),
+            "" => return Err(fault(values, &["connect.url"], "connect: missing url")),
             text => ConnectUrl::parse(text).map_err(|error| {
                 // A bad URL may hold a password, so only its fault is told, not its text.
                 fault(values, &["connect.url"], &format!("connect: invalid url: {error}"))

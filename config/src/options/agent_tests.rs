@@ -68,17 +68,20 @@ fn every_flag_changes_the_options() {
 }
 
 #[test]
-fn messages_are_those_of_go() {
+fn messages_are_those_of_go_and_name_the_flag() {
     let ok = || http("e", "4000");
     for (pairs, message) in [
-        (&[("connect.url", "")][..], "config: connect: missing url"),
-        (&[("connect.timeout", "0")], "config: connect: missing timeout"),
-        (&[("server.enabled", "true"), ("server.bind-addr", "")], "config: server: missing bind addr"),
-        (&[("log.level", "")], "config: log: missing level"),
-        (&[("access-log.level", "")], "config: listener: e: access log: missing level"),
-        (&[("grace-period", "0")], "config: missing grace period"),
+        (&[("connect.url", "")][..], "config: connect: missing url [--connect.url]"),
+        (&[("connect.timeout", "0")], "config: connect: missing timeout [--connect.timeout]"),
+        (
+            &[("server.enabled", "true"), ("server.bind-addr", "")],
+            "config: server: missing bind addr [--server.bind-addr]",
+        ),
+        (&[("log.level", "")], "config: log: missing level [--log.level]"),
+        (&[("access-log.level", "")], "config: listener: e: access log: missing level [--access-log.level]"),
+        (&[("grace-period", "0")], "config: missing grace period [--grace-period]"),
     ] {
-        assert_eq!(refusal(ok(), pairs), (message.to_owned(), 1));
+        assert_eq!(refusal(ok(), pairs), (message.to_owned(), 2));
     }
     assert!(resolve(ok(), &[("server.bind-addr", "")]).is_ok());
     assert_eq!(refusal(Command::AgentStart, &[]), ("no listeners configured".to_owned(), 1));
@@ -90,7 +93,8 @@ fn a_bad_url_is_told_without_its_text() {
         let (message, code) = refusal(http("e", "1"), &[("connect.url", url)]);
         assert!(message.starts_with("config: connect: invalid url: "), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
-        assert_eq!(code, 1);
+        assert!(message.ends_with(" [--connect.url]"), "{message}");
+        assert_eq!(code, 2);
     }
 }
 

@@ -116,7 +116,7 @@ impl ClusterOptions {
                 fault(values, &["cluster.join"], &message)
             })?);
         }
-        if values.text("cluster.secret") != "" && values.text("cluster.secret-file") != "" {
+        if text("cluster.secret").is_some() && text("cluster.secret-file").is_some() {
             let keys = ["cluster.secret", "cluster.secret-file"];
             return Err(fault(values, &keys, "cluster: secret and secret-file cannot both be set"));
         }

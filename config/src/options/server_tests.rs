@@ -9,7 +9,7 @@ fn options(pairs: &[(&str, &str)]) -> Result<ServerOptions, UsageError> {
 
 fn refusal(pairs: &[(&str, &str)]) -> String {
     let error = options(pairs).expect_err("is refused");
-    assert_eq!(error.exit_code(), 1);
+    assert_eq!(error.exit_code(), 2);
     error.to_string()
 }
 
@@ -23,6 +23,7 @@ fn defaults_are_those_of_go_but_for_the_two_that_are_off() {
     assert_eq!(options.cluster.node_id, NodeIdRule::Generate { prefix: String::new() });
     assert_eq!(options.grace_period, Duration::from_secs(60));
     assert_eq!(options.proxy.timeout, Some(Duration::from_secs(30)));
+    assert!(options.proxy.routing.prefer_local);
     assert_eq!(options.proxy.http.read_timeout, None);
     assert_eq!(options.proxy.http.write_timeout, None);
     assert_eq!(options.proxy.http.read_header_timeout, Some(Duration::from_secs(10)));
@@ -89,23 +90,32 @@ fn a_given_node_id_makes_its_prefix_idle() {
 }
 
 #[test]
-fn messages_are_those_of_go() {
-    assert_eq!(refusal(&[("cluster.gossip.bind-addr", "")]), "config: cluster: gossip: missing bind addr");
-    assert_eq!(refusal(&[("proxy.bind-addr", "")]), "config: proxy: missing bind addr");
-    assert_eq!(refusal(&[("upstream.bind-addr", "")]), "config: upstream: missing bind addr");
-    assert_eq!(refusal(&[("admin.bind-addr", "")]), "config: admin: missing bind addr");
-    assert_eq!(refusal(&[("log.level", "")]), "config: log: missing level");
+fn messages_are_those_of_go_and_name_the_flag() {
+    assert_eq!(
+        refusal(&[("cluster.gossip.bind-addr", "")]),
+        "config: cluster: gossip: missing bind addr [--cluster.gossip.bind-addr]"
+    );
+    assert_eq!(refusal(&[("proxy.bind-addr", "")]), "config: proxy: missing bind addr [--proxy.bind-addr]");
+    assert_eq!(
+        refusal(&[("upstream.bind-addr", "")]),
+        "config: upstream: missing bind addr [--upstream.bind-addr]"
+    );
+    assert_eq!(refusal(&[("admin.bind-addr", "")]), "config: admin: missing bind addr [--admin.bind-addr]");
+    assert_eq!(refusal(&[("log.level", "")]), "config: log: missing level [--log.level]");
     assert!(refusal(&[("log.level", "INFO")]).starts_with("config: log: unsupported level: INFO"));
-    assert_eq!(refusal(&[("proxy.access-log.level", "")]), "config: proxy: access log: missing level");
+    assert_eq!(
+        refusal(&[("proxy.access-log.level", "")]),
+        "config: proxy: access log: missing level [--proxy.access-log.level]"
+    );
     assert!(
         refusal(&[("proxy.access-log.level", "x")])
             .starts_with("config: proxy: access log: unsupported level: x")
     );
-    assert_eq!(refusal(&[("grace-period", "0")]), "config: missing grace period");
+    assert_eq!(refusal(&[("grace-period", "0")]), "config: missing grace period [--grace-period]");
     // The first section that is wrong is told.
     assert_eq!(
         refusal(&[("grace-period", "0"), ("admin.bind-addr", "")]),
-        "config: admin: missing bind addr"
+        "config: admin: missing bind addr [--admin.bind-addr]"
     );
 }
 
@@ -117,7 +127,8 @@ fn header_lists_exclude_each_other_unless_the_log_is_off() {
         assert_eq!(
             refusal(&[(&allow, "a"), (&block, "b")]),
             format!(
-                "config: proxy: access log: {which} headers: cannot define both allow list and block list"
+                "config: proxy: access log: {which} headers: cannot define both allow list and block list \
+                 [--{allow}, --{block}]"
             )
         );
         let off = options(&[(&allow, "a"), (&block, "b"), ("proxy.access-log.disable", "true")])

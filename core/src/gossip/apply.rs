@@ -134,6 +134,9 @@ impl Node {
             });
         }
         self.state_bytes = self.state_bytes - before + peer.keys.bytes();
+        if !entry.internal {
+            return true;
+        }
         peer.ours = peer.keys.live(CAPS_KEY.as_bytes()).is_some();
         // A compaction that took the mark of a leave with it is a node that came back.
         let left = peer.keys.live(LEFT).is_some_and(|(_, internal)| internal);

@@ -2,6 +2,11 @@
 
 use core::time::Duration;
 
+/// No span of a configuration is longer: a day.
+const SPAN_MAX: Duration = Duration::from_secs(24 * 3600);
+/// What UDP over IPv4 can carry, in bytes.
+const PACKET_BYTES_MAX: usize = 65_507;
+
 /// Limits and paces of one node.
 ///
 /// With the defaults a node holds at most 32 MiB of other nodes' keys, 1,024 nodes and as many gravestones of
@@ -10,7 +15,7 @@ use core::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Time between two rounds. Default 100 ms (wire protocol 7.12).
+    /// Time between two rounds. Default 100 ms (wire protocol 7.12). This and all other spans are limited to a day.
     pub interval: Duration,
     /// The most bytes of a datagram. Default 1,400, which no node of a cluster may exceed (7.7). A driver that
     /// seals its datagrams gives what is left.
@@ -60,8 +65,11 @@ impl Default for Config {
 impl Config {
     /// Brings every value into the range that the machine relies on.
     pub(super) fn clamped(mut self) -> Self {
-        self.interval = self.interval.max(Duration::from_millis(1));
-        self.expiry = self.expiry.max(self.interval);
+        // Nothing here may overflow when it is doubled or multiplied by the window of the detector.
+        self.interval = self.interval.clamp(Duration::from_millis(1), SPAN_MAX);
+        self.expiry = self.expiry.clamp(self.interval, SPAN_MAX);
+        self.sign_floor = self.sign_floor.min(SPAN_MAX);
+        self.packet_bytes_max = self.packet_bytes_max.min(PACKET_BYTES_MAX);
         self.suspicion_max = self.suspicion_max.max(1);
         self.nodes_max = self.nodes_max.max(1);
         self.streams_max = self.streams_max.max(1);

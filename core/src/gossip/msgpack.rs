@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
 
     fn signed(&mut self, width: usize) -> Result<Head, Flaw> {
         let shift = 64 - 8 * width as u32;
-        let value = (self.be(width)? << shift).cast_signed() >> shift;
+        let value = (self.be(width)? << shift) as i64 >> shift;
         Ok(u64::try_from(value).map_or(Head::Int(value), Head::Uint))
     }
 
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
             0xdd => Head::Array(self.count(4)?),
             0xde => Head::Map(self.count(2)?),
             0xdf => Head::Map(self.count(4)?),
-            byte @ 0xe0..=0xff => Head::Int(i64::from(byte.cast_signed())),
+            byte @ 0xe0..=0xff => Head::Int(i64::from(byte as i8)),
         })
     }
 

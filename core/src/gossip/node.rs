@@ -217,9 +217,11 @@ impl Node {
         Some(Deadline::new(self.round_at, "gossip round"))
     }
 
-    /// All known nodes, the local one first, then by id.
+    /// All known nodes by id, the local one among them.
     pub fn peers(&self) -> impl Iterator<Item = PeerView<'_>> {
-        core::iter::once(self.own_view()).chain(self.peers.iter().map(|(id, peer)| view(id, peer)))
+        let before = self.peers.range(..&self.me).map(|(id, peer)| view(id, peer));
+        let after = self.peers.range(&self.me..).map(|(id, peer)| view(id, peer));
+        before.chain(core::iter::once(self.own_view())).chain(after)
     }
 
     /// One known node.
@@ -302,9 +304,10 @@ impl Node {
     }
 }
 
-/// Versions begin at the wall clock, 256 to the millisecond (wire protocol 10): more than a node can change.
+/// Versions begin at the wall clock, 256 to the millisecond (wire protocol 10): more than a node can change. A
+/// clock beyond the year 10,000 is none, and must not leave the versions without room to grow.
 fn first_version(wall_ms: u64) -> u64 {
-    wall_ms.saturating_mul(256)
+    wall_ms.min(1 << 48) * 256
 }
 
 fn view<'n>(id: &'n NodeId, peer: &'n Peer) -> PeerView<'n> {

@@ -95,7 +95,13 @@ impl Node {
                     self.apply(&id, section);
                 }
             }
-            Sender::Stranger => self.refuse(Refusal::Stranger),
+            Sender::Stranger => {
+                // One whose proof is under way is no reason to worry anybody.
+                let at = |id| self.peers.get(&id).and_then(|peer| peer.target);
+                if name(header.node_id).and_then(at) != Some(from) {
+                    self.refuse(Refusal::Stranger);
+                }
+            }
             Sender::Nobody => {}
         }
     }

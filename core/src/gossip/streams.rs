@@ -9,14 +9,16 @@ use super::state::{Keys, LEFT};
 use super::types::{Channel, Exchanged, GossipEvent, PacketError, Refusal, StreamError, Transmit};
 use crate::id::NodeId;
 use crate::time::Instant;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::ops::Bound;
 use core::time::Duration;
 
 /// Addresses that wait to be joined.
 const SEEDS_MAX: usize = 256;
-/// Streams under way to nodes that are not proven, so that lies about addresses do not use up all.
+/// Streams under way to nodes that are not proven, so that lies about addresses do not use up all. So many more
+/// may be under way to members that are said to have moved.
 const PROOFS_MAX: usize = 2;
 /// The driver gives up far earlier; this is for one that forgot.
 const STREAM_TIME_MAX: Duration = Duration::from_secs(30);
@@ -31,8 +33,9 @@ const PAUSE_FAILED: Duration = Duration::from_secs(1);
 pub(super) struct Streams {
     next: u64,
     active: BTreeMap<Exchanged, Active>,
-    /// Peers that want one, each at most once.
-    wanting: VecDeque<NodeId>,
+    /// Peers that want one, and the one that had the last turn.
+    wanting: BTreeSet<NodeId>,
+    served: Option<NodeId>,
     seeds: VecDeque<SocketAddr>,
     /// Joins that are neither ended nor told of.
     joins: Option<Joins>,
@@ -77,9 +80,18 @@ impl Streams {
     }
 
     pub(super) fn want(&mut self, id: &NodeId) {
-        if !self.wanting.contains(id) {
-            self.wanting.push_back(id.clone());
-        }
+        self.wanting.insert(id.clone());
+    }
+
+    /// Takes the next one in turn.
+    fn next_wanting(&mut self) -> Option<NodeId> {
+        let served = self.served.take();
+        let after =
+            served.and_then(|id| self.wanting.range((Bound::Excluded(id), Bound::Unbounded)).next().cloned());
+        let id = after.or_else(|| self.wanting.first().cloned())?;
+        self.wanting.remove(&id);
+        self.served = Some(id.clone());
+        Some(id)
     }
 
     fn open(&mut self, what: What, to: SocketAddr, since: Instant) -> Exchanged {
@@ -154,8 +166,7 @@ impl Node {
             self.put_join(out, None, 0);
             return Some(self.stream(What::Join, to, StreamKind::Join, out.len()));
         }
-        for _ in 0..self.streams.wanting.len() {
-            let id = self.streams.wanting.pop_front()?;
+        while let Some(id) = self.streams.next_wanting() {
             let Some(to) = self.may_sync(&id) else { continue };
             let known = self.peers.get(&id).map_or(0, |peer| peer.push.known);
             let sent = self.put_join(out, Some(&id), known);
@@ -182,9 +193,12 @@ impl Node {
             return None;
         }
         let is_proof = |peer: &peer::Peer| !peer.proven || peer.moving.is_some();
+        let member = |peer: &peer::Peer| peer.told != Told::Nothing;
         if is_proof(peer) {
             let proof = |active: &&Active| match &active.what {
-                What::Sync(id, _) => self.peers.get(id).is_some_and(is_proof),
+                What::Sync(id, _) => {
+                    self.peers.get(id).is_some_and(|other| is_proof(other) && member(other) == member(peer))
+                }
                 What::Join | What::Leave => false,
             };
             if self.streams.active.values().filter(proof).count() >= PROOFS_MAX {
@@ -313,7 +327,8 @@ impl Node {
         let me = self.header();
         let own = lacks(me.node_id, &self.own) && me.node_id != header.node_id;
         codec::put_list(out, usize::from(own) + told.clone().count());
-        let end = out.len() + self.config.stream_bytes_max;
+        // Heads of sections come on top, and the reader has the same limit for all of it.
+        let end = out.len() + self.config.stream_bytes_max / 4 * 3;
         if own {
             self.put_own(out, version(me.node_id).unwrap_or(0), ours, end - out.len());
         }

@@ -13,13 +13,25 @@ use bytes::BufMut;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'i> {
     block: &'i [u8],
+    clean: bool,
 }
 
 impl<'i> Fields<'i> {
     /// Takes a block over unseen. The caller vouches that every line of `block` is `name ":" OWS value CRLF`,
     /// as another machine or [`write_field`] wrote it. A line without a colon is passed over, never a panic.
     pub fn from_block(block: &'i [u8]) -> Self {
-        Self { block }
+        Self { block, clean: false }
+    }
+
+    /// As [`Self::from_block`], for a block that a machine may copy as it stands: each line is what
+    /// [`write_field`] makes of it, and none is about framing or the connection (`te` and `upgrade` included).
+    pub(crate) fn clean(block: &'i [u8]) -> Self {
+        Self { block, clean: true }
+    }
+
+    /// See [`Self::clean`].
+    pub(super) fn is_clean(&self) -> bool {
+        self.clean
     }
 
     /// The lines as they stand, each with its line end.
@@ -104,16 +116,20 @@ impl<'i> Iterator for Lines<'i> {
     fn next(&mut self) -> Option<Line<'i>> {
         let mut skipped = 0;
         while !self.rest.is_empty() {
-            let end = find(b'\n', self.rest).map_or(self.rest.len(), |lf| lf + 1);
-            let (raw, rest) = self.rest.split_at(end);
-            self.rest = rest;
             // Names are short, so that a plain loop finds the colon faster than words would.
-            if let Some(colon) = raw.iter().position(|&b| b == b':') {
-                let (name, value) = raw.split_at(colon);
-                let value = trim(value.get(1..).unwrap_or_default());
-                return Some(Line { skipped, raw, name, value });
-            }
-            skipped += raw.len();
+            let stop = self.rest.iter().position(|&b| b == b':' || b == b'\n').unwrap_or(self.rest.len());
+            let (name, behind) = self.rest.split_at(stop);
+            let Some((b':', value)) = behind.split_first() else {
+                let (raw, rest) = self.rest.split_at((stop + 1).min(self.rest.len()));
+                self.rest = rest;
+                skipped += raw.len();
+                continue;
+            };
+            let end = find(b'\n', value).map_or(value.len(), |lf| lf + 1);
+            let (value, _) = value.split_at(end);
+            let (raw, rest) = self.rest.split_at(stop + 1 + end);
+            self.rest = rest;
+            return Some(Line { skipped, raw, name, value: trim(value) });
         }
         None
     }

@@ -52,6 +52,7 @@ pub use config::Config;
 pub use error::{Fault, Refused};
 pub use fields::{FieldIter, Fields, is_name, is_token, is_value, list_has, list_members, write_field};
 pub use head::{BodyLength, Part, RequestHead, RequestPart, ResponseHead, ResponsePart, Version};
+pub use parse::peek_request_line;
 pub use respond::Next;
 pub use scan::unfold;
 pub use server::ServerConn;

@@ -7,6 +7,9 @@ use super::head::{BodyLength, RequestHead, ResponseHead, Version};
 use super::scan::Found;
 use super::target::{is_host, judge_target};
 
+/// A longer word in front of a refused request is not shown as its method.
+const PEEKED_METHOD_BYTES_MAX: usize = 64;
+
 /// What a request asks of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
@@ -53,6 +56,17 @@ pub(super) fn parse_request<'i>(input: &'i [u8], found: &Found) -> Result<(Reque
         upgrade: is_11 && !connect && facts.upgrade_option && facts.upgrade_field,
     };
     Ok((head, Wish { persist: persists(version, &facts) }))
+}
+
+/// Method and target of a request that was refused, for logs: what stands where they should, of a head that may be
+/// incomplete or malformed. The target may be cut or no target at all, but it is one word without control characters.
+pub fn peek_request_line(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let input = input.strip_prefix(b"\r\n").unwrap_or(input);
+    let line = input.split(|&b| matches!(b, b'\r' | b'\n')).next()?;
+    let mut words = line.split(|&b| b == b' ');
+    let (method, target) = (words.next()?, words.next()?);
+    let plain = !target.is_empty() && !target.iter().any(u8::is_ascii_control);
+    (is_token(method) && method.len() <= PEEKED_METHOD_BYTES_MAX && plain).then_some((method, target))
 }
 
 /// RFC 9112 3: three words with one space between them.

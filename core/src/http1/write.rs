@@ -108,7 +108,11 @@ fn put_head(start: Start<'_>, fields: &Fields<'_>, framing: Framing, sink: &mut 
         te |= is_name(name, "te");
         is_ours(name, framing.upgrade)
     };
-    put_fields(fields, is_left_out, sink);
+    if fields.is_clean() {
+        sink.put(fields.block());
+    } else {
+        put_fields(fields, is_left_out, sink);
+    }
     if let Some(length) = framing.length {
         sink.put(b"content-length: ");
         put_decimal(length, sink);

@@ -45,6 +45,17 @@ impl Budget {
     pub(super) fn is_exceeded(&self) -> bool {
         self.used() > self.limit
     }
+
+    /// The consumption, in bytes, that is worth another wait of 2 s: 1 MiB of 32 MiB. Less is none to speak of, or
+    /// one reader of a byte per second could hold up all others.
+    pub(super) fn progress(&self) -> usize {
+        self.limit / 32
+    }
+
+    /// Whether a quarter of the limit is free again: the low-water mark.
+    pub(super) fn is_low(&self) -> bool {
+        self.used() <= self.limit - self.limit / 4
+    }
 }
 
 impl Default for Budget {
@@ -68,6 +79,15 @@ impl Account {
 
     pub(super) fn is_exceeded(&self) -> bool {
         self.budget.is_exceeded()
+    }
+
+    pub(super) fn is_low(&self) -> bool {
+        self.budget.is_low()
+    }
+
+    /// What this session has charged, in bytes.
+    pub(super) fn charged(&self) -> usize {
+        self.charged
     }
 
     /// Takes `bytes`, also beyond the limit.

@@ -34,10 +34,12 @@ pub const FAST_TURN: Duration = Duration::from_millis(4);
 pub(super) const FRONT_BYTES_MAX: usize = 4 * 1024;
 /// How long granted room waits for its writers before the next ones in the line are called.
 pub(super) const LINE_TIME: Duration = Duration::from_millis(2);
-/// How long an exceeded budget may see no consumption before the longest waiting stream is reset.
+/// How long an exceeded budget may see next to no consumption before the longest waiting streams are reset.
 pub(super) const PRESSURE_TIME: Duration = Duration::from_secs(2);
 /// How often a session that stopped its input looks whether others made room.
 pub(super) const PRESSURE_LOOK: Duration = Duration::from_millis(20);
+/// How long a session reads again before the wait that was under way is forgotten.
+pub(super) const PRESSURE_RECHECK: Duration = Duration::from_secs(1);
 /// Frames without payload within [`BARREN_TIME`] and without a payload byte between them: beyond is a flood.
 pub(super) const BARREN_MAX: u32 = 100_000;
 /// The span over which frames without payload are counted, so that years of pings add up to nothing.

@@ -218,16 +218,18 @@ impl<'a> RecvStream<'a> {
         let Some(at) = self.at else { return };
         let session = &mut *self.session;
         let Some(stream) = session.table.get_mut(at) else { return };
-        if session.blocks.consume(&mut stream.queue, n) == 0 {
+        let consumed = session.blocks.consume(&mut stream.queue, n);
+        if consumed == 0 {
             return;
         }
         let empty = stream.queue.is_empty();
+        stream.unread_since = session.now;
         session.table.leave(List::Unread, at);
         if !empty {
             session.table.join(List::Unread, at);
         }
         session.restart_closing(at);
-        session.relieve();
+        session.relieve(consumed);
         session.offer_credit(at);
     }
 

@@ -60,8 +60,8 @@ impl Session {
                 return Err(reason.clone());
             }
         }
-        if self.pressed.is_none() && self.blocks.is_pressed() {
-            self.pressed = Some(self.now);
+        if self.blocks.is_pressed() {
+            self.handle_pressure();
         }
         Ok(())
     }
@@ -342,6 +342,9 @@ impl Session {
             }
         } else {
             let had_news = stream.has_news();
+            if stream.queue.is_empty() {
+                stream.unread_since = now;
+            }
             self.blocks.append(&mut stream.queue, bytes, left as usize);
             if stream.measured == 0 {
                 stream.measured_at = now;

@@ -32,12 +32,23 @@ pub(super) struct KeepAlive {
     progress: Instant,
     /// The transport did not take all that it was given.
     full: bool,
-    rtt: Option<(Duration, Instant)>,
+    /// When the ping left that had the smallest round trip lately, and when its answer came; [`Instant::FAR`] before
+    /// the first one. (A session's size is most of an idle tunnel's: this is smaller than an option with a duration.)
+    best: [Instant; 2],
 }
 
 impl KeepAlive {
     pub(super) const fn new(after: Duration, timeout: Duration, now: Instant) -> Self {
-        Self { after, timeout, next: 0, ping: Ping::None, heard: now, progress: now, full: false, rtt: None }
+        Self {
+            after,
+            timeout,
+            next: 0,
+            ping: Ping::None,
+            heard: now,
+            progress: now,
+            full: false,
+            best: [Instant::FAR; 2],
+        }
     }
 
     /// A byte came.
@@ -86,7 +97,7 @@ impl KeepAlive {
                 self.ping = Ping::None;
                 let sample = now.since(since);
                 if self.round_trip(now).is_none_or(|best| sample <= best) {
-                    self.rtt = Some((sample, now));
+                    self.best = [since, now];
                 }
             }
         }
@@ -94,7 +105,8 @@ impl KeepAlive {
 
     /// The smallest round trip measured lately.
     pub(super) fn round_trip(&self, now: Instant) -> Option<Duration> {
-        self.rtt.filter(|(_, at)| now.since(*at) < RTT_VALID).map(|(rtt, _)| rtt)
+        let [left, came] = self.best;
+        (left != Instant::FAR && now.since(came) < RTT_VALID).then(|| came.since(left))
     }
 
     pub(super) fn deadline(&self) -> Option<Deadline> {

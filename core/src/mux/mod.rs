@@ -45,6 +45,7 @@ mod keepalive;
 mod line;
 mod outbox;
 mod output;
+mod pressure;
 mod queue;
 mod session;
 mod stream;

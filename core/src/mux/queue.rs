@@ -79,6 +79,16 @@ impl Blocks {
         self.filled > 0 && self.account.is_exceeded()
     }
 
+    /// Whether the budget is at its low-water mark, or no bytes of this session are part of it.
+    pub(super) fn is_relieved(&self) -> bool {
+        self.filled == 0 || self.account.is_low()
+    }
+
+    /// What this session holds of the budget, in bytes: its blocks, spare ones too.
+    pub(super) fn held(&self) -> usize {
+        self.account.charged()
+    }
+
     pub(super) fn account(&mut self) -> &mut Account {
         &mut self.account
     }

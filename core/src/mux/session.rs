@@ -8,6 +8,7 @@ use super::handle::{RecvStream, SendStream};
 use super::input::Reading;
 use super::keepalive::KeepAlive;
 use super::outbox::Outbox;
+use super::pressure::Pressure;
 use super::queue::Blocks;
 use super::stream::{Holder, RecvHalf, SendHalf, Stream};
 use super::table::{List, Table};
@@ -82,8 +83,7 @@ pub struct Session {
     /// Frames without payload since the last payload byte, and since when.
     pub(super) barren: u32,
     pub(super) barren_since: Instant,
-    /// Since when the budget has been exceeded without consumption here.
-    pub(super) pressed: Option<Instant>,
+    pub(super) pressure: Pressure,
     /// When the line goes on though the called writers did not write.
     pub(super) line_at: Option<Instant>,
     /// What a stream may write in a turn: a long frame while the transport is fast.
@@ -163,7 +163,7 @@ impl Session {
             incoming: 0,
             barren: 0,
             barren_since: now,
-            pressed: None,
+            pressure: Pressure::NONE,
             line_at: None,
             quantum: config.quantum,
             turn_at: now,
@@ -521,14 +521,7 @@ impl Session {
         if let Some(stream) = self.table.get_mut(at) {
             self.blocks.clear(&mut stream.queue);
             self.table.leave(List::Unread, at);
-            self.relieve();
-        }
-    }
-
-    /// Something was consumed here, so the wait under an exceeded budget begins anew or is over.
-    pub(super) fn relieve(&mut self) {
-        if self.pressed.is_some() {
-            self.pressed = self.blocks.is_pressed().then_some(self.now);
+            self.relieve(0);
         }
     }
 
@@ -554,7 +547,7 @@ impl Session {
         if !stream.local {
             self.incoming = self.incoming.saturating_sub(1);
         }
-        self.relieve();
+        self.relieve(0);
         self.rest();
     }
 
@@ -586,7 +579,7 @@ impl Session {
         self.owed.lazy_due = false;
         self.owed.pongs = Vec::new();
         self.owed.refused = Vec::new();
-        self.pressed = None;
+        self.pressure = Pressure::NONE;
         self.line_at = None;
         self.outbox.clear();
         for at in self.table.all() {

@@ -84,6 +84,8 @@ pub(super) struct Stream {
     pub(super) measured: u32,
     pub(super) measured_at: Instant,
     pub(super) timer_at: Instant,
+    /// Since when nothing of what is in the queue was consumed; means nothing while it is empty.
+    pub(super) unread_since: Instant,
     pub(super) links: [Link; LINKS],
 }
 
@@ -123,6 +125,7 @@ impl Stream {
             measured: 0,
             measured_at: Instant::ZERO,
             timer_at: Instant::ZERO,
+            unread_since: Instant::ZERO,
             links: [Link::OUT; LINKS],
         }
     }

@@ -1,6 +1,6 @@
 //! Time: one deadline out of all that wait, and what is due at it.
 
-use super::config::{DISCARD_TIME, LAZY_TIME, PRESSURE_LOOK, PRESSURE_TIME};
+use super::config::{DISCARD_TIME, LAZY_TIME};
 use super::error::CloseReason;
 use super::session::{Phase, Session};
 use super::table::List;
@@ -30,11 +30,8 @@ impl Session {
         if let Some(at) = self.line_at {
             first = Deadline::earliest(first, Some(Deadline::new(at, "line of writers")));
         }
-        if self.pressed.is_some() || self.blocks.is_pressed() {
-            // Other sessions may make room without a word, hence the look before the time is up.
-            let limit = self.pressed.map_or(Instant::FAR, |since| since + PRESSURE_TIME);
-            let look = limit.min(self.now + PRESSURE_LOOK);
-            first = Deadline::earliest(first, Some(Deadline::new(look, "budget")));
+        if let Some(at) = self.pressure_deadline() {
+            first = Deadline::earliest(first, Some(Deadline::new(at, "budget")));
         }
         first
     }
@@ -53,7 +50,7 @@ impl Session {
             }
             Phase::Closed(_) => return,
         }
-        self.handle_pressure(now);
+        self.handle_pressure();
         if self.keepalive.handle_timeout(now) {
             self.end(CloseReason::KeepAlive);
             return;
@@ -98,30 +95,6 @@ impl Session {
     pub(super) fn restart_closing(&mut self, at: u32) {
         if self.table.is_in(List::Closing, at) {
             self.start_timer(at, List::Closing);
-        }
-    }
-
-    /// Under an exceeded budget: silence is excused, and when nothing was consumed for too long, the stream
-    /// whose bytes wait longest is reset (design guide A.1).
-    fn handle_pressure(&mut self, now: Instant) {
-        if !self.blocks.is_pressed() {
-            if self.pressed.take().is_some() {
-                self.keepalive.excuse(now);
-            }
-            return;
-        }
-        self.keepalive.excuse(now);
-        let since = *self.pressed.get_or_insert(now);
-        if now < since + PRESSURE_TIME {
-            return;
-        }
-        self.pressed = Some(now);
-        if let Some(at) = self.table.head(List::Unread) {
-            tracing::warn!(
-                streams = self.table.len(),
-                "memory budget exceeded: resetting the stream unread for longest"
-            );
-            self.kill(at);
         }
     }
 }

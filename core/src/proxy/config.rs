@@ -6,6 +6,9 @@ use core::time::Duration;
 /// Whose exchange this is: which field rules hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
+    /// A server node's admin port: requests go to the admin port of another node as they came, with the client's
+    /// address added and a mark that forbids a second hop (wire protocol 8).
+    Admin,
     /// The agent's hop to the service: nothing is added, the base path is joined.
     Agent,
     /// A server node: chooses the endpoint, adds the forwarding fields.
@@ -17,7 +20,7 @@ impl Place {
     pub const fn hop_name(self) -> &'static str {
         match self {
             Self::Agent => "agent",
-            Self::Server => "server",
+            Self::Admin | Self::Server => "server",
         }
     }
 }
@@ -49,10 +52,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults: 30 s to the response head on a server and 10 s on an agent (Go's), stalls of 60 s as in
-    /// other proxies, no read or write timeout, two retries with 64 KiB kept.
+    /// The defaults: 30 s to the response head on a server, 15 s on its admin port and 10 s on an agent (Go's),
+    /// stalls of 60 s as in other proxies, no read or write timeout, two retries with 64 KiB kept (none on the
+    /// admin port: there is one node of that name).
     pub fn new(place: Place) -> Self {
         let response_secs = match place {
+            Place::Admin => 15,
             Place::Agent => 10,
             Place::Server => 30,
         };
@@ -63,7 +68,7 @@ impl Config {
             read_timeout: None,
             write_timeout: None,
             replay_bytes_max: 64 * 1024,
-            retries_max: 2,
+            retries_max: if place == Place::Admin { 0 } else { 2 },
             base_path: None,
             base_query: None,
         }

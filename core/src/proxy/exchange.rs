@@ -13,8 +13,12 @@ use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, list_
 use crate::id::EndpointId;
 use crate::route::Hop;
 use crate::time::{Deadline, Instant};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::BytesMut;
+
+/// Of a request's start line, what is neither method nor target: two blanks, the version, the line break.
+const START_LINE_REST_BYTES: usize = b"  HTTP/1.1\r\n".len();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -35,7 +39,8 @@ enum Phase {
 ///    head from [`rewrite_request`](Self::rewrite_request), then the body. `Switch`: a TCP connection to
 ///    [`endpoint`](Self::endpoint). To a local tunnel: open a stream, answer 101, and say so with
 ///    [`handle_switched`](Self::handle_switched). To another node: as with `Forward`.
-/// 2. Report each piece that was handed on, heads included, with [`handle_progress`](Self::handle_progress);
+/// 2. Report each piece that was handed on, heads included, with [`handle_progress`](Self::handle_progress); the
+///    payload in it with [`handle_body`](Self::handle_body);
 ///    writes that must wait with [`handle_blocked`](Self::handle_blocked); the end of the request's body with
 ///    [`handle_request_end`](Self::handle_request_end).
 /// 3. Each response head, interim ones too, goes to [`handle_response`](Self::handle_response).
@@ -57,6 +62,7 @@ pub struct Exchange {
     asks_load: bool,
     /// What it is told.
     load: Option<usize>,
+    proof: Option<Arc<[u8]>>,
     client_version: Version,
     /// The request is a CONNECT: a 2xx turns the connections into a tunnel (RFC 9110 9.3.6).
     connect: bool,
@@ -66,6 +72,8 @@ pub struct Exchange {
     retry: Retry,
     method: Method,
     status: u16,
+    request_head_bytes: u64,
+    request_bytes: u64,
     response_bytes: u64,
     started: Instant,
     head_at: Option<Instant>,
@@ -84,6 +92,7 @@ impl Exchange {
             endpoint: None,
             asks_load: false,
             load: None,
+            proof: None,
             client_version: Version::Http11,
             connect: false,
             upgrade: None,
@@ -91,6 +100,8 @@ impl Exchange {
             retry: Retry::new(config),
             method: Method::EMPTY,
             status: 0,
+            request_head_bytes: 0,
+            request_bytes: 0,
             response_bytes: 0,
             started: now,
             head_at: None,
@@ -99,13 +110,13 @@ impl Exchange {
         }
     }
 
-    /// Judges the request: `Forward`, `Switch` (a TCP connection; server only) or `Answer`. An agent forwards
-    /// everything but an absurd number of connection options.
+    /// Judges the request: `Forward`, `Switch` (a TCP connection; server only) or `Answer`. An agent
+    /// and an admin port forward everything but an absurd number of connection options.
     pub fn handle_request(&mut self, now: Instant, head: &RequestHead<'_>) -> Step {
         if self.phase != Phase::Idle {
             return Step::Nothing;
         }
-        self.method = Method::new(head.method);
+        self.note_request(head);
         self.client_version = head.version;
         self.connect = head.method == b"CONNECT";
         self.retry.set_method(head.method);
@@ -125,6 +136,9 @@ impl Exchange {
             self.hop = Hop::Forwarded;
             self.asks_load = seen.asks_load();
         }
+        if self.config.place == Place::Admin {
+            return Step::Forward;
+        }
         match seen.judge(head) {
             Ok(Asked::Http(endpoint)) => {
                 self.endpoint = Some(endpoint);
@@ -139,6 +153,24 @@ impl Exchange {
         }
     }
 
+    /// The request was refused by HTTP itself and never judged here: `answer` is what the client gets. `head` is as much
+    /// of it as could be read, for the [`Record`].
+    pub fn handle_refused(&mut self, head: &RequestHead<'_>, answer: &Answer) {
+        if self.phase == Phase::Idle {
+            self.note_request(head);
+            self.status = answer.status;
+            self.phase = Phase::Ended;
+            self.how = Ended::Answered;
+            self.deadlines.stop();
+        }
+    }
+
+    fn note_request(&mut self, head: &RequestHead<'_>) {
+        self.method = Method::new(head.method);
+        let bytes = head.method.len() + head.target.len() + START_LINE_REST_BYTES + head.fields.block().len();
+        self.request_head_bytes = bytes as u64;
+    }
+
     /// The endpoint that the request asks for; `None` before the request, after a refusal and on an agent.
     pub fn endpoint(&self) -> Option<&EndpointId> {
         self.endpoint.as_ref()
@@ -147,6 +179,17 @@ impl Exchange {
     /// Whether another node sent the request (`x-piko-forward: true`, exactly).
     pub fn hop(&self) -> Hop {
         self.hop
+    }
+
+    /// Whoever sent the request is no node of the cluster, whatever it says: it counts as a client's.
+    pub fn distrust(&mut self) {
+        self.hop = Hop::First;
+        self.asks_load = false;
+    }
+
+    /// What shows other nodes that the request comes from one of the cluster (see [`NODE_FIELD`](super::NODE_FIELD)).
+    pub fn set_proof(&mut self, proof: Arc<[u8]>) {
+        self.proof = Some(proof);
     }
 
     /// Another node sent the request and wants to know how busy this one is.
@@ -206,14 +249,16 @@ impl Exchange {
             tls: self.peer.tls,
             authority: target.authority(),
             endpoint: self.endpoint.as_ref().map(EndpointId::as_bytes),
+            proof: self.proof.as_deref(),
         };
-        fields::write_request(head, &rules, block);
+        let clean = fields::write_request(head, &rules, block);
         let block: &'b BytesMut = block;
         let new_target = block.get(start..middle).unwrap_or_default();
+        let written = block.get(middle..).unwrap_or_default();
         RequestHead {
             target: if is_new { new_target } else { head.target },
             version: Version::Http11,
-            fields: Fields::from_block(block.get(middle..).unwrap_or_default()),
+            fields: if clean { Fields::clean(written) } else { Fields::from_block(written) },
             ..*head
         }
     }
@@ -227,9 +272,10 @@ impl Exchange {
         block: &'b mut BytesMut,
     ) -> ResponseHead<'b> {
         let start = block.len();
-        fields::write_response(head, date, self.load, self.client_version, block);
+        let clean = fields::write_response(head, date, self.load, self.client_version, block);
         let block: &'b BytesMut = block;
-        let fields = Fields::from_block(block.get(start..).unwrap_or_default());
+        let written = block.get(start..).unwrap_or_default();
+        let fields = if clean { Fields::clean(written) } else { Fields::from_block(written) };
         ResponseHead { version: Version::Http11, fields, ..*head }
     }
 
@@ -297,13 +343,20 @@ impl Exchange {
             return;
         }
         let new = match leg {
-            Leg::Client => {
-                self.response_bytes = self.response_bytes.saturating_add(bytes);
-                true
-            }
+            Leg::Client => true,
             Leg::Upstream => self.retry.handle_sent(bytes),
         };
         self.deadlines.handle_progress(now, leg, new);
+    }
+
+    /// `bytes` of payload, without any framing, go *towards* `leg`, answers made here included; each of them once,
+    /// however often a request is sent. They show in the [`Record`] and nowhere else.
+    pub fn handle_body(&mut self, leg: Leg, bytes: usize) {
+        let sum = match leg {
+            Leg::Client => &mut self.response_bytes,
+            Leg::Upstream => &mut self.request_bytes,
+        };
+        *sum = sum.saturating_add(bytes as u64);
     }
 
     /// A write *towards* `leg` has to wait, or no longer does.
@@ -376,7 +429,8 @@ impl Exchange {
             endpoint: self.endpoint,
             status: self.status,
             method: self.method.into_vec(),
-            request_bytes: self.retry.sent_max(),
+            request_head_bytes: self.request_head_bytes,
+            request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             started: self.started,
             head_at: self.head_at,
@@ -433,7 +487,6 @@ impl Exchange {
     }
 
     fn answer(&mut self, answer: Answer, how: Ended) -> Step {
-        tracing::debug!(status = answer.status, ?how, "answered here");
         self.status = answer.status;
         self.phase = Phase::Ended;
         self.how = how;

@@ -25,6 +25,8 @@ pub(super) struct RequestRules<'a> {
     pub(super) authority: Option<&'a [u8]>,
     /// What becomes the Host when there is none.
     pub(super) endpoint: Option<&'a [u8]>,
+    /// What shows the next node that this one is of the cluster.
+    pub(super) proof: Option<&'a [u8]>,
 }
 
 /// What a field is to a proxy.
@@ -44,6 +46,8 @@ enum Kind {
     PikoForward,
     /// What nodes tell each other about their load; made anew on each hop.
     PikoLoad,
+    /// By which a node shows that it is one.
+    PikoNode,
     Te,
     Trailer,
     Upgrade,
@@ -60,7 +64,8 @@ impl Kind {
             7 => ("trailer", Self::Trailer),
             10 if is_name(name, "connection") => return Self::Connection,
             10 => ("keep-alive", Self::HopByHop),
-            11 => (LOAD_FIELD, Self::PikoLoad),
+            11 if is_name(name, LOAD_FIELD) => return Self::PikoLoad,
+            11 => (NODE_FIELD, Self::PikoNode),
             14 if is_name(name, "content-length") => return Self::ContentLength,
             14 => ("x-piko-forward", Self::PikoForward),
             15 => ("x-forwarded-for", Self::ForwardedFor),
@@ -81,6 +86,9 @@ impl Kind {
 /// Asked for by nodes of this product only, so that nobody else is told; Go nodes pass the question on.
 pub(super) const LOAD_FIELD: &str = "x-piko-load";
 
+/// Carries the proof that a request comes from a node that knows the cluster's secret. Never leaves the cluster.
+pub const NODE_FIELD: &str = "x-piko-node";
+
 /// What was met on the way through the fields of a request.
 #[derive(Default)]
 struct Met<'i> {
@@ -88,6 +96,7 @@ struct Met<'i> {
     forwarded_for: bool,
     forwarded_host: bool,
     forwarded_proto: bool,
+    te: bool,
 }
 
 /// The fields that `Connection` names (RFC 9110 7.6.1), at most `CONNECTION_OPTIONS_MAX` in heads that were
@@ -118,8 +127,8 @@ fn named_fields<'i>(fields: &Fields<'i>) -> Vec<&'i [u8]> {
     lists.flat_map(|(_, value)| list_members(value)).filter(|option| names_field(option)).collect()
 }
 
-/// Appends the fields of a request for the next hop to `out`.
-pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
+/// Appends the fields of a request for the next hop to `out`, and says whether none of them is about the connection.
+pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) -> bool {
     let start = out.len();
     out.reserve(head.fields.block().len() + 256);
     let mut met = write_request_lines(head, rules, Named::Unknown, out).filter(|met| met.host.is_some());
@@ -131,15 +140,22 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
         }
         met = write_request_lines(head, rules, Named::Known(&named_fields(&head.fields)), out);
     }
-    if rules.place == Place::Server {
+    let clean = met.as_ref().is_some_and(|met| !met.te) && !head.upgrade;
+    if rules.place != Place::Agent {
         if rules.hop == Hop::First {
             put_forwarding(&met.unwrap_or_default(), rules, out);
         }
         if !rules.to_tunnel {
-            put(out, LOAD_FIELD.as_bytes(), b"?");
+            if rules.place == Place::Server {
+                put(out, LOAD_FIELD.as_bytes(), b"?");
+            }
             put(out, b"x-piko-forward", b"true");
+            if let Some(proof) = rules.proof {
+                put(out, NODE_FIELD.as_bytes(), proof);
+            }
         }
     }
+    clean
 }
 
 /// The lines that go on. `None`: write again, with the fields that Connection names.
@@ -149,14 +165,14 @@ fn write_request_lines<'i>(
     named: Named<'_>,
     out: &mut BytesMut,
 ) -> Option<Met<'i>> {
-    let on_server = rules.place == Place::Server;
+    let on_server = rules.place != Place::Agent;
     let adds_address = on_server && rules.hop == Hop::First && rules.ip.is_some();
     let mut met = Met::default();
     for (name, value) in head.fields.iter() {
         match Kind::of(name) {
             Kind::Connection if named.is_disappointed_by(value) => return None,
             Kind::Connection | Kind::ContentLength | Kind::HopByHop => continue,
-            Kind::PikoForward | Kind::PikoLoad if on_server => continue,
+            Kind::PikoForward | Kind::PikoLoad | Kind::PikoNode if on_server => continue,
             Kind::ForwardedFor if adds_address => {
                 // One line with all addresses: services that look at the first line only see them all.
                 if !met.forwarded_for {
@@ -177,6 +193,7 @@ fn write_request_lines<'i>(
             Kind::PikoAuthorization if on_server && rules.to_tunnel => continue,
             Kind::Te => {
                 if list_has(value, "trailers") {
+                    met.te = true;
                     put(out, name, b"trailers");
                 }
                 continue;
@@ -191,14 +208,15 @@ fn write_request_lines<'i>(
     Some(met)
 }
 
-/// Appends the fields of a response for the client to `out`.
+/// Appends the fields of a response for the client to `out`, and says whether none of them is about the connection
+/// or the framing.
 pub(super) fn write_response(
     head: &ResponseHead<'_>,
     date: Option<&[u8]>,
     load: Option<usize>,
     client: Version,
     out: &mut BytesMut,
-) {
+) -> bool {
     let start = out.len();
     out.reserve(head.fields.block().len() + 64);
     let mut has_date = write_response_lines(head, client, Named::Unknown, out);
@@ -214,6 +232,8 @@ pub(super) fn write_response(
         // Writing into a growing buffer cannot fail.
         let _ = write!(out, "{LOAD_FIELD}: {load}\r\n");
     }
+    // Without a body a Content-Length may be among them, with 101 and 426 an Upgrade.
+    head.body != BodyLength::None && !matches!(head.status, 101 | 426)
 }
 
 /// The lines that go on; says whether a Date is among them. `None`: write again, as above.

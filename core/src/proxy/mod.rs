@@ -31,6 +31,7 @@ pub use answer::{Answer, cause};
 pub use budget::RetryBudget;
 pub use config::{Config, Place};
 pub use exchange::Exchange;
+pub use fields::NODE_FIELD;
 pub use record::{Ended, Record};
 pub use step::{Failure, Leg, Peer, Step};
 pub use trouble::{Sender, Trouble, load_of, trouble};

@@ -14,9 +14,13 @@ pub struct Record {
     pub status: u16,
     /// The request's method as received; empty when no request came.
     pub method: Vec<u8>,
-    /// Bytes of the request that were sent on, as the driver counted them; retries are not counted twice.
+    /// The size of the request's head: its start line and fields as received, without the empty line.
+    pub request_head_bytes: u64,
+    /// Payload of the request that was sent on, without framing, in bytes; retries are not counted twice. Behind a 101
+    /// every byte counts.
     pub request_bytes: u64,
-    /// Bytes of the response that were sent to the client, as the driver counted them.
+    /// Payload that was sent to the client, without framing, in bytes: of the response or of an answer made here.
+    /// Behind a 101 every byte counts.
     pub response_bytes: u64,
     /// When the exchange was made.
     pub started: Instant,

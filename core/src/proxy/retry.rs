@@ -35,7 +35,7 @@ impl Retry {
             // second try, and that one is made on a fresh connection.
             retries_max: match config.place {
                 Place::Agent => config.retries_max.min(1),
-                Place::Server => config.retries_max,
+                Place::Admin | Place::Server => config.retries_max,
             },
             retries: 0,
             sent_this_try: 0,
@@ -104,10 +104,6 @@ impl Retry {
 
     pub(super) fn retries(&self) -> u32 {
         self.retries
-    }
-
-    pub(super) fn sent_max(&self) -> u64 {
-        self.sent_max
     }
 
     pub(super) fn last_cause(&self) -> Option<&'static str> {

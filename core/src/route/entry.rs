@@ -96,9 +96,7 @@ impl Remote {
     }
 
     pub(super) fn rank(&self, now: Instant) -> Rank {
-        let draining = self.state.draining.load(Ordering::Relaxed);
-        let node = self.state.health.rank(now).max(if draining { Rank::Draining } else { Rank::Good });
-        node.max(self.load.rank(now))
+        self.state.rank(now).max(self.load.rank(now))
     }
 
     pub(super) fn weight(&self, choice: Choice<'_>, rank: Rank) -> u32 {

@@ -43,10 +43,7 @@ pub(super) enum Rank {
 pub(super) struct Load {
     /// Requests under way from here.
     outstanding: AtomicUsize,
-    /// Requests since the last answer.
-    unanswered: AtomicUsize,
-    /// When the first of those came, in milliseconds.
-    unanswered_since: AtomicUsize,
+    silence: Silence,
     /// Requests under way there that are not from here, as the node says.
     foreign: AtomicUsize,
     /// Until when that is believed.
@@ -78,9 +75,7 @@ impl Load {
 
     pub(super) fn count_in(&self, now: Instant) {
         self.outstanding.fetch_add(1, Ordering::Relaxed);
-        if self.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.unanswered_since.store(millis(now), Ordering::Relaxed);
-        }
+        self.silence.request(now);
     }
 
     /// Stops at zero, so that no order of calls can make a tunnel look endlessly busy.
@@ -91,40 +86,63 @@ impl Load {
     }
 
     pub(super) fn answered(&self) {
-        self.unanswered.store(0, Ordering::Relaxed);
+        self.silence.answer();
         self.health.succeed();
     }
 
     pub(super) fn rank(&self, now: Instant) -> Rank {
-        let health = self.health.rank(now);
-        if health == Rank::Good && self.is_stalled(now) { Rank::Suspected } else { health }
-    }
-
-    /// Requests come and none is answered. That their clients give up and leave does not make it better.
-    fn is_stalled(&self, now: Instant) -> bool {
-        self.unanswered.load(Ordering::Relaxed) >= STALLED_MIN
-            && millis(now).wrapping_sub(self.unanswered_since.load(Ordering::Relaxed)) >= STALLED_MS
-    }
-
-    /// True for one caller per while: an upstream that looks stalled gets a request to prove itself.
-    fn claim_stalled(&self, now: Instant) -> bool {
-        let since = self.unanswered_since.load(Ordering::Relaxed);
-        millis(now).wrapping_sub(since) >= STALLED_TRIAL_MS
-            && self
-                .unanswered_since
-                .compare_exchange(since, millis(now), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+        self.health.rank(now).max(self.silence.rank(now))
     }
 
     /// True for one caller when this upstream, which is passed over, is due for a trial.
     pub(super) fn claim_trial(&self, now: Instant) -> Option<Trial> {
         if self.health.claim(now) {
             Some(Trial::Upstream)
-        } else if self.health.rank(now) == Rank::Good && self.is_stalled(now) && self.claim_stalled(now) {
+        } else if self.health.rank(now) == Rank::Good && self.silence.claim(now) {
             Some(Trial::Stalled)
         } else {
             None
         }
+    }
+}
+
+/// Requests that wait for an answer: a tunnel or node that takes them and says nothing is noticed long before
+/// the first one times out.
+#[derive(Debug, Default)]
+pub(super) struct Silence {
+    /// Requests since the last answer.
+    unanswered: AtomicUsize,
+    /// When the first of those came, in milliseconds.
+    since: AtomicUsize,
+    /// When it was last tried although it looked stalled.
+    tried: AtomicUsize,
+}
+
+impl Silence {
+    pub(super) fn request(&self, now: Instant) {
+        if self.unanswered.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.since.store(millis(now), Ordering::Relaxed);
+            self.tried.store(millis(now), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn answer(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    /// Requests come and none is answered. That their clients give up and leave does not make it better.
+    pub(super) fn rank(&self, now: Instant) -> Rank {
+        let is_stalled = self.unanswered.load(Ordering::Relaxed) >= STALLED_MIN
+            && millis(now).wrapping_sub(self.since.load(Ordering::Relaxed)) >= STALLED_MS;
+        if is_stalled { Rank::Suspected } else { Rank::Good }
+    }
+
+    /// True for one caller per while: what looks stalled gets a request to prove itself.
+    pub(super) fn claim(&self, now: Instant) -> bool {
+        let tried = self.tried.load(Ordering::Relaxed);
+        self.rank(now) != Rank::Good
+            && millis(now).wrapping_sub(tried) >= STALLED_TRIAL_MS
+            && self.tried.compare_exchange(tried, millis(now), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -133,7 +151,7 @@ impl Load {
 pub(super) enum Trial {
     /// The node was set aside.
     Node,
-    /// The upstream looked stalled.
+    /// The upstream, or its node, looked stalled.
     Stalled,
     /// The upstream was set aside.
     Upstream,
@@ -182,11 +200,6 @@ impl Health {
             return;
         };
         self.aside_until.store(later(now, span), Ordering::Relaxed);
-    }
-
-    /// Nothing is held against it.
-    pub(super) fn forgive(&self) {
-        self.succeed();
     }
 
     /// It has answered. Reads only, as long as all is well.

@@ -23,7 +23,8 @@
 //!
 //! * **Suspected**: a connection that broke or was refused, a node that lacks the endpoint, an agent whose
 //!   service is down: for one second. An upstream that has taken several requests and answered none for a
-//!   quarter of a second is treated the same while that lasts, apart from one request per five seconds.
+//!   quarter of a second is treated the same while that lasts, apart from one request per five seconds; of a node
+//!   this holds for all endpoints together.
 //! * **Set aside**: after five failures in a row, time-outs included, for 10 s. Then one request tries it; if
 //!   that fails too, it is set aside for twice as long, up to 60 s.
 //!
@@ -31,12 +32,13 @@
 
 mod balance;
 mod entry;
+mod key;
 mod load;
 mod pick;
 mod router;
 
 pub use pick::{Fault, Pick};
-pub use router::{Advert, Hop, Preference, Route, Router};
+pub use router::{Advert, Elsewhere, Hop, Preference, Route, Router};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One request's place at an upstream.
 
-use super::load::{Health, Load, Trial};
+use super::load::{Health, Load, Rank, Silence, Trial};
 use super::router::Route;
 use crate::time::Instant;
 use alloc::sync::Arc;
@@ -13,9 +13,36 @@ pub(super) struct NodeState {
     pub(super) up: AtomicBool,
     pub(super) draining: AtomicBool,
     pub(super) health: Health,
+    pub(super) silence: Silence,
 }
 
 impl NodeState {
+    pub(super) fn rank(&self, now: Instant) -> Rank {
+        let draining = if self.draining.load(Ordering::Relaxed) { Rank::Draining } else { Rank::Good };
+        self.health.rank(now).max(self.silence.rank(now)).max(draining)
+    }
+
+    /// True for one caller when this node, which is passed over, is due for a trial.
+    pub(super) fn claim_trial(&self, now: Instant) -> Option<Trial> {
+        if self.health.claim(now) {
+            Some(Trial::Node)
+        } else if self.health.rank(now) == Rank::Good && self.silence.claim(now) {
+            Some(Trial::Stalled)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn answered(&self) {
+        self.silence.answer();
+        self.health.succeed();
+    }
+
+    /// Nothing is held against it.
+    pub(super) fn forgive(&self) {
+        self.answered();
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.up.load(Ordering::Relaxed)
     }
@@ -55,6 +82,9 @@ impl Pick {
         trial: Option<Trial>,
     ) -> Self {
         load.count_in(now);
+        if let Some(node) = node {
+            node.silence.request(now);
+        }
         Self { route, load: Arc::clone(load), node: node.cloned(), trial }
     }
 
@@ -68,7 +98,7 @@ impl Pick {
         self.trial = None;
         self.load.answered();
         if let Some(node) = &self.node {
-            node.health.succeed();
+            node.answered();
         }
     }
 
@@ -88,7 +118,7 @@ impl Pick {
                 if let Some(node) = node {
                     // It took the request, or it would not have answered or fallen silent.
                     if fault == Fault::Down {
-                        node.health.succeed();
+                        node.answered();
                     } else if trial == Some(Trial::Node) {
                         node.health.give_back();
                     }

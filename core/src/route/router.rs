@@ -2,6 +2,7 @@
 
 use super::balance::{self, Candidate};
 use super::entry::{BestLocal, Choice, Entry, Remote};
+use super::key::{Key, Name, Wanted};
 use super::load::{Rank, Trial};
 use super::pick::{NodeState, Pick};
 use crate::id::{EndpointId, NodeId, TunnelId};
@@ -54,6 +55,15 @@ pub struct Advert {
     pub listeners: u32,
 }
 
+/// What the other nodes have that take new tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// How many such nodes there are.
+    pub nodes: usize,
+    /// Their listeners, of all endpoints together.
+    pub listeners: u64,
+}
+
 /// A local tunnel gives way to another node when it has this many requests more under way than twice those
 /// per listener there. A hop costs about as much as the request itself, so the queue it saves must be longer;
 /// and the few requests that a handful of clients keep under way say nothing about load.
@@ -72,7 +82,7 @@ const LOCAL_SLACK: usize = 8;
 #[derive(Debug, Default)]
 pub struct Router {
     preference: Preference,
-    endpoints: BTreeMap<EndpointId, Entry>,
+    endpoints: BTreeMap<Key, Entry>,
     tunnels: BTreeMap<TunnelId, EndpointId>,
     nodes: BTreeMap<NodeId, Node>,
 }
@@ -95,10 +105,10 @@ impl Router {
     /// is attached already stays where it is, and the advert is about that endpoint.
     pub fn attach(&mut self, endpoint: EndpointId, tunnel: TunnelId) -> Advert {
         if let Some(endpoint) = self.tunnels.get(&tunnel).cloned() {
-            let listeners = self.endpoints.get(&endpoint).map_or(0, Entry::listeners);
+            let listeners = self.entry(endpoint.as_bytes()).map_or(0, Entry::listeners);
             return Advert { endpoint, listeners };
         }
-        let entry = self.endpoints.entry(endpoint.clone()).or_default();
+        let entry = self.endpoints.entry(Key::new(endpoint.clone())).or_default();
         entry.locals.push((tunnel, Arc::default()));
         let listeners = entry.listeners();
         self.tunnels.insert(tunnel, endpoint.clone());
@@ -109,7 +119,7 @@ impl Router {
     /// counted out twice (rough edge R5).
     pub fn detach(&mut self, tunnel: TunnelId) -> Option<Advert> {
         let endpoint = self.tunnels.remove(&tunnel)?;
-        let entry = self.endpoints.get_mut(&endpoint)?;
+        let entry = self.endpoints.get_mut(&Wanted::new(endpoint.as_bytes()) as &dyn Name)?;
         entry.locals.retain(|(id, _)| *id != tunnel);
         let listeners = entry.listeners();
         self.drop_if_unused(&endpoint);
@@ -121,7 +131,7 @@ impl Router {
         let entry = self.nodes.entry(node).or_insert_with(Node::unknown);
         if entry.proxy != Some(proxy) {
             // Whoever is at a new address, or is back, has done nothing wrong yet.
-            entry.state.health.forgive();
+            entry.state.forgive();
         }
         entry.proxy = Some(proxy);
         entry.state.up.store(true, Ordering::Relaxed);
@@ -167,7 +177,7 @@ impl Router {
             return;
         }
         let known = self.nodes.entry(node.clone()).or_insert_with(Node::unknown);
-        let entry = self.endpoints.entry(endpoint).or_default();
+        let entry = self.endpoints.entry(Key::new(endpoint)).or_default();
         if let Some(remote) = entry.remotes.iter_mut().find(|remote| remote.node == *node) {
             remote.listeners = listeners;
         } else {
@@ -181,7 +191,7 @@ impl Router {
     /// under way there until the pick is dropped.
     ///
     /// `dice` is any 64 random bits. `exclude` names what this request has tried; those are never given
-    /// again. Who is chosen is said [above](self).
+    /// again. The module's documentation says who is chosen.
     pub fn select(
         &self,
         now: Instant,
@@ -190,7 +200,7 @@ impl Router {
         dice: u64,
         exclude: &[Route],
     ) -> Option<Pick> {
-        let entry = self.endpoints.get(endpoint)?;
+        let entry = self.entry(endpoint)?;
         let choice = Choice { now, dice, exclude };
         if let Some(trial) = self.find_trial(entry, hop, choice) {
             return Some(trial);
@@ -213,7 +223,7 @@ impl Router {
 
     /// Requests for `endpoint` that are under way through the tunnels of this process.
     pub fn outstanding(&self, endpoint: &[u8]) -> usize {
-        let Some(entry) = self.endpoints.get(endpoint) else { return 0 };
+        let Some(entry) = self.entry(endpoint) else { return 0 };
         entry.locals.iter().map(|(_, load)| load.outstanding()).fold(0, usize::saturating_add)
     }
 
@@ -244,10 +254,24 @@ impl Router {
         balance::shed(candidates, count)
     }
 
-    /// The endpoints that this process serves, each with its number of tunnels, in order of the ids.
+    /// The nodes that are up and stay, and how many listeners they have together: what this process compares
+    /// itself with before it sheds tunnels. Walks the table: for once per second.
+    pub fn elsewhere(&self) -> Elsewhere {
+        let counts = |state: &NodeState| state.is_up() && !state.draining.load(Ordering::Relaxed);
+        let nodes = self.nodes.values().filter(|node| counts(&node.state)).count();
+        let remotes = self.endpoints.values().flat_map(|entry| &entry.remotes);
+        let listeners =
+            remotes.filter(|remote| counts(&remote.state)).map(|remote| u64::from(remote.listeners));
+        Elsewhere { nodes, listeners: listeners.fold(0, u64::saturating_add) }
+    }
+
+    /// The endpoints that this process serves, each with its number of tunnels, in order of the ids. Sorts
+    /// them: for status and for the start of gossip.
     pub fn local(&self) -> impl Iterator<Item = (&EndpointId, u32)> {
-        let listeners = self.endpoints.iter().map(|(endpoint, entry)| (endpoint, entry.listeners()));
-        listeners.filter(|(_, listeners)| *listeners > 0)
+        let all = self.endpoints.iter().map(|(key, entry)| (&key.endpoint, entry.listeners()));
+        let mut served: Vec<_> = all.filter(|(_, listeners)| *listeners > 0).collect();
+        served.sort_unstable();
+        served.into_iter()
     }
 
     /// How many tunnels are attached.
@@ -276,11 +300,8 @@ impl Router {
             if !remote.state.is_up() || remote.rank(choice.now) == Rank::Good {
                 continue;
             }
-            let trial = if remote.state.health.claim(choice.now) {
-                Some(Trial::Node)
-            } else {
-                remote.load.claim_trial(choice.now)
-            };
+            let of_node = remote.state.claim_trial(choice.now);
+            let trial = of_node.or_else(|| remote.load.claim_trial(choice.now));
             if trial.is_some() {
                 return self.pick_of(remote, choice.now, trial);
             }
@@ -344,7 +365,8 @@ impl Router {
     }
 
     fn remove_remote(&mut self, node: &NodeId, endpoint: &EndpointId) {
-        let Some(entry) = self.endpoints.get_mut(endpoint) else { return };
+        let wanted = Wanted::new(endpoint.as_bytes());
+        let Some(entry) = self.endpoints.get_mut(&wanted as &dyn Name) else { return };
         let Some(at) = entry.remotes.iter().position(|remote| remote.node == *node) else { return };
         entry.remotes.remove(at);
         self.drop_if_unused(endpoint);
@@ -357,9 +379,13 @@ impl Router {
     }
 
     fn drop_if_unused(&mut self, endpoint: &EndpointId) {
-        if self.endpoints.get(endpoint).is_some_and(Entry::is_unused) {
-            self.endpoints.remove(endpoint);
+        if self.entry(endpoint.as_bytes()).is_some_and(Entry::is_unused) {
+            self.endpoints.remove(&Wanted::new(endpoint.as_bytes()) as &dyn Name);
         }
+    }
+
+    fn entry(&self, endpoint: &[u8]) -> Option<&Entry> {
+        self.endpoints.get(&Wanted::new(endpoint) as &dyn Name)
     }
 }
 

@@ -261,6 +261,33 @@ fn few_requests_meet_an_upstream_that_hangs() {
     }
 }
 
+/// A node that stands still takes a few requests, not a few of each of its endpoints.
+#[test]
+fn a_silent_node_is_noticed_over_all_its_endpoints() {
+    let mut router = Router::default();
+    let names: Vec<_> = (0..100).map(|n| alloc::format!("endpoint-{n}")).collect();
+    for (name, port) in [("b", 1), ("c", 2)] {
+        router.node_up(node(name), addr(port));
+        for endpoint in &names {
+            router.remote(&node(name), ep(endpoint), 1);
+        }
+    }
+    let mut rng = Rng::new(9);
+    let mut met = Vec::new();
+    for n in 0..5_000_u64 {
+        // One request per millisecond.
+        let (now, endpoint) = (NOW + Duration::from_millis(n), &names[(n % 100) as usize]);
+        let mut pick = router.select(now, endpoint.as_bytes(), Hop::First, rng.next_u64(), &[]).unwrap();
+        if *pick.route() == remote("b", 1) { met.push(n) } else { pick.answered() }
+    }
+    assert!(met.iter().all(|at| *at < 250), "{met:?}");
+    let now = NOW + Duration::from_millis(5_300);
+    let pick = router.select(now, names[0].as_bytes(), Hop::First, 0, &[]).unwrap();
+    assert_eq!(*pick.route(), remote("b", 1), "one request finds out");
+    let pick = router.select(now, names[1].as_bytes(), Hop::First, 0, &[]).unwrap();
+    assert_eq!(*pick.route(), remote("c", 2), "and only one");
+}
+
 /// Long polls everywhere: that nobody answers says nothing about anybody.
 #[test]
 fn equals_that_are_all_silent_share_alike() {

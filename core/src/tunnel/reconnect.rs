@@ -45,6 +45,8 @@ pub enum Failure {
         /// Of the answer.
         status: u16,
     },
+    /// No attempt of this program can succeed. Ends everything, whenever it comes.
+    Never,
     /// No HTTP response, or 408, 429, 500, 502 to 504 (wire protocol 3.4).
     Retry,
 }
@@ -154,7 +156,11 @@ impl Reconnector {
         if !self.is_current(attempt) {
             return;
         }
-        let is_fatal = matches!(failure, Failure::Fatal { .. }) && !self.ever_connected;
+        let is_fatal = match failure {
+            Failure::Fatal { .. } => !self.ever_connected,
+            Failure::Never => true,
+            Failure::Retry => false,
+        };
         self.last_failure = failure;
         if is_fatal || self.give_up_at.is_some_and(|at| at <= now) {
             return self.give_up();

@@ -287,3 +287,12 @@ fn calls_in_any_order_never_panic_and_never_stall() {
         }
     }
 }
+
+#[test]
+fn what_cannot_succeed_is_not_tried_again() {
+    let mut r = Reconnector::new(1, Backoff::default(), 1, Instant::ZERO);
+    let Some(Action::Dial { attempt, .. }) = r.poll_action() else { panic!("no dial") };
+    r.handle_failed(Instant::ZERO, attempt, Failure::Never);
+    assert_eq!(r.poll_action(), Some(Action::GiveUp(Failure::Never)));
+    assert_eq!(r.poll_timeout(), None);
+}

@@ -244,7 +244,7 @@ fn a_second_drain_only_shortens_the_grace() {
 fn an_agent_that_knows_the_hint_hears_of_a_drain_before_its_tunnel_ends() {
     let mut pair = Pair::with(Grant::default(), Caps::ours());
     pair.server.tunnel.drain(pair.now, GRACE);
-    pair.run(millis(999));
+    pair.run(millis(99));
     assert_eq!(pair.server.sent, GO_AWAY_0);
     assert_eq!(pair.agent.events, [TunnelEvent::GoingAway(GoAway::Normal)]);
     assert_eq!(pair.server.closed(), None);
@@ -254,8 +254,18 @@ fn an_agent_that_knows_the_hint_hears_of_a_drain_before_its_tunnel_ends() {
 
     // The grace bounds that as well.
     let mut pair = Pair::with(Grant::default(), Caps::ours());
-    pair.server.tunnel.drain(pair.now, millis(100));
-    pair.run(millis(100));
+    pair.server.tunnel.drain(pair.now, millis(50));
+    pair.run(millis(50));
+    assert_eq!(pair.server.closed(), Some(CloseReason::Local));
+
+    // One with a stream stays until that is over, and not longer.
+    let mut pair = Pair::with(Grant::default(), Caps::ours());
+    let id = pair.stream();
+    pair.server.tunnel.drain(pair.now, GRACE);
+    pair.run(millis(5_000));
+    assert_eq!(pair.server.closed(), None);
+    pair.finish(id);
+    pair.run(millis(1));
     assert_eq!(pair.server.closed(), Some(CloseReason::Local));
 }
 

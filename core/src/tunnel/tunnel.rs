@@ -16,9 +16,9 @@ const LATE_SYN_WAIT: Duration = Duration::from_millis(200);
 /// request that the server may not be able to repeat; a server that goes on for longer does not listen.
 const LATE_SYN_TAKEN: Duration = Duration::from_secs(1);
 
-/// How long a draining server that gave the hint stays at least, so that the agent can open its next tunnel
-/// before this one ends.
-const HINT_WAIT: Duration = Duration::from_secs(1);
+/// How long a tunnel without streams stays after the hint. There is nothing to finish in it and nothing is opened any
+/// more, so this is only a head start for the agent's next dial, whose first wait is at most 100 ms.
+const HINT_WAIT: Duration = Duration::from_millis(100);
 
 /// How the transport ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

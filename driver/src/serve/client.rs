@@ -2,6 +2,7 @@
 
 use super::exchange::Begun;
 use super::heads::HeadShare;
+use super::refuse::Refused;
 use super::{Port, Service};
 use crate::buffer::{Queue, with_read_buffer};
 use crate::runtime::{CHUNK_BYTES, Io, Runtime, Timer};
@@ -39,7 +40,7 @@ pub(super) enum Idle {
     /// It took too long: close without an answer.
     Expired,
     /// What came was no request.
-    Refused(Fault),
+    Refused(Refused),
 }
 
 pub(super) struct Client<R: Runtime, C> {
@@ -115,7 +116,8 @@ impl<R: Runtime, C: Io> Client<R, C> {
             if self.heads.is_evicted() {
                 self.http.refuse_request();
                 let what = "too many unfinished request heads: this is the largest";
-                return Poll::Ready(Err(Idle::Refused(Fault { status: 431, what })));
+                let refused = Refused::new(Fault { status: 431, what }, self.rest.pending());
+                return Poll::Ready(Err(Idle::Refused(refused)));
             }
             if self.eof {
                 let clean = self.rest.is_empty() && self.http.is_idle();
@@ -162,9 +164,11 @@ impl<R: Runtime, C: Io> Client<R, C> {
         }
     }
 
-    /// Queues an answer made here. The next step says what becomes of the connection.
-    pub(super) fn answer(&mut self, answer: &Answer) -> Next {
-        if answer.close {
+    /// Queues an answer made here. Gives what becomes of the connection, and the bytes of the body (none for HEAD).
+    pub(super) fn answer(&mut self, answer: &Answer) -> (Next, usize) {
+        // Nobody will read the rest of a body, so the connection ends here, and the answer says so (RFC 9112 9.3,
+        // 9.6).
+        if answer.close || !self.http.request_done() {
             self.http.close_after_response();
         }
         let out = self.out.queue.tail();
@@ -173,20 +177,14 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 // The room for it goes back to the pool.
                 self.out.queue.clear();
             }
-            return self.http.cut();
+            return (self.http.cut(), 0);
         }
+        let mut body_bytes = 0;
         if !answer.body.is_empty() && self.http.send_data(answer.body.len(), out).is_ok() {
             out.extend_from_slice(&answer.body);
+            body_bytes = answer.body.len();
         }
-        self.http.send_end(out)
-    }
-
-    /// Answers a request that HTTP refused, and closes.
-    pub(super) async fn refuse(&mut self, answer: &Answer) {
-        // What came is of no more use; it must not be held through the lingering close.
-        self.rest.clear();
-        let _ = self.answer(answer);
-        self.close_lingering().await;
+        (self.http.send_end(out), body_bytes)
     }
 
     /// Writes what is queued, or fails when the client does not take it.
@@ -219,7 +217,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
         }
     }
 
-    async fn close_lingering(&mut self) {
+    pub(super) async fn close_lingering(&mut self) {
         if self.flush().await.is_err() {
             return;
         }
@@ -280,7 +278,7 @@ fn step<S: Service, C: Io>(
             (used, Some(Ok(begin(now, &head, &input[..used], service, io))))
         }
         Ok((used, _)) => (used, None),
-        Err(fault) => (0, Some(Err(Idle::Refused(fault)))),
+        Err(fault) => (0, Some(Err(Idle::Refused(Refused::new(fault, input))))),
     }
 }
 

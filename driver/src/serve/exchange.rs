@@ -8,7 +8,7 @@ use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::room;
 use bytes::BytesMut;
 use futures::io::AsyncRead;
-use piko_core::http1::{self, Fields, Next, Part, RequestHead, Reuse};
+use piko_core::http1::{self, BodyLength, Fields, Next, Part, RequestHead, Reuse};
 use piko_core::proxy::fields::rewrite_trailers;
 use piko_core::proxy::{Answer, Exchange, Failure, Leg, Step};
 use piko_core::time::Instant;
@@ -107,11 +107,11 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     let (mut target, mut up) = match plan {
         Plan::Answer(answer) => {
             drain_small_body(client);
-            let next = say(client, service, &mut note, &answer);
+            let next = say(client, service, &mut exchange, &mut note, &answer);
             return finish(rt, client, service, exchange, note, next).await;
         }
         Plan::Switch(answer, switched) => {
-            let _ = say(client, service, &mut note, &answer);
+            let _ = say(client, service, &mut exchange, &mut note, &answer);
             let written = client.flush().await;
             service.record(exchange.finish(rt.now()), note);
             return if written.is_ok() { Ended::Handed(switched) } else { Ended::Close };
@@ -135,6 +135,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                     pooled,
                     cut: None,
                     answered: false,
+                    now: rt.now(),
                 };
                 let outcome = poll_fn(|cx| legs.poll(cx)).await;
                 let Legs { mut io, .. } = legs;
@@ -182,7 +183,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
         match why {
             Stop { step: Step::Answer(answer), .. } => {
                 service.release(target, None);
-                let next = say(client, service, &mut note, &answer);
+                let next = say(client, service, &mut exchange, &mut note, &answer);
                 return finish(rt, client, service, exchange, note, next).await;
             }
             Stop { .. } => {
@@ -196,14 +197,18 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
 }
 
 /// Queues an answer made here, which the record of the request shows like any other.
-fn say<R: Runtime, C: Io, S: Service>(
+pub(super) fn say<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
     service: &S,
+    exchange: &mut Exchange,
     note: &mut S::Note,
     answer: &Answer,
 ) -> Next {
+    tracing::debug!(status = answer.status, "answered here");
     service.note_response(note, &head_of(answer));
-    client.answer(answer)
+    let (next, body_bytes) = client.answer(answer);
+    exchange.handle_body(Leg::Client, body_bytes);
+    next
 }
 
 /// Ends an exchange whose answer is queued: writes it out and keeps the record.
@@ -339,10 +344,13 @@ struct Legs<'a, R: Runtime, C, S: Service> {
     cut: Option<Next>,
     /// The final response head has come.
     answered: bool,
+    /// When this poll began: one look at the clock for all that it does (performance guide 6).
+    now: Instant,
 }
 
 impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.now = self.client.rt.now();
         for _ in 0..ROUNDS_MAX {
             match self.round(cx) {
                 Ok(true) => {}
@@ -351,7 +359,8 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     if self.client.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;
                     }
-                    if let Some(stop) = timeout(self.client.rt.now(), self.exchange) {
+                    self.now = self.client.rt.now();
+                    if let Some(stop) = timeout(self.now, self.exchange) {
                         return Poll::Ready(Outcome::Ended(stop));
                     }
                 }
@@ -384,7 +393,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     }
 
     fn fail(&mut self, leg: Leg, why: Failure) -> Outcome {
-        let now = self.client.rt.now();
+        let now = self.now;
         // Behind the response head nothing is held against the upstream: services may cut what they send.
         let to_blame = leg == Leg::Upstream && self.cut.is_none() && !self.answered;
         let step = self.exchange.handle_failed(now, leg, why);
@@ -419,7 +428,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     }
 
     fn note_up(&mut self, moved: usize) {
-        let now = self.client.rt.now();
+        let now = self.now;
         self.exchange.handle_progress(now, Leg::Upstream, moved);
         self.exchange.handle_blocked(now, Leg::Upstream, self.up.out.blocked);
         if self.up.out.queue.keeps() && !self.exchange.may_replay() {
@@ -474,7 +483,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     /// Takes request parts from `input` until it is used up or the request ends. Gives what was used.
     fn upload(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize, Outcome> {
-        let now = self.client.rt.now();
+        let now = self.now;
         let mut used = 0;
         while !self.up.uploaded {
             let here = &input[used..];
@@ -490,6 +499,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 }
                 Some(Part::Data(range)) => {
                     let data = &here[range];
+                    self.exchange.handle_body(Leg::Upstream, data.len());
                     match up.http.send_data(data.len(), up.out.queue.tail()) {
                         Ok(suffix) => match up.out.push(&mut self.io, cx, data, suffix) {
                             Ok(moved) => self.note_up(moved),
@@ -534,7 +544,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     }
 
     fn note_down(&mut self, moved: usize) {
-        let now = self.client.rt.now();
+        let now = self.now;
         self.exchange.handle_progress(now, Leg::Client, moved);
         self.exchange.handle_blocked(now, Leg::Client, self.client.out.blocked);
     }
@@ -579,7 +589,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     /// Takes response parts from `input`. Gives what was used.
     fn download(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Result<usize, Outcome> {
-        let now = self.client.rt.now();
+        let now = self.now;
         let mut used = 0;
         let mut unfolded = false;
         while self.cut.is_none() {
@@ -611,7 +621,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     match step {
                         Step::Nothing => {}
                         Step::Forward | Step::Switch => {
-                            if self.client.is_leaving() {
+                            if self.client.is_leaving() || self.is_early(&head, input.len() - used) {
                                 self.client.http.close_after_response();
                             }
                             self.send_head(&head);
@@ -623,6 +633,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     let data = &here[range];
                     let Client { http, out, io, .. } = &mut *self.client;
                     if let Ok(suffix) = http.send_data(data.len(), out.queue.tail()) {
+                        self.exchange.handle_body(Leg::Client, data.len());
                         match out.push(io, cx, data, suffix) {
                             Ok(moved) => self.note_down(moved),
                             Err(_) => {
@@ -657,6 +668,18 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         Some(Stop { step, failure: None, moved: true })
     }
 
+    /// The response is through before the request is, behind which the connection ends: the head should say so
+    /// (RFC 9112 9.6). That is certain when the whole response is among the `arrived` bytes behind the head, and
+    /// meant when the request is refused. Others may well end after their requests, as an echo does.
+    fn is_early(&self, head: &http1::ResponseHead<'_>, arrived: usize) -> bool {
+        let whole = match head.body {
+            BodyLength::None => true,
+            BodyLength::Known(bytes) => bytes <= arrived as u64,
+            BodyLength::Chunked | BodyLength::UntilClose => false,
+        };
+        head.status >= 200 && !self.client.http.request_done() && (whole || head.status >= 400)
+    }
+
     fn send_head(&mut self, head: &http1::ResponseHead<'_>) {
         let date = if head.status >= 200 { self.service.date() } else { None };
         SCRATCH.with_borrow_mut(|block| {
@@ -678,7 +701,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     /// The upstream has ended its direction: the end of a close-delimited body, or a cut.
     fn up_eof(&mut self, cx: &mut Context<'_>) -> Result<(), Outcome> {
-        let now = self.client.rt.now();
+        let now = self.now;
         match self.up.http.handle_eof(now) {
             Ok(true) => {
                 self.end();

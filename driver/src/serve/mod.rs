@@ -3,6 +3,7 @@
 mod client;
 mod exchange;
 mod heads;
+mod refuse;
 mod up;
 
 pub use heads::HeadBudget;
@@ -88,7 +89,8 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
-    /// An answer to a request that HTTP itself refused.
+    /// An answer to a request that HTTP itself refused. It is recorded like any other: with an exchange and a note of
+    /// its own, over as much of the head as could be read.
     fn refuse(&self, fault: &http1::Fault) -> Answer;
 }
 
@@ -169,8 +171,8 @@ pub async fn serve<R: Runtime, C: Io, S: Service>(
             }
             // Dropped, not lingered for: nothing was said that a reset could overtake.
             Err(Idle::Broken | Idle::Expired) => return Served::Closed,
-            Err(Idle::Refused(fault)) => {
-                client.refuse(&service.refuse(&fault)).await;
+            Err(Idle::Refused(refused)) => {
+                refuse::answer(&mut client, service, &refused).await;
                 return Served::Closed;
             }
         };
@@ -197,8 +199,8 @@ pub async fn serve<R: Runtime, C: Io, S: Service>(
                 let out = std::mem::take(&mut client.out);
                 let (sent, received, _) = relay(&mut client.io, out, &mut up, up_out).await;
                 let now = rt.now();
-                exchange.handle_progress(now, piko_core::proxy::Leg::Upstream, sent as usize);
-                exchange.handle_progress(now, piko_core::proxy::Leg::Client, received as usize);
+                exchange.handle_body(piko_core::proxy::Leg::Upstream, sent as usize);
+                exchange.handle_body(piko_core::proxy::Leg::Client, received as usize);
                 service.release(target, None);
                 service.record(exchange.finish(now), note);
                 return Served::Closed;

@@ -33,8 +33,9 @@ pub fn gossip_stream(data: &[u8]) {
         _ => reply(&mut rig, *role, whole.0.message()),
     }
     rig.settle();
-    for _ in 0..400 {
-        rig.now = rig.now + Duration::from_millis(250);
+    // Long enough for everybody to become unreachable and to be forgotten.
+    for _ in 0..80 {
+        rig.now = rig.now + Duration::from_secs(1);
         rig.node.handle_timeout(rig.now);
         rig.settle();
     }

@@ -50,7 +50,8 @@ type Statuses = [OnceLock<Box<Hundred>>; 10];
 ///
 /// [`HttpMetrics::begin`] when a request was read, then exactly one of [`HttpMetrics::record`] and
 /// [`HttpMetrics::cancel`]. An upgraded request counts under 101 with its whole lifetime, one that was given no
-/// answer under 0. Sizes are those of the record, never negative (R27).
+/// answer under 0. A request's size is that of its head and its payload, a response's that of its payload, never
+/// negative (R27).
 ///
 /// Memory follows the methods and statuses that were met: about 2 KiB for the first ones, at most 1.5 MiB for
 /// all that exist.
@@ -90,7 +91,9 @@ impl HttpMetrics {
     pub fn record(&self, record: &Record) {
         self.in_flight.dec();
         let latency = record.ended.since(record.started);
-        self.count(&record.method, record.status, latency, [record.request_bytes, record.response_bytes]);
+        // Go's request size is that of the head and the body together; its response size is that of the body.
+        let request_bytes = record.request_head_bytes.saturating_add(record.request_bytes);
+        self.count(&record.method, record.status, latency, [request_bytes, record.response_bytes]);
     }
 
     fn count(&self, method: &[u8], status: u16, latency: Duration, [request, response]: [u64; 2]) {
@@ -191,9 +194,7 @@ fn render_prefix(prefix: &str, groups: &[Group<'_>], out: &mut String) {
         }
     }
     let name = format!("{prefix}_request_size_bytes");
-    render_sizes(out, &name, "Bytes of requests as they were sent on.", groups, |metrics| {
-        &metrics.request_size
-    });
+    render_sizes(out, &name, "Bytes of requests: head and payload.", groups, |metrics| &metrics.request_size);
     let name = format!("{prefix}_requests_in_flight");
     family(out, Kind::Gauge, &name, "Requests being handled.");
     for group in groups {
@@ -211,7 +212,7 @@ fn render_prefix(prefix: &str, groups: &[Group<'_>], out: &mut String) {
         }
     }
     let name = format!("{prefix}_response_size_bytes");
-    render_sizes(out, &name, "Bytes of responses as they were sent to clients.", groups, |metrics| {
+    render_sizes(out, &name, "Payload bytes of responses as they were sent to clients.", groups, |metrics| {
         &metrics.response_size
     });
 }

@@ -235,11 +235,11 @@ impl Worker {
         *target = Some(self.shared.mix.targets[at]);
         let endpoints = &self.shared.mix.endpoints;
         let endpoint = &endpoints[id as usize % endpoints.len()];
-        let kind = if id % SLOW_OF == 0 { "slow" } else { "id" };
+        let kind = if id.is_multiple_of(SLOW_OF) { "slow" } else { "id" };
         let path = format!("/{kind}/{id}");
-        let method = if (id / 3) % 2 == 0 { "GET" } else { "POST" };
+        let method = if (id / 3).is_multiple_of(2) { "GET" } else { "POST" };
         // Most are small; some do not fit into one read.
-        let size = if id % 17 == 0 { 30_000 } else { 200 };
+        let size = if id.is_multiple_of(17) { 30_000 } else { 200 };
         let mut body = vec![0; if method == "POST" { size } else { 0 }];
         pattern(id, &mut body);
         let how = |what: &dyn fmt::Display| format!("{method} {path} to {endpoint}, {:?}: {what}", self.kind);

@@ -61,6 +61,9 @@ pub struct Host {
     pub log: Vec<GossipEvent>,
 }
 
+/// A key and a value of it.
+type Pair = (Vec<u8>, Vec<u8>);
+
 /// What is on the wire.
 #[derive(Debug)]
 enum Parcel {
@@ -99,7 +102,7 @@ pub struct World {
     rng: Rng,
     config: Config,
     /// Every value that an owner ever gave a key: nobody may see another one.
-    said: BTreeMap<NodeId, BTreeSet<(Vec<u8>, Vec<u8>)>>,
+    said: BTreeMap<NodeId, BTreeSet<Pair>>,
 }
 
 /// The gossip address of host `n`.

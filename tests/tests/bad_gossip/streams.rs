@@ -65,7 +65,7 @@ fn connections_that_say_nothing_end_within_30_s() {
     let connect = |n: usize| {
         let mut stream = TcpStream::connect(cluster.members[0].gossip()).expect("connects");
         // Half of them begin.
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             stream.write_all(&[3, 0, 0x82]).expect("sent");
         }
         stream

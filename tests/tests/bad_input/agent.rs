@@ -12,7 +12,7 @@ use piko_tests::process::Server;
 use piko_tests::rig::{Load, PATIENCE};
 use piko_tests::service::Service;
 
-use crate::hostile::{ACK, DATA, FIN, Idle, PING, Peer, RST, SYN, WINDOW, many, mux};
+use crate::hostile::{ACK, CONNECTIONS, DATA, FIN, Idle, PING, Peer, RST, SYN, WINDOW, many, mux};
 
 type Case = Box<dyn FnOnce(TcpStream, &str) + Send>;
 
@@ -90,7 +90,7 @@ fn against_agent(cases: Vec<(&'static str, Case)>) {
     agent
         .wait_line(0, PATIENCE, |l| l.is_record("tunnel connected") && l.text.contains("good"))
         .unwrap_or_else(|e| panic!("the tunnel does not come up: {e}"));
-    let load = Load::start(server.proxy, "good.test", 8);
+    let load = Load::start(server.proxy, "good.test", CONNECTIONS);
     for n in 0..count {
         let name = seen.recv_timeout(Duration::from_secs(40));
         let name = name.unwrap_or_else(|_| panic!("case {n} does not begin or end\n{}", agent.tail()));

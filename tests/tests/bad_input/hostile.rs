@@ -13,7 +13,7 @@ use piko_tests::rig::{HOST, Load, PATIENCE, Rig};
 /// What any bad input may cost above the memory of an idle process, in bytes.
 const ABOVE_IDLE: u64 = 64 << 20;
 /// Connections of the load beside each case.
-const CONNECTIONS: usize = 8;
+pub(crate) const CONNECTIONS: usize = 64;
 
 /// The memory of a process when nothing has happened yet.
 pub(crate) struct Idle {

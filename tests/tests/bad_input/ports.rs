@@ -124,3 +124,32 @@ fn two_thousand_unfinished_heads_share_one_budget() {
         assert_eq!(client.get("/hello", &[("host", piko_tests::rig::HOST)]).expect("sent").status(), 200);
     });
 }
+
+/// Heads that come a byte at a time, on every port: each byte is progress, and none of it buys time.
+#[test]
+fn heads_that_drip_in_end_with_the_head_deadline() {
+    beside_load(|rig| {
+        let begin = Instant::now();
+        let mut dripping = Vec::new();
+        for addr in [rig.server.proxy, rig.server.upstream, rig.server.admin] {
+            for _ in 0..60 {
+                let mut stream = TcpStream::connect(addr).expect("the port takes connections");
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: e2e.test\r\nX-Slow: ").expect("sent");
+                stream.set_nonblocking(true).expect("an option");
+                dripping.push(stream);
+            }
+        }
+        while !dripping.is_empty() {
+            assert!(begin.elapsed() < Duration::from_secs(14), "{} heads still drip", dripping.len());
+            dripping.retain_mut(|stream| {
+                let open =
+                    matches!(stream.read(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock);
+                let taken = open && stream.write_all(b"x").is_ok();
+                let early = begin.elapsed() < Duration::from_secs(9);
+                assert!(taken || !early, "ended after {:?}, before the deadline of 10 s", begin.elapsed());
+                taken
+            });
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+}

@@ -1,7 +1,9 @@
 //! Peers that stop reading.
 
+use std::time::{Duration, Instant};
+
 use piko_tests::http::{Checksum, Client, checksum_of, pattern};
-use piko_tests::rig::{HOST, PATIENCE};
+use piko_tests::rig::{HOST, PATIENCE, Rig};
 
 use crate::hostile::beside_load;
 
@@ -44,6 +46,48 @@ fn fifty_readers_that_stopped_cost_no_memory() {
     });
 }
 
+/// Two hundred, which is more than the server may hold: the longest waiting ones are cut, and those who read wait for
+/// that once.
+#[test]
+fn two_hundred_readers_that_stopped_hold_up_nobody_for_long() {
+    beside_load(|rig| {
+        let target = format!("/bytes?n={EACH}");
+        let stalled: Vec<Client> = (0..200)
+            .map(|_| {
+                let mut client = rig.client();
+                client.set_patience(PATIENCE).expect("an option");
+                // What it does not read stays in the server rather than in the kernel.
+                let small = socket2::SockRef::from(client.stream()).set_recv_buffer_size(4096);
+                small.expect("an option");
+                client.send_head("GET", &target, &[("host", HOST)]).expect("sent");
+                client
+            })
+            .collect();
+        // Somebody who reads, all the time until the tunnel has seen the worst. One reset for every wait of 2 s would
+        // not get there in time.
+        let (mut client, mut longest) = (rig.client(), Duration::ZERO);
+        client.set_patience(PATIENCE).expect("an option");
+        let begin = Instant::now();
+        while resets(rig) < 30 {
+            assert!(begin.elapsed() < PATIENCE, "{} of 200 readers that stopped were cut", resets(rig));
+            let asked = Instant::now();
+            let response = client.get("/bytes?n=40000", &[("host", HOST)]).expect("sent");
+            assert_eq!((response.status(), response.body.checksum), (200, checksum_of(40_000)));
+            longest = longest.max(asked.elapsed());
+        }
+        eprintln!("{} cut after {:?}; a request took {longest:?} at most", resets(rig), begin.elapsed());
+        assert!(longest < Duration::from_secs(6), "{longest:?}");
+        drop(stalled);
+    });
+}
+
+/// How many streams the server has reset for their memory.
+fn resets(rig: &Rig) -> u64 {
+    let lines = rig.server.process.lines(0);
+    let records = lines.iter().filter_map(piko_tests::process::Line::json);
+    records.filter_map(|record| record["resets"].as_u64()).sum()
+}
+
 /// Uploads to a service that does not read.
 #[test]
 fn fifty_uploads_that_nobody_reads_cost_no_memory() {
@@ -63,7 +107,7 @@ fn fifty_uploads_that_nobody_reads_cost_no_memory() {
         let mut clients = Vec::new();
         for _ in 0..50 {
             let mut client = rig.client();
-            client.set_patience(std::time::Duration::from_millis(50)).expect("an option");
+            client.set_patience(Duration::from_millis(50)).expect("an option");
             let length = EACH.to_string();
             client
                 .send_head("POST", "/", &[("host", "deaf.test"), ("content-length", &length)])

@@ -74,7 +74,7 @@ fn mistakes_are_named_in_one_line() {
     }
 }
 
-/// Values that Go refuses with status 1 after parsing keep that status, and its words.
+/// Values that can be read and not be meant: Go's words, the flag, and the status of every mistake (Go exits with 1).
 #[test]
 fn invalid_values_keep_the_words_of_go() {
     let cases: [(&str, &str); 5] = [
@@ -87,8 +87,10 @@ fn invalid_values_keep_the_words_of_go() {
     for (arg, words) in cases {
         let output = run("piko-agent", &["http", "e", "80", arg], &[]);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{arg}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{arg}: {stderr}");
         assert!(stderr.starts_with(words), "{arg}: {stderr}");
+        let flag = arg.split('=').next().unwrap_or_default();
+        assert!(stderr.trim_end().ends_with(&format!(" [{flag}]")), "{arg}: {stderr}");
         assert_eq!(stderr.trim_end().lines().count(), 1, "{arg}: {stderr}");
     }
 }

@@ -13,7 +13,6 @@ use crate::{SOON, Setup, TO_E};
 /// Other addresses of the loopback: what is printed there was bound there.
 const PORTS: &[(&str, &str)] = &[
     ("admin.bind-addr", "127.0.0.2:0"),
-    ("cluster.gossip.bind-addr", "127.0.0.1:0"),
     ("proxy.bind-addr", "127.0.0.3:0"),
     ("upstream.bind-addr", "127.0.0.4:0"),
 ];
@@ -32,10 +31,16 @@ fn each_port_is_bound_where_it_was_asked_for_and_printed() {
         assert_eq!(proxy.get("/hello", &[TO_E]).expect("an answer").body.text(), "hello\n");
         let mut admin = Client::connect(server.admin).expect("the admin port");
         assert_eq!(admin.get("/ready", &[]).expect("an answer").status(), 200);
-        // The notice of the flag that has no effect.
-        let notice = server.process.wait_line(0, SOON, |line| line.text.contains("no effect yet"));
+    }
+}
+
+#[test]
+fn a_flag_without_effect_says_so() {
+    for way in WAYS {
+        let server = server(way, &[("upstream.advertise-addr", "127.0.0.1:1")]);
+        let notice = server.process.wait_line(0, SOON, |line| line.text.contains("no effect"));
         let named =
-            if way == Way::Env { "PIKO_CLUSTER_GOSSIP_BIND_ADDR" } else { "--cluster.gossip.bind-addr" };
+            if way == Way::Env { "PIKO_UPSTREAM_ADVERTISE_ADDR" } else { "--upstream.advertise-addr" };
         assert!(notice.expect("a notice").text.contains(named));
     }
 }

@@ -52,7 +52,7 @@ fn mistakes_are_named_in_one_line() {
     }
 }
 
-/// Values that Go refuses with status 1 after parsing keep that status.
+/// Values that can be read and not be meant: Go's words, the flag, and the status of every mistake (Go exits with 1).
 #[test]
 fn invalid_values_keep_the_words_of_go() {
     let cases: [(&[&str], &str); 3] = [
@@ -63,8 +63,10 @@ fn invalid_values_keep_the_words_of_go() {
     for (args, words) in cases {
         let output = run("piko-server", args, &[]);
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(stderr.starts_with(words), "{args:?}: {stderr}");
+        let flag = args[0].trim_end_matches('=');
+        assert!(stderr.trim_end().ends_with(&format!(" [{flag}]")), "{args:?}: {stderr}");
         assert_eq!(stderr.trim_end().lines().count(), 1, "{args:?}: {stderr}");
     }
 }

@@ -31,6 +31,7 @@ fn an_early_answer_reaches_a_client_that_still_uploads() {
         let response = client.read_response("POST");
         assert_eq!((response.status(), response.end.clone()), (413, End::Complete), "{framing:?}");
         assert_eq!(response.body.text(), "too large", "{framing:?}");
+        assert_eq!(response.value("connection").as_deref(), Some("close"), "{framing:?}");
         assert_eq!(client.read_end(), End::Closed, "{framing:?}");
     }
 }
@@ -47,6 +48,62 @@ fn an_early_answer_is_not_lost_to_a_busy_upload() {
         let response = client.read_response("POST");
         assert_eq!((response.status(), response.end.clone()), (413, End::Complete), "{response:?}");
         assert_eq!(response.body.text(), "too large");
+        assert_eq!(response.value("connection").as_deref(), Some("close"));
+    }
+}
+
+/// RFC 9112 9.3, 9.6: whoever will not read the rest of a request says that it closes. That holds for the
+/// service's answers, though it keeps its own connection, and for those made here.
+#[test]
+fn an_answer_to_an_unfinished_upload_announces_the_close() {
+    let service = scripted(|peer, head| {
+        // The whole answer at once, or its head alone where it refuses.
+        let answer: &[u8] = if head.contains("/whole") {
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+        } else if head.contains("/empty") {
+            b"HTTP/1.1 204 No Content\r\n\r\n"
+        } else {
+            b"HTTP/1.1 403 Forbidden\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+        };
+        peer.send(answer)?;
+        while !peer.read_some(64 * 1024)?.is_empty() {}
+        Err(io::ErrorKind::NotConnected.into())
+    });
+    let rig = Rig::with(service, &[], &[]);
+    for (target, host, status) in [
+        ("/whole", HOST, 200),
+        ("/empty", HOST, 204),
+        ("/refused", HOST, 403),
+        ("/", "nobody.test", 502),
+        ("/", "localhost", 400),
+    ] {
+        let mut client = rig.client();
+        client.send_head("POST", target, &[("host", host), ("content-length", "50000000")]).expect("sent");
+        client.send(b"12345").expect("sent");
+        let response = client.read_response("POST");
+        assert_eq!((response.status(), response.end.clone()), (status, End::Complete), "{target} {host}");
+        assert_eq!(response.value("connection").as_deref(), Some("close"), "{target} {host}");
+        assert_eq!(client.read_end(), End::Closed, "{target} {host}");
+    }
+}
+
+/// An answer that begins before the upload ends, and does not end before it, costs the connection nothing.
+#[test]
+fn a_streamed_answer_to_a_streamed_upload_keeps_the_connection() {
+    let service = scripted(|peer, _| {
+        peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        let body = peer.read_exact(5)?;
+        peer.send_chunk(&body)?;
+        peer.send_last_chunk(&[])
+    });
+    let rig = Rig::with(service, &[], &[]);
+    let mut client = rig.client();
+    for _ in 0..2 {
+        client.send_head("POST", "/", &[("host", HOST), ("content-length", "5")]).expect("sent");
+        let head = client.read_head().expect("a head before the body");
+        assert_eq!((head.status, head.value("connection")), (200, None));
+        client.send(b"12345").expect("sent");
+        assert_eq!(client.read_exact(15).expect("the body"), b"5\r\n12345\r\n0\r\n\r\n");
     }
 }
 

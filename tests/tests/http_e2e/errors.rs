@@ -125,3 +125,40 @@ fn the_agent_leaves_before_the_answer() {
     rig.agent.process.signal(piko_tests::process::Signal::Kill).expect("it runs");
     assert_error(&client.read_response("POST"), 502, "upstream unreachable", "server", "stream-reset");
 }
+
+/// Not the name and not the service is at fault: whoever looks for the cause is sent to the right place.
+#[test]
+fn an_agent_without_descriptors_says_so() {
+    use piko_tests::process::{Process, binary};
+    use piko_tests::rig::PATIENCE;
+    use std::process::Command;
+
+    let service = scripted(|peer, _| {
+        peer.set_patience(PATIENCE)?;
+        peer.read_end();
+        Err(io::ErrorKind::NotConnected.into())
+    });
+    let server = Server::start(&[]);
+    for addr in [service.addr().to_string(), format!("localhost:{}", service.addr().port())] {
+        // A limit that the agent cannot raise: some descriptors are its own, the rest is for requests.
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 16; exec \"$0\" \"$@\""]).arg(binary("piko-agent"));
+        command.args(["http", "few", &addr, "--connect.url", &server.connect_url()]);
+        let agent = Process::spawn("piko-agent", &mut command).expect("the agent starts");
+        agent.wait_record(0, PATIENCE, "tunnel connected").expect("a tunnel");
+        let mut open: Vec<Client> = Vec::new();
+        for _ in 0..32 {
+            let mut client = Client::connect(server.proxy).expect("a connection");
+            client.send_head("GET", "/", &[("host", "few.test")]).expect("sent");
+            open.push(client);
+        }
+        // Those that found a descriptor wait for the service, the others have their answer.
+        let refused = open.iter_mut().rev().find_map(|client| {
+            client.set_patience(std::time::Duration::from_secs(1)).expect("an option");
+            client.read_head().ok()
+        });
+        let head = refused.expect("16 descriptors are not enough for 32 requests");
+        let cause = "hop=agent; cause=out-of-descriptors";
+        assert_eq!((head.status, head.value("x-piko-error").as_deref()), (502, Some(cause)), "{addr}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Who gets how much.
 
 use crate::cluster::{Agent, Cluster, Node, get, is_hello, wait_until};
+use piko_config::{Command, ServerOptions, Values};
 use piko_tests::service::Service;
 use std::thread;
 
@@ -20,8 +21,12 @@ fn load(node: &Node, target: &str, clients: usize, requests: usize) {
 }
 
 /// One agent on the first node, two on the second, three on the third, each with a service of its own.
-fn uneven(prefer_local: bool) -> (Cluster, Vec<Service>, Vec<Agent>) {
-    let cluster = Cluster::with(3, move |options| options.proxy.routing.prefer_local = prefer_local);
+fn uneven(prefer_local: &'static str) -> (Cluster, Vec<Service>, Vec<Agent>) {
+    let cluster = Cluster::with(3, move |options| {
+        let given = [("proxy.routing.prefer-local", prefer_local.to_owned())];
+        let values = Values::resolve(Command::Server, &given, &|_| None).unwrap();
+        options.proxy.routing = ServerOptions::from_values(&values).unwrap().proxy.routing;
+    });
     let services: Vec<_> = (0..6).map(|_| Service::start()).collect();
     let agents: Vec<_> = services
         .iter()
@@ -38,7 +43,7 @@ fn requests(services: &[Service]) -> Vec<u64> {
 
 #[test]
 fn without_preference_the_busiest_upstream_gets_at_most_half_as_much_again_as_the_idlest() {
-    let (cluster, services, _agents) = uneven(false);
+    let (cluster, services, _agents) = uneven("false");
     for (clients, total) in [(1, 1_500), (12, 3_000)] {
         let before = requests(&services);
         load(&cluster.nodes[0], "/hello", clients, total);
@@ -52,7 +57,7 @@ fn without_preference_the_busiest_upstream_gets_at_most_half_as_much_again_as_th
 
 #[test]
 fn with_preference_a_few_clients_stay_with_the_local_upstream() {
-    let (cluster, services, _agents) = uneven(true);
+    let (cluster, services, _agents) = uneven("true");
     let before = requests(&services);
     load(&cluster.nodes[0], "/hello", 4, 1_000);
     let shares: Vec<_> = requests(&services).iter().zip(before).map(|(now, before)| now - before).collect();
@@ -61,7 +66,7 @@ fn with_preference_a_few_clients_stay_with_the_local_upstream() {
 
 #[test]
 fn with_preference_a_local_upstream_that_is_overrun_gets_help() {
-    let (cluster, services, _agents) = uneven(true);
+    let (cluster, services, _agents) = uneven("true");
     let before = requests(&services);
     let waiting: Vec<_> = (0..40)
         .map(|_| {

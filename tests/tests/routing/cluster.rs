@@ -2,12 +2,11 @@
 
 use piko_config::{AccessLogOptions, AgentOptions, BindAddr, ListenerOptions, Protocol, ServerOptions};
 use piko_core::id::{EndpointId, NodeId};
-use piko_driver::{Runtime, Shutdown};
+use piko_driver::Shutdown;
 use piko_server::{Bound, Peers, Server};
 use piko_tests::http::{Client, End, Response};
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,8 +14,26 @@ use std::time::{Duration, Instant};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const ENDPOINT: &str = "ep";
 
-/// Who is told about whose endpoints.
-type Hearers = Arc<Mutex<Vec<(NodeId, Peers)>>>;
+/// Tells all nodes what each of them listens on, whenever that changes, until one of them is gone. (Its own
+/// gossip is alone with itself, and takes what [`Peers::poll_adverts`] says.)
+fn spread(nodes: Vec<(NodeId, SocketAddr, Peers)>) {
+    let mut last = vec![0; nodes.len()];
+    loop {
+        for ((id, admin, _), last) in nodes.iter().zip(&mut last) {
+            let status = Client::connect(*admin).and_then(|mut c| c.get("/status/upstream/endpoints", &[]));
+            let Ok(status) = status else { return };
+            let text = String::from_utf8_lossy(&status.body.bytes).into_owned();
+            let count = text.trim_matches(['{', '}']).rsplit(':').next().unwrap_or_default();
+            let count = count.parse().unwrap_or(0);
+            if std::mem::replace(last, count) != count {
+                for (_, _, other) in nodes.iter().filter(|(other, ..)| other != id) {
+                    other.remote(id, endpoint(), count);
+                }
+            }
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// One node in this process.
 pub(crate) struct Node {
@@ -43,11 +60,10 @@ fn quiet() -> AccessLogOptions {
 }
 
 impl Node {
-    fn start(name: &str, hearers: Hearers, tune: impl FnOnce(&mut ServerOptions) + Send + 'static) -> Self {
+    fn start(name: &str, tune: impl FnOnce(&mut ServerOptions) + Send + 'static) -> Self {
         let stop = Shutdown::new();
         let (said, heard) = mpsc::channel();
         let (id, stopped) = (NodeId::new(name), stop.clone());
-        let me = id.clone();
         let thread = thread::spawn(move || {
             piko_runtime_tokio::block_on(|rt| async move {
                 let mut options = ServerOptions::default();
@@ -61,18 +77,7 @@ impl Node {
                 tune(&mut options);
                 let server = Server::bind(rt.clone(), options).await.unwrap();
                 let peers = server.peers();
-                said.send((server.bound(), peers.clone())).unwrap();
-                rt.spawn(async move {
-                    loop {
-                        let adverts = poll_fn(|cx| peers.poll_adverts(cx)).await;
-                        let hearers = hearers.lock().unwrap();
-                        for (_, other) in hearers.iter().filter(|(id, _)| *id != me) {
-                            for advert in &adverts {
-                                other.remote(&me, advert.endpoint.clone(), advert.listeners);
-                            }
-                        }
-                    }
-                });
+                said.send((server.bound(), peers)).unwrap();
                 server.run(stopped).await.unwrap();
             });
         });
@@ -128,10 +133,10 @@ impl Cluster {
     }
 
     pub(crate) fn with(count: usize, tune: impl Fn(&mut ServerOptions) + Clone + Send + 'static) -> Self {
-        let hearers = Hearers::default();
-        let nodes: Vec<_> =
-            (0..count).map(|n| Node::start(&format!("node-{n}"), hearers.clone(), tune.clone())).collect();
-        hearers.lock().unwrap().extend(nodes.iter().map(|node| (node.id.clone(), node.peers.clone())));
+        let nodes: Vec<_> = (0..count).map(|n| Node::start(&format!("node-{n}"), tune.clone())).collect();
+        let heard =
+            nodes.iter().map(|node| (node.id.clone(), node.bound.admin, node.peers.clone())).collect();
+        thread::spawn(move || spread(heard));
         for node in &nodes {
             for other in nodes.iter().filter(|other| other.id != node.id) {
                 node.peers.node_up(&other.id, other.bound.proxy);

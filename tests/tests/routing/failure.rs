@@ -117,6 +117,76 @@ fn few_requests_meet_the_one_upstream_of_three_that_hangs() {
     }
 }
 
+/// Nobody says that the node is gone: what it does not answer is all there is to know.
+#[test]
+fn few_requests_meet_a_node_that_stands_still() {
+    let cluster = Cluster::with(3, |options| options.proxy.timeout = Some(Duration::from_secs(3)));
+    let relay = Relay::to(cluster.nodes[1].bound.proxy);
+    cluster.move_node(1, relay.addr());
+    let service = Service::start();
+    let _agents =
+        [Agent::start(&cluster.nodes[1], service.addr()), Agent::start(&cluster.nodes[2], service.addr())];
+    cluster.wait_routable();
+    let front = &cluster.nodes[0];
+    let (failed, slowest) = (AtomicU64::new(0), Mutex::new(Duration::ZERO));
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let (relay, failed, slowest) = (&relay, &failed, &slowest);
+            scope.spawn(move || {
+                let mut connection = front.client();
+                for n in 0..500 {
+                    if client == 0 && n == 100 {
+                        relay.freeze();
+                    }
+                    let begun = Instant::now();
+                    let response = get(&mut connection, "/hello");
+                    if is_hello(&response) {
+                        let mut slowest = slowest.lock().unwrap();
+                        *slowest = begun.elapsed().max(*slowest);
+                    } else {
+                        assert_eq!(response.status(), 504, "{response:?}");
+                        failed.fetch_add(1, Ordering::SeqCst);
+                        connection = front.client();
+                    }
+                }
+            });
+        }
+    });
+    println!(
+        "{failed:?} of 4,000 met the node that stands still; of the others the slowest took {slowest:?}"
+    );
+    assert!(failed.load(Ordering::SeqCst) <= 12, "{failed:?}");
+}
+
+/// When everything is broken, there is little more load than when nothing is.
+#[test]
+fn retries_do_not_multiply_the_load_of_an_outage() {
+    let cluster = Cluster::start(1);
+    let tries = Arc::new(AtomicU64::new(0));
+    let services: Vec<_> = (0..3)
+        .map(|_| {
+            let tries = tries.clone();
+            scripted(move |_, _| {
+                tries.fetch_add(1, Ordering::SeqCst);
+                Err(std::io::ErrorKind::ConnectionReset.into())
+            })
+        })
+        .collect();
+    let _agents: Vec<_> =
+        services.iter().map(|service| Agent::start(&cluster.nodes[0], service.addr())).collect();
+    let begun = Instant::now();
+    let mut client = cluster.nodes[0].client();
+    for _ in 0..1_000 {
+        assert_eq!(get(&mut client, "/x").status(), 502);
+    }
+    let tries = tries.load(Ordering::SeqCst);
+    // A fifth, the reserve of 100, and 10 per second.
+    let retries_max = 200 + 100 + 10 * (begun.elapsed().as_secs() + 1);
+    println!("{tries} tries for 1,000 requests");
+    assert!(tries > 1_100 && tries <= 1_000 + retries_max, "{tries} tries");
+    assert_eq!(cluster.nodes[0].metric("piko_proxy_retries_total"), tries - 1_000);
+}
+
 #[test]
 fn an_agent_without_its_service_is_avoided_and_nobody_sees_it() {
     for down_at in [0, 1] {

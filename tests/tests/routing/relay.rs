@@ -16,6 +16,7 @@ pub(crate) struct Relay {
 #[derive(Default)]
 struct Shared {
     cut: AtomicBool,
+    frozen: AtomicBool,
     ended: AtomicUsize,
     open: AtomicUsize,
     sockets: Mutex<Vec<TcpStream>>,
@@ -44,10 +45,10 @@ impl Relay {
                 thread::spawn(move || {
                     let ended = own.clone();
                     let back = thread::spawn(move || {
-                        copy(server2, client2);
+                        copy(server2, client2, &ended.frozen);
                         ended.ended.fetch_add(1, Ordering::SeqCst);
                     });
-                    copy(client, server);
+                    copy(client, server, &own.frozen);
                     back.join().unwrap();
                     own.open.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -70,6 +71,11 @@ impl Relay {
         self.shared.open.load(Ordering::SeqCst)
     }
 
+    /// Takes what comes, and hands nothing on: a machine that stands still, or is behind a partition.
+    pub(crate) fn freeze(&self) {
+        self.shared.frozen.store(true, Ordering::SeqCst);
+    }
+
     /// Resets all connections and refuses new ones.
     pub(crate) fn cut(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);
@@ -88,9 +94,12 @@ impl Drop for Relay {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream) {
+fn copy(mut from: TcpStream, mut to: TcpStream, frozen: &AtomicBool) {
     let mut buf = [0; 16 * 1024];
     while let Ok(n) = from.read(&mut buf) {
+        if frozen.load(Ordering::SeqCst) && n > 0 {
+            continue;
+        }
         if n == 0 || to.write_all(&buf[..n]).is_err() {
             break;
         }

@@ -31,8 +31,12 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     assert_eq!(admin_status(&old, "/ready"), 503, "no longer ready");
     assert_eq!(admin_status(&old, "/health"), 200, "but alive");
     assert_eq!(old.process.try_wait().expect("a child"), None, "a request is open");
-    // The agent was told to open its next tunnel elsewhere; this one carries the request.
-    assert!(agent.process.wait_record(0, Duration::ZERO, "tunnel over").is_err(), "the tunnel carries it");
+    // The hint: our agent looks for its next tunnel at once, while this one carries the request.
+    agent.wait_lost(0, PATIENCE).expect("lost");
+    assert!(
+        agent.process.wait_record(0, Duration::ZERO, "tunnel over").is_err(),
+        "this one carries the request"
+    );
 
     let answer = slow.read_response("GET");
     assert_eq!((answer.status(), &answer.end), (200, &End::Complete));
@@ -41,8 +45,7 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     assert_eq!(slow.read_end(), End::Closed);
     assert_eq!(exit_code(&mut old.process, Duration::from_secs(3)), Some(0), "{}", old.process.tail());
 
-    // The hint for our agents first; then go-away 2, which is what brings Go's back.
-    agent.wait_lost(0, PATIENCE).expect("lost");
+    // At the end go-away 2, which is what brings Go's back.
     let over = agent.process.wait_record(0, PATIENCE, "tunnel over").expect("over").1;
     let reason = over["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("went away") && reason.contains("InternalError"), "{over}");

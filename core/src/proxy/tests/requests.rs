@@ -1,6 +1,7 @@
 //! The fields and the target of requests, hop by hop.
 
 use super::*;
+use crate::route::Hop;
 use alloc::format;
 use alloc::sync::Arc;
 
@@ -266,4 +267,23 @@ fn trailers_lose_what_frames_routes_or_names() {
     let mut out = BytesMut::from(&b"kept\r\n"[..]);
     fields::rewrite_trailers(&Fields::from_block(block), &mut out);
     assert_eq!(&out[..], b"kept\r\nx-checksum: 1\r\nETag: e\r\nDate: d\r\nGrpc-Status: 0\r\n");
+}
+
+#[test]
+fn an_admin_port_adds_the_address_and_forbids_a_second_hop() {
+    let text =
+        "GET /status/x?forward=n2 HTTP/1.1\r\nHost: localhost:8002\r\nX-Piko-Authorization: Bearer t\r\n";
+    let mut exchange = Exchange::new(&Config::new(Place::Admin), PEER, T0);
+    assert_eq!(exchange.handle_request(T0, &request(text)), Step::Forward);
+    assert_eq!((exchange.endpoint(), exchange.hop()), (None, Hop::First));
+    let out = rewritten(&exchange, text, false);
+    let want = "GET /status/x?forward=n2\r\nHost: localhost:8002\r\nX-Piko-Authorization: Bearer t\r\n";
+    assert!(out.starts_with(want), "{out}");
+    assert!(out.contains("X-Forwarded-For: "), "{out}");
+    assert!(out.ends_with("x-piko-forward: true\r\n") && !out.contains("x-piko-load"), "{out}");
+
+    let again = "GET / HTTP/1.1\r\nHost: x\r\nX-Piko-Forward: true\r\n";
+    let mut exchange = Exchange::new(&Config::new(Place::Admin), PEER, T0);
+    assert_eq!(exchange.handle_request(T0, &request(again)), Step::Forward);
+    assert_eq!(exchange.hop(), Hop::Forwarded);
 }

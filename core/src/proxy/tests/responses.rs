@@ -112,14 +112,19 @@ fn the_record_tells_what_happened() {
     let at = |ms: u64| Instant::from_millis(10_000 + ms);
     exchange.handle_progress(at(1), Leg::Upstream, 100);
     exchange.handle_progress(at(2), Leg::Upstream, 3);
+    exchange.handle_body(Leg::Upstream, 3);
     exchange.handle_request_end(at(2));
     assert_eq!(exchange.handle_response(at(5), &response("201 Made\r\n")), Step::Forward);
     exchange.handle_progress(at(6), Leg::Client, 40);
+    exchange.handle_body(Leg::Client, 5);
+    exchange.handle_body(Leg::Client, 1);
     let record = exchange.finish(at(9));
     assert_eq!(record.endpoint.as_ref().unwrap().as_bytes(), b"ep");
     assert_eq!((record.status, record.how, record.retries), (201, Ended::Complete, 0));
     assert_eq!(record.method, b"POST");
-    assert_eq!((record.request_bytes, record.response_bytes), (103, 40));
+    assert_eq!((record.request_bytes, record.response_bytes), (3, 6));
+    let head = "POST /x HTTP/1.1\r\nHost: ep.x\r\nContent-Length: 3\r\n";
+    assert_eq!(record.request_head_bytes, head.len() as u64);
     assert_eq!((record.started, record.head_at, record.ended), (T0, Some(at(5)), at(9)));
 }
 

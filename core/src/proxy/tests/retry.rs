@@ -83,16 +83,6 @@ fn running_out_of_upstreams_tells_why_the_last_one_failed() {
 }
 
 #[test]
-fn what_was_replayed_counts_once() {
-    let mut exchange = with_method("PUT");
-    exchange.handle_progress(T0, Leg::Upstream, 60);
-    assert_eq!(exchange.handle_failed(T0, Leg::Upstream, Failure::Broken), Step::Retry);
-    exchange.handle_progress(T0, Leg::Upstream, 60);
-    exchange.handle_progress(T0, Leg::Upstream, 5);
-    assert_eq!(exchange.finish(T0).request_bytes, 65);
-}
-
-#[test]
 fn a_post_may_move_on_while_nothing_of_it_was_sent() {
     let mut exchange = with_method("POST");
     let refused = Failure::Connect("connect-refused");

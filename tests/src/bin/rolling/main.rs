@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         match arg.as_str() {
             "--quick" => size = QUICK,
             "--requests" => {
-                good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.requests = n).is_some()
+                good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.requests = n).is_some();
             }
             "--rate" => good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.rate = n).is_some(),
             name => {

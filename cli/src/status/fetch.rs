@@ -1,0 +1,141 @@
+//! One `GET` of an admin port, on the machines of `piko-core`.
+
+use bytes::{Buf, BytesMut};
+use futures::io::{AsyncReadExt, AsyncWriteExt};
+use piko_config::ConnectUrl;
+use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Version};
+use piko_driver::{Addr, Runtime, timeout_at};
+use piko_runtime_tokio::Tokio;
+use std::io;
+use std::time::Duration;
+
+/// The whole question, as in Go.
+const LIMIT: Duration = Duration::from_secs(15);
+/// More than the state of a large cluster, and less than what would hurt who asks.
+const BODY_BYTES_MAX: usize = 256 << 20;
+/// One read of the connection.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Where to ask.
+#[derive(Debug)]
+pub(super) struct Source {
+    url: ConnectUrl,
+    forward: Option<String>,
+}
+
+impl Source {
+    /// The text says what is wrong with the URL.
+    pub(super) fn parse(url: &str, forward: Option<&str>) -> Result<Self, String> {
+        if url.is_empty() {
+            return Err("missing url".to_owned());
+        }
+        let url = ConnectUrl::parse(url).map_err(|error| format!("invalid url: {error}"))?;
+        if url.tls {
+            return Err("invalid url: https needs TLS, which this build does not have".to_owned());
+        }
+        Ok(Self { url, forward: forward.map(str::to_owned) })
+    }
+
+    /// The body of a 200; an error in Go's words where Go has some.
+    pub(super) fn get(&self, path: &str) -> Result<Vec<u8>, String> {
+        let mut target = format!("{}{path}", self.url.prefix);
+        if let Some(id) = &self.forward {
+            target.push_str("?forward=");
+            target.push_str(&segment(id));
+        }
+        piko_runtime_tokio::block_on(|rt| async move {
+            let until = rt.now() + LIMIT;
+            match timeout_at(&rt, Some(until), self.ask(&rt, &target)).await {
+                Ok(answer) => answer,
+                Err(_) => Err("timed out".to_owned()),
+            }
+        })
+    }
+
+    async fn ask(&self, rt: &Tokio, target: &str) -> Result<Vec<u8>, String> {
+        let (host, port) = (&self.url.host, self.url.port);
+        let addrs = rt.resolve(host, port).await.map_err(|error| format!("resolve {host}: {error}"))?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address").to_string();
+        for addr in addrs {
+            match rt.connect(&Addr::Ip(addr)).await {
+                Ok(io) => return self.exchange(rt, io, target).await,
+                Err(error) => last = format!("connect {addr}: {error}"),
+            }
+        }
+        Err(last)
+    }
+
+    async fn exchange(
+        &self,
+        rt: &Tokio,
+        mut io: <Tokio as Runtime>::Tcp,
+        target: &str,
+    ) -> Result<Vec<u8>, String> {
+        let mut http = ClientConn::new(Config::default(), rt.now());
+        let fields = format!(
+            "Host: {}\r\nUser-Agent: piko/{}\r\nAccept: application/json\r\n",
+            self.url.authority(),
+            env!("CARGO_PKG_VERSION")
+        );
+        let head = RequestHead {
+            method: b"GET",
+            target: target.as_bytes(),
+            version: Version::Http11,
+            fields: Fields::from_block(fields.as_bytes()),
+            body: BodyLength::None,
+            expects_continue: false,
+            upgrade: false,
+        };
+        let mut request = BytesMut::new();
+        http.send_head(&head, false, &mut request).map_err(|error| error.to_string())?;
+        io.write_all(&request).await.map_err(|error| error.to_string())?;
+        let (mut input, mut chunk) = (BytesMut::new(), vec![0; READ_BYTES]);
+        let (mut body, mut status) = (Vec::new(), 0);
+        loop {
+            let now = rt.now();
+            loop {
+                let (used, part) =
+                    http.handle_input(now, &input).map_err(|fault| format!("malformed response: {fault}"))?;
+                match part {
+                    None => {
+                        input.advance(used);
+                        break;
+                    }
+                    Some(Part::Head(head)) => status = head.status,
+                    Some(Part::Data(range)) => body.extend_from_slice(&input[range]),
+                    Some(Part::End) => return judge(status, body),
+                    Some(_) => {}
+                }
+                input.advance(used);
+                if body.len() > BODY_BYTES_MAX {
+                    return Err("the answer is too long".to_owned());
+                }
+            }
+            let n = io.read(&mut chunk).await.map_err(|error| error.to_string())?;
+            if n == 0 {
+                let whole = http.handle_eof(now).map_err(|fault| fault.to_string())?;
+                return if whole { judge(status, body) } else { Err("no answer".to_owned()) };
+            }
+            input.extend_from_slice(&chunk[..n]);
+        }
+    }
+}
+
+fn judge(status: u16, body: Vec<u8>) -> Result<Vec<u8>, String> {
+    if status == 200 { Ok(body) } else { Err(format!("bad status: {status}")) }
+}
+
+/// One path segment or query value (RFC 3986): unreserved bytes stay, others are escaped.
+pub(super) fn segment(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(out, "%{b:02X}");
+        }
+    }
+    out
+}

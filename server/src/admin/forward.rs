@@ -1,0 +1,53 @@
+//! To the admin port of another node.
+
+use crate::cluster::ADMIN_ADDR;
+use piko_core::gossip::NodeStatus;
+use piko_core::id::NodeId;
+use piko_core::proxy::{Failure, cause};
+use piko_core::time::Instant;
+use piko_driver::{Addr, Connected, Gossip, Runtime, timeout_at};
+use std::io;
+use std::net::SocketAddr;
+
+/// The admin address of a node, as it advertises it.
+#[derive(Debug)]
+pub(crate) struct Target(String);
+
+/// The node of that name, if it proved that it is where it says: nobody is to make this node connect anywhere by
+/// telling of nodes that do not exist.
+pub(super) fn find(gossip: &Gossip, id: &[u8]) -> Option<Target> {
+    let id = NodeId::new(std::str::from_utf8(id).ok()?);
+    gossip.look(|node| {
+        let peer = node.peer(&id).filter(|peer| peer.status() != NodeStatus::Unproven)?;
+        let entry = peer.entries().find(|entry| entry.key == ADMIN_ADDR.as_bytes() && !entry.deleted)?;
+        Some(Target(String::from_utf8(entry.value.to_vec()).ok()?))
+    })
+}
+
+/// A new connection: operators ask rarely.
+pub(super) async fn connect<R: Runtime>(
+    rt: &R,
+    target: &Target,
+    until: Option<Instant>,
+) -> Result<Connected<R::Tcp>, Failure> {
+    let addrs = match target.0.parse::<SocketAddr>() {
+        Ok(addr) => vec![addr],
+        Err(_) => {
+            let (host, port) = target.0.rsplit_once(':').ok_or(Failure::Connect(cause::RESOLVE_FAILED))?;
+            let port = port.parse().map_err(|_| Failure::Connect(cause::RESOLVE_FAILED))?;
+            let found = timeout_at(rt, until, rt.resolve(host, port)).await;
+            found.ok().and_then(Result::ok).ok_or(Failure::Connect(cause::RESOLVE_FAILED))?
+        }
+    };
+    let mut last = cause::RESOLVE_FAILED;
+    for addr in addrs {
+        last = match timeout_at(rt, until, rt.connect(&Addr::Ip(addr))).await {
+            Ok(Ok(io)) => return Ok(Connected { io, pooled: false }),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
+            Ok(Err(_)) => cause::CONNECT_FAILED,
+            Err(_) => cause::CONNECT_TIMEOUT,
+        };
+        tracing::debug!(target: "admin", %addr, cause = last, "failed to dial node");
+    }
+    Err(Failure::Connect(last))
+}

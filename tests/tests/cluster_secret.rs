@@ -1,0 +1,133 @@
+//! A cluster whose nodes share a secret: who takes part, and whose word counts.
+
+use piko_tests::http::Client;
+use piko_tests::process::{Agent, Server};
+use piko_tests::service::Service;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn node(id: &str, args: &[&str]) -> Server {
+    let mut all = vec!["--cluster.node-id", id];
+    all.extend_from_slice(args);
+    Server::start(&all)
+}
+
+fn status(node: &Server, endpoint: &str, more: &[(&str, &str)]) -> u16 {
+    let mut client = Client::connect(node.proxy).expect("the port is open");
+    let mut fields = vec![("x-piko-endpoint", endpoint)];
+    fields.extend_from_slice(more);
+    client.get("/hello", &fields).expect("an answer").status()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn metric(node: &Server, name: &str) -> u64 {
+    let mut client = Client::connect(node.admin).expect("the port is open");
+    let text = client.get("/metrics", &[]).expect("metrics").body.text();
+    let value = |line: &str| line.strip_prefix(name)?.trim().parse::<f64>().ok();
+    text.lines().filter_map(value).map(|value| value as u64).sum()
+}
+
+/// A file of its own for the test, removed with it.
+struct Secret(PathBuf);
+
+impl Secret {
+    fn new(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("piko-secret-{name}-{}", std::process::id()));
+        std::fs::write(&path, text).expect("a writable place");
+        Self(path)
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn nodes_with_the_secret_serve_each_other_and_others_have_no_part() {
+    let file = Secret::new("same", "a secret of some length\n");
+    let from_file = file.0.to_str().expect("text");
+    let a = node("a", &["--cluster.secret", "a secret of some length"]);
+    let seed = a.gossip().to_string();
+    let b = node("b", &["--cluster.secret-file", from_file, "--cluster.join", &seed]);
+    let service = Service::start();
+    let _agent = Agent::http(&a.connect_url(), "shared", &service.addr().to_string(), &[]);
+    wait_for("b finds the way to a", || status(&b, "shared", &[]) == 200);
+
+    // Whoever says that a node forwarded its request is believed with the proof only.
+    let forward = ("x-piko-forward", "true");
+    assert_eq!(status(&b, "shared", &[forward]), 200, "the word of a client does not keep a request here");
+    assert_eq!(status(&b, "shared", &[forward, ("x-piko-node", "1.29000000.00")]), 200);
+
+    // Without the secret, and with another one.
+    let tries = ["--cluster.join-timeout", "5s", "--cluster.abort-if-join-fails=false"];
+    let mut stranger = vec!["--cluster.join", &seed];
+    stranger.extend(tries);
+    let c = node("c", &stranger);
+    let mut other = vec!["--cluster.join", &seed, "--cluster.secret", "another secret"];
+    other.extend(tries);
+    let d = node("d", &other);
+    for node in [&c, &d] {
+        node.process.wait_record(0, PATIENCE, "failed to join cluster").expect("is not let in");
+    }
+    // What they send to a by datagram has no effect either.
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    for _ in 0..100 {
+        socket.send_to(&[1, 0, 0x83], a.gossip()).expect("sent");
+        socket.send_to(&[0xA1; 200], a.gossip()).expect("sent");
+    }
+    assert_eq!(status(&c, "shared", &[]), 502);
+    assert_eq!(status(&d, "shared", &[]), 502);
+    assert_eq!(status(&b, "shared", &[]), 200);
+    assert!(metric(&b, "piko_upstreams_remote_requests_total{node_id=\"a\"}") >= 4, "all went by a");
+    for node in [&a, &b] {
+        let stranger = |line: &str| {
+            line.contains("\"node joined\"") && !line.contains("\"a\"") && !line.contains("\"b\"")
+        };
+        let lines = node.process.lines(0);
+        assert!(!lines.iter().any(|line| stranger(&line.text)), "{}", node.process.tail());
+    }
+}
+
+#[test]
+fn without_a_secret_a_client_can_keep_its_request_here_as_in_go() {
+    let a = node("a", &[]);
+    let b = node("b", &["--cluster.join", &a.gossip().to_string()]);
+    let service = Service::start();
+    let _agent = Agent::http(&a.connect_url(), "open", &service.addr().to_string(), &[]);
+    wait_for("b finds the way to a", || status(&b, "open", &[]) == 200);
+    assert_eq!(status(&b, "open", &[("x-piko-forward", "true")]), 502);
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_named() {
+    let missing = piko_tests::process::binary("piko-server");
+    for (args, says) in [
+        (vec!["--cluster.secret-file", "/nonexistent/secret"], "/nonexistent/secret"),
+        (
+            vec!["--cluster.secret", "x", "--cluster.secret-file", "y"],
+            "secret and secret-file cannot both be set",
+        ),
+    ] {
+        let output = std::process::Command::new(&missing)
+            .args(["--proxy.bind-addr=127.0.0.1:0", "--upstream.bind-addr=127.0.0.1:0"])
+            .args(["--admin.bind-addr=127.0.0.1:0", "--cluster.gossip.bind-addr=127.0.0.1:0"])
+            .args(&args)
+            .output()
+            .expect("runs");
+        assert!(!output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(says), "{text}");
+    }
+}
