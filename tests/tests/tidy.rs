@@ -70,6 +70,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "rustls",
             "futures-rustls",
             "chacha20poly1305",
+            "hmac",
             "async-tungstenite",
         ],
     ),
