@@ -71,6 +71,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "futures-rustls",
             "chacha20poly1305",
             "hmac",
+            "sha2",
             "async-tungstenite",
         ],
     ),
