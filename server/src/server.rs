@@ -270,8 +270,8 @@ impl<R: Runtime> Server<R> {
         node.set_ready(false);
         node.set_draining();
         // No agent comes in any more, and those of ours open their next tunnel elsewhere while this one serves on.
-        upstream_stop.trigger();
         leaving.trigger();
+        upstream_stop.trigger();
         // Refused only when the key is too long, which it is not.
         let _ = gossip.set_internal(&Key::from(cluster::DRAINING), &Value::from("1"));
         for tunnel in node.tunnels() {

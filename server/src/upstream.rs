@@ -32,6 +32,12 @@ pub(crate) fn judge<R: Runtime>(
         Ok(endpoint) => endpoint,
         Err(answer) => return Local::Answer(answer),
     };
+    if node.is_draining() {
+        // It came while the port was closed. Agents, Go's too, try again elsewhere (wire protocol 3.4).
+        let mut answer = Answer::request_error(Place::Server, 503, "node is draining", cause::DRAINING);
+        answer.close = true;
+        return Local::Answer(answer);
+    }
     let accept = match handshake::judge_request(head) {
         Ok(accept) => accept,
         Err(handshake::Refusal::ForeignOrigin) => {
@@ -62,6 +68,10 @@ pub(crate) fn judge<R: Runtime>(
     let agent = agent.map(|name| String::from_utf8_lossy(name).into());
     let handle = TunnelHandle::detached(rt, tunnel, *info);
     let registration = node.attach(&endpoint, handle, agent, stated);
+    if node.is_draining() {
+        // The others were asked to go elsewhere before this one was in the table.
+        registration.tunnel.hint();
+    }
     let mut answer = answers::empty(101);
     answer.fields = fields;
     Local::Switch(answer, registration)

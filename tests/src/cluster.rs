@@ -36,6 +36,8 @@ pub struct Member {
     pub addrs: [SocketAddr; 4],
     /// The process; `None` between two of them.
     pub server: Option<Server>,
+    /// What its former processes have said.
+    said: Vec<String>,
     program: PathBuf,
     /// Arguments besides its name and its addresses.
     args: Vec<String>,
@@ -88,6 +90,7 @@ impl Member {
         let start = Instant::now();
         let status = server.terminate(PATIENCE);
         let tail = server.process.tail();
+        self.said.extend(lines(&server));
         let status = status.unwrap_or_else(|e| panic!("{}: {e}: {tail}", self.id));
         assert!(status.success(), "{} ended with {status}: {tail}", self.id);
         start.elapsed()
@@ -108,6 +111,11 @@ impl Member {
     pub fn resident_bytes(&self) -> u64 {
         let memory = self.server.as_ref().expect("a running member").process.memory();
         memory.unwrap_or_else(|e| panic!("{}: {e}", self.id)).rss_bytes
+    }
+
+    /// The records of all its processes so far.
+    pub fn log(&self) -> Vec<String> {
+        self.said.iter().cloned().chain(self.server.iter().flat_map(lines)).collect()
     }
 
     /// Where other nodes talk to it.
@@ -139,6 +147,10 @@ impl Member {
     fn tail(&self) -> String {
         self.server.as_ref().map(|server| server.process.tail()).unwrap_or_default()
     }
+}
+
+fn lines(server: &Server) -> Vec<String> {
+    server.process.lines(0).into_iter().map(|line| line.text).collect()
 }
 
 /// Several nodes that know each other.
@@ -187,6 +199,7 @@ impl Cluster {
                 id: format!("node-{i}"),
                 addrs: *own,
                 server: None,
+                said: Vec::new(),
                 program: binary("piko-server"),
                 args: all,
             }

@@ -118,6 +118,20 @@ impl World {
         Ok(())
     }
 
+    /// Where the log of a node goes on.
+    fn mark(&self, node: usize) -> usize {
+        self.cluster.members[node].server.as_ref().expect("it runs").process.mark()
+    }
+
+    /// Waits until a node says that another one is unreachable.
+    fn notices(&self, node: usize, from: usize, what: &str) {
+        let start = Instant::now();
+        let server = self.cluster.members[node].server.as_ref().expect("it runs");
+        let record = server.process.wait_record(from, NOTICE_MAX, "node unreachable; updated cluster");
+        record.unwrap_or_else(|e| panic!("{what}: {e}"));
+        println!("{what}: unreachable after {:?}", start.elapsed());
+    }
+
     fn signal(&mut self, node: usize, signal: Signal) {
         self.cluster.members[node].signal(signal);
     }
@@ -129,10 +143,12 @@ fn scenarios(family: Family) {
     let Some(mut world) = World::start(family) else { return };
 
     // Node 2 on one side, nodes 0 and 1 on the other; agents and clients reach all of them.
+    let from = world.mark(0);
     for node in [0, 1] {
         world.net.cut(node, 2);
         world.net.cut(2, node);
     }
+    world.notices(0, from, "a partition");
     let apart: [&[bool]; 3] =
         [&[true, true, false, true], &[true, true, false, true], &[false, false, true, false]];
     world.settle("a partition", &apart);
@@ -149,7 +165,9 @@ fn scenarios(family: Family) {
     world.net.mend(0, 1);
     world.settle("the one-way cut is over", &[ALL; 3]);
 
+    let from = world.mark(0);
     world.signal(1, Signal::Stop);
+    world.notices(0, from, "a stopped node");
     let without_1: [&[bool]; 1] = [&[true, false, true, true]];
     world.settle("a stopped node", &without_1);
     world.signal(1, Signal::Cont);

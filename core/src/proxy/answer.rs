@@ -23,6 +23,8 @@ pub mod cause {
     pub const CONNECT_TIMEOUT: &str = "connect-timeout";
     /// The response was cut in its head (502).
     pub const CUT_RESPONSE: &str = "cut-response";
+    /// The node is about to end and takes no more agents (503).
+    pub const DRAINING: &str = "draining";
     /// The client's request head is too large (431).
     pub const HEAD_TOO_LARGE: &str = "head-too-large";
     /// The client's request breaks HTTP (400, 501).

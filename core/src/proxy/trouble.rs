@@ -28,7 +28,7 @@ pub struct Trouble {
 const SERVICE_DOWN: [&str; 4] =
     [cause::CONNECT_REFUSED, cause::CONNECT_FAILED, cause::CONNECT_TIMEOUT, cause::RESOLVE_FAILED];
 /// Causes that leave open how far the request came.
-const BROKEN: [&str; 3] = [cause::CONNECTION_CLOSED, cause::STREAM_RESET, cause::UPSTREAM_GOING_AWAY];
+const BROKEN: [&str; 2] = [cause::CONNECTION_CLOSED, cause::STREAM_RESET];
 /// Causes behind which the client has waited long enough.
 const LATE: [&str; 2] = [cause::RESPONSE_TIMEOUT, cause::UPSTREAM_STALLED];
 
@@ -55,6 +55,10 @@ pub fn trouble(head: &ResponseHead<'_>, from: Sender, behind: &[u8]) -> Option<T
     let (hop, named) = parse(error)?;
     if hop == b"server" && (from == Sender::Tunnel || named == cause::NO_UPSTREAM.as_bytes()) {
         return (from == Sender::Node).then_some(refused(cause::NO_UPSTREAM));
+    }
+    if hop == b"server" && named == cause::UPSTREAM_GOING_AWAY.as_bytes() {
+        // Its agent takes no more streams, so that none was opened for this request; and it has no other agent.
+        return Some(refused(cause::UPSTREAM_GOING_AWAY));
     }
     let is = |known: &&&str| known.as_bytes() == named;
     if let Some(cause) = SERVICE_DOWN.iter().find(is) {
@@ -110,6 +114,14 @@ mod tests {
         assert_eq!(judge(502, b"", GO_NO_UPSTREAM, Sender::Tunnel), None);
         assert_eq!(judge(502, b"", b"{\"error\":\"upstream unreachable\"}\n", Sender::Node), None);
         assert_eq!(judge(503, b"", GO_NO_UPSTREAM, Sender::Node), None);
+    }
+
+    #[test]
+    fn a_node_whose_agent_leaves_has_not_acted() {
+        let fields = b"x-piko-error: hop=server; cause=upstream-going-away\r\n";
+        assert_eq!(judge(502, fields, b"", Sender::Node), Some(refused("upstream-going-away")));
+        let fields = b"x-piko-error: hop=agent; cause=upstream-going-away\r\n";
+        assert_eq!(judge(502, fields, b"", Sender::Node), None, "agents open no streams");
     }
 
     #[test]

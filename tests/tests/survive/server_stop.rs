@@ -75,6 +75,26 @@ fn a_request_that_is_on_its_way_is_answered() {
 }
 
 #[test]
+fn an_agent_that_crosses_the_drain_is_sent_elsewhere() {
+    let mut server = server(&["--drain-delay", "1s"]);
+    let mut agent = client(server.upstream);
+    terminate(&mut server.process);
+    server.process.wait_record(0, PATIENCE, "starting shutdown").expect("it has heard");
+    wait_until(PATIENCE, "not ready", || admin_status(&server, "/ready") == 503);
+    let fields = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ];
+    let answer = agent.get("/piko/v1/upstream/late", &fields).expect("sent");
+    // One of the statuses behind which agents, Go's too, try again (wire protocol 3.4).
+    assert_eq!((answer.status(), &answer.end), (503, &End::Complete), "{answer:?}");
+    assert_eq!(answer.value("connection").as_deref(), Some("close"));
+    assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0));
+}
+
+#[test]
 fn an_idle_server_stops_at_once() {
     let service = Service::start();
     let mut server = server(&[]);

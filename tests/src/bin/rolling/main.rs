@@ -153,6 +153,22 @@ impl Setup {
         }
     }
 
+    /// Writes down what nodes and agents said, for whoever looks for the reason.
+    fn keep_logs(&self) {
+        let path = std::env::temp_dir().join(format!("piko-rolling-{}.log", std::process::id()));
+        let mut all = String::new();
+        for member in &self.cluster.members {
+            all.extend(member.log().iter().map(|line| format!("{} {} {line}\n", member.id, member.proxy())));
+        }
+        for agent in &self.agents {
+            let lines = agent.process.lines(0);
+            all.extend(lines.iter().map(|line| format!("agent {} {}\n", agent.process.pid(), line.text)));
+        }
+        if std::fs::write(&path, all).is_ok() {
+            println!("    the logs are in {}", path.display());
+        }
+    }
+
     /// Says what was served twice, and prints the sum.
     fn judge(&self, load: Load) -> Outcome {
         let took = load.start_time().elapsed().as_secs_f64();
@@ -171,9 +187,11 @@ impl Setup {
         for failure in tally.failed.iter().take(12) {
             println!("    {failure}; the service has seen it {} times", self.ledger.times(failure.id));
         }
-        check(tally.failed.is_empty() && twice == 0, || {
-            format!("{} failed, {twice} served twice", tally.failed.len())
-        })
+        let good = tally.failed.is_empty() && twice == 0;
+        if !good {
+            self.keep_logs();
+        }
+        check(good, || format!("{} failed, {twice} served twice", tally.failed.len()))
     }
 }
 

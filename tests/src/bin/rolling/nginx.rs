@@ -57,9 +57,9 @@ impl Drop for Nginx {
     }
 }
 
-/// As docs/cluster.md recommends it: nginx asks every node again for every request, and a refusal costs it nothing.
+/// As docs/cluster.md recommends it: a node that has refused is asked again soon, before the next one goes.
 pub(crate) fn recommended(size: &Size) -> Outcome {
-    run(size, " max_fails=0", Duration::ZERO)
+    run(size, " max_fails=1 fail_timeout=2s", Duration::ZERO)
 }
 
 /// With nothing but its defaults: a node that has refused once is left alone for 10 s, so that the next node may go

@@ -40,7 +40,8 @@ fn roll(setup: &mut Setup, load: &Load, pause: Duration) -> Outcome {
         let took = setup.cluster.members[i].terminate();
         setup.cluster.members[i].start();
         println!(
-            "  {}: ended in {:.1} s and started again; {} failed meanwhile",
+            "  {:.1} s, {}: ended in {:.1} s and started again; {} failed meanwhile",
+            load.start_time().elapsed().as_secs_f64(),
             setup.cluster.members[i].id,
             took.as_secs_f64(),
             load.failed() - failed
@@ -59,7 +60,11 @@ fn roll(setup: &mut Setup, load: &Load, pause: Duration) -> Outcome {
         check(status.success(), || format!("agent {i} ended with {status}"))?;
         let endpoint = agent.endpoint.clone();
         setup.agents[i] = setup.agent(&endpoint);
-        println!("  agent {i}: ended and started again; {} failed meanwhile", load.failed() - failed);
+        println!(
+            "  {:.1} s, agent {i}: ended and started again; {} failed meanwhile",
+            load.start_time().elapsed().as_secs_f64(),
+            load.failed() - failed
+        );
     }
     Ok(())
 }
