@@ -26,7 +26,7 @@ pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way, 
     let lines = Lines::start(way, size.lines);
     let part = size.requests / 10;
     load.wait(part);
-    let restarted = roll(setup, &load, pause);
+    let restarted = (0..size.rounds).try_for_each(|_| roll(setup, &load, pause));
     load.wait(size.requests.max(load.done() + part));
     let lines = lines.judge();
     let judged = setup.judge(load);
