@@ -236,6 +236,38 @@ impl Cluster {
             }
         }
     }
+
+    /// Waits until every running node knows of exactly `count` listeners of `endpoint` in the cluster.
+    ///
+    /// # Panics
+    ///
+    /// When that does not come in time.
+    pub fn wait_listeners(&self, endpoint: &str, count: u64) {
+        let ids: Vec<String> = self.members.iter().map(|member| member.id.clone()).collect();
+        for member in self.members.iter().filter(|member| member.server.is_some()) {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let known = listeners(member.admin(), &ids, endpoint);
+                if known == Some(count) {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{} knows of {known:?} for {endpoint}", member.id);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+}
+
+/// How many listeners of an endpoint the node with this admin port knows of, its own included; `None` when it does not
+/// say.
+fn listeners(admin: SocketAddr, ids: &[String], endpoint: &str) -> Option<u64> {
+    let mut client = Client::connect(admin).ok()?;
+    let count = |id: &String| {
+        let response = client.get(&format!("/status/cluster/nodes/{id}"), &[]).ok()?;
+        let node: serde_json::Value = serde_json::from_slice(&response.body.bytes).ok()?;
+        Some(node["endpoints"][endpoint].as_u64().unwrap_or(0))
+    };
+    ids.iter().map(count).sum()
 }
 
 /// Whether `/ready` of an admin port says so.

@@ -8,13 +8,14 @@ mod restart;
 
 use std::fmt::Display;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use piko_tests::cluster::{Balancer, Cluster, Kind, Ledger, Load, Mix, Ready, agent};
 use piko_tests::process::Agent;
 
 const HELP: &str = "\
-usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>]
+usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>] [--rounds <n>] [--lines <n>]
   all         every run below
   direct      every node and every agent restarts; the clients go to nodes that are ready
   nginx       the same through nginx with kept connections, as docs/cluster.md recommends it
@@ -22,6 +23,8 @@ usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>]
   kill        a node is killed: what fails, and for how long
   freeze      a node is stopped (SIGSTOP) and goes on: what fails, and for how long
   --quick     the same, small
+  --rounds    how often everything restarts
+  --lines     how many WebSockets and event streams there are, which hold every end up to the grace
 environment: PIKO_BIN_DIR
 ";
 
@@ -49,6 +52,8 @@ struct Size {
     requests: u64,
     /// Requests per second.
     rate: f64,
+    /// How often everything restarts.
+    rounds: usize,
     /// WebSockets and event streams beside them.
     lines: usize,
     endpoints: usize,
@@ -59,10 +64,24 @@ struct Size {
     grace: &'static str,
 }
 
-const FULL: Size =
-    Size { requests: 100_000, rate: 1_000.0, lines: 200, endpoints: 3, drain_delay: "3s", grace: "2s" };
-const QUICK: Size =
-    Size { requests: 1_000, rate: 300.0, lines: 12, endpoints: 2, drain_delay: "1s", grace: "1500ms" };
+const FULL: Size = Size {
+    requests: 100_000,
+    rate: 1_000.0,
+    rounds: 1,
+    lines: 200,
+    endpoints: 3,
+    drain_delay: "3s",
+    grace: "2s",
+};
+const QUICK: Size = Size {
+    requests: 1_000,
+    rate: 300.0,
+    rounds: 1,
+    lines: 12,
+    endpoints: 2,
+    drain_delay: "1s",
+    grace: "1500ms",
+};
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -71,10 +90,10 @@ fn main() -> ExitCode {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => size = QUICK,
-            "--requests" => {
-                good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.requests = n).is_some();
-            }
-            "--rate" => good &= args.next().and_then(|n| n.parse().ok()).map(|n| size.rate = n).is_some(),
+            "--requests" => good &= set(&mut size.requests, args.next()),
+            "--rate" => good &= set(&mut size.rate, args.next()),
+            "--rounds" => good &= set(&mut size.rounds, args.next()),
+            "--lines" => good &= set(&mut size.lines, args.next()),
             name => {
                 good &= name == "all" || RUNS.iter().any(|(n, _)| *n == name);
                 names.push(name.to_owned());
@@ -100,6 +119,11 @@ fn main() -> ExitCode {
         }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Takes a number from the command line; says whether it was one.
+fn set<T: FromStr>(number: &mut T, text: Option<String>) -> bool {
+    text.and_then(|text| text.parse().ok()).map(|n| *number = n).is_some()
 }
 
 /// A cluster with its agents, as operators have it.

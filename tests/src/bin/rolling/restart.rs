@@ -8,6 +8,8 @@ use piko_tests::cluster::{Load, Ready};
 use crate::lines::{Lines, Way};
 use crate::{LOOK, Outcome, Setup, Size, check, text};
 
+/// Agents of one endpoint.
+const AGENTS_EACH: u64 = 2;
 /// How long an agent may take to end.
 const AGENT_END: Duration = Duration::from_secs(20);
 
@@ -26,7 +28,7 @@ pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way, 
     let lines = Lines::start(way, size.lines);
     let part = size.requests / 10;
     load.wait(part);
-    let restarted = roll(setup, &load, pause);
+    let restarted = (0..size.rounds).try_for_each(|_| roll(setup, &load, pause));
     load.wait(size.requests.max(load.done() + part));
     let lines = lines.judge();
     let judged = setup.judge(load);
@@ -60,6 +62,9 @@ fn roll(setup: &mut Setup, load: &Load, pause: Duration) -> Outcome {
         check(status.success(), || format!("agent {i} ended with {status}"))?;
         let endpoint = agent.endpoint.clone();
         setup.agents[i] = setup.agent(&endpoint);
+        // The other agent of this endpoint goes next. A node that has it alone must have heard of this one, which takes
+        // some milliseconds from the moment at which the agent is connected.
+        setup.cluster.wait_listeners(&endpoint, AGENTS_EACH);
         println!(
             "  {:.1} s, agent {i}: ended and started again; {} failed meanwhile",
             load.start_time().elapsed().as_secs_f64(),
