@@ -147,6 +147,35 @@ fn a_restart_after_a_leave_is_adopted() {
     println!("back after a leave: {took:?}");
 }
 
+/// A second process of an id was a mistake: once it has left, the first one is not away until that leave is forgotten.
+#[test]
+fn the_leave_of_a_namesake_does_not_stick_to_the_living() {
+    let mut world = World::new(4, 7, Config::default());
+    (1..3).for_each(|n| world.join(n, &[addr(0)]));
+    world.set(2, b"endpoint:x", b"1");
+    world.run_for(ms(2_000));
+    let mut other = addr(2);
+    other.set_port(9003);
+    world.kill(3);
+    world.restart(3, id(2), other);
+    world.join(3, &[addr(0)]);
+    world.run_for(ms(3_000));
+    world.leave(3);
+    let known = |world: &World| (0..2).all(|n| world.status(n, &id(2)) == Some(NodeStatus::Left));
+    world.run_until(ms(2_000), known).expect("the leave counts at first");
+    world.kill(3);
+    let back = |world: &World| {
+        let has = |n: usize| {
+            world.hosts[n].view.get(&id(2)).is_some_and(|view| view.keys.contains_key(&b"endpoint:x"[..]))
+        };
+        (0..2).all(|n| world.is_active(n, &id(2)) && has(n))
+    };
+    let took = world.run_until(Duration::from_secs(30), back).expect("back before the leave is forgotten");
+    println!("back after the leave of a namesake: {took:?}");
+    world.run_for(ms(5_000));
+    assert!(back(&world));
+}
+
 /// Go's default is a new id with every start: the old one is gone as soon as the new one answers in its place.
 #[test]
 fn a_new_id_at_an_old_address_ends_the_old_one() {

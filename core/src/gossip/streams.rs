@@ -188,8 +188,11 @@ impl Node {
     /// Whether a peer gets the stream that it wants, and where to. Rounds ask again for those that do not.
     fn may_sync(&self, id: &NodeId) -> Option<SocketAddr> {
         let peer = self.peers.get(id)?;
-        let due = peer.sync.wanted && !peer.sync.busy && self.now >= peer.sync.not_before && !peer.left;
-        if !due || (peer.proven && peer.unreachable && peer.moving.is_none()) {
+        let due = peer.sync.wanted && !peer.sync.busy && self.now >= peer.sync.not_before;
+        // One that is gone has nothing to say, unless somebody speaks in its name from another address: a second
+        // process of its id has left, and it has not.
+        let is_gone = peer.left || (peer.proven && peer.unreachable);
+        if !due || (is_gone && peer.moving.is_none()) {
             return None;
         }
         let is_proof = |peer: &peer::Peer| !peer.proven || peer.moving.is_some();
