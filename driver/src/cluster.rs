@@ -261,6 +261,8 @@ impl Gossip {
         io.flush().await.ok()
     }
 
+    /// One message, or no byte where what came cannot be one: that is refused, and counted, by the node. `None` when
+    /// it did not come.
     async fn read_message<I: Io>(
         &self,
         io: &mut I,
@@ -274,8 +276,10 @@ impl Gossip {
             loop {
                 let n = io.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
                 buffered.charge(n)?;
-                if matches!(reader.push(&chunk[..n]), Ok(Progress::Complete)) {
-                    return Some(reader.message().to_vec());
+                match reader.push(&chunk[..n]) {
+                    Ok(Progress::Complete) => return Some(reader.message().to_vec()),
+                    Ok(_) => {}
+                    Err(_) => return Some(Vec::new()),
                 }
             }
         };
@@ -283,7 +287,7 @@ impl Gossip {
         io.read_exact(&mut length).await.ok()?;
         let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
         if length > max + Seal::OVERHEAD_BYTES {
-            return None;
+            return Some(Vec::new());
         }
         let mut sealed = Vec::new();
         let mut chunk = vec![0; READ_BYTES];
@@ -294,11 +298,10 @@ impl Gossip {
             sealed.extend_from_slice(&chunk[..n]);
         }
         let mut plain = Vec::new();
-        seal.open(&sealed, &mut plain)?;
         let mut reader = reader(max);
-        match reader.push(&plain) {
-            Ok(Progress::Complete) => Some(plain),
-            _ => None,
+        match seal.open(&sealed, &mut plain).map(|()| reader.push(&plain)) {
+            Some(Ok(Progress::Complete)) => Some(plain),
+            _ => Some(Vec::new()),
         }
     }
 }

@@ -81,6 +81,10 @@ fn nodes_with_the_secret_serve_each_other_and_others_have_no_part() {
     for node in [&c, &d] {
         node.process.wait_record(0, PATIENCE, "failed to join cluster").expect("is not let in");
     }
+    // Their operators may look at a as well: what came over the streams is counted.
+    wait_for("a counts what it refused", || {
+        metric(&a, "piko_gossip_refused_total{reason=\"malformed\"}") >= 2
+    });
     // What they send to a by datagram has no effect either.
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     for _ in 0..100 {
