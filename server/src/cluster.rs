@@ -8,6 +8,7 @@ use piko_driver::{Gossip, Joined, Runtime, Shutdown, sleep_until};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,9 @@ pub(crate) const DRAINING: &str = "_internal:draining";
 
 /// Between two tries to find the address behind a name.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+/// How long the address behind a name is good for: a pod that is replaced keeps its name and gets another address,
+/// and the DNS may know the old one for a while.
+const RESOLVE_FRESH: Duration = Duration::from_secs(15);
 /// The first wait after a join that reached nobody; it doubles (behaviour, server 3.10).
 const JOIN_WAIT: Duration = Duration::from_secs(1);
 const JOIN_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -37,6 +41,10 @@ struct Seen {
     /// As it advertises it, and as it was found.
     proxy_text: Vec<u8>,
     proxy: Option<SocketAddr>,
+    /// Which lookup is about `proxy_text`, where that is a name; earlier ones end.
+    lookup: u64,
+    /// An operator was told that the name is not found.
+    complained: bool,
     has_admin: bool,
     /// Not left and not unreachable.
     alive: bool,
@@ -48,6 +56,8 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct Membership {
     nodes: BTreeMap<NodeId, Seen>,
+    /// How many names were looked up.
+    lookups: u64,
     peers: Peers,
 }
 
@@ -57,12 +67,13 @@ struct Lookup {
     node: NodeId,
     name: String,
     port: u16,
-    text: Vec<u8>,
+    /// A node that goes back and forth between two names must not gather lookups.
+    number: u64,
 }
 
 impl Membership {
     pub(crate) fn new(peers: Peers) -> Self {
-        Self { nodes: BTreeMap::new(), peers }
+        Self { nodes: BTreeMap::new(), lookups: 0, peers }
     }
 
     fn event(&mut self, event: GossipEvent) -> Option<Lookup> {
@@ -126,16 +137,19 @@ impl Membership {
         let seen = self.nodes.entry(node.clone()).or_default();
         let mut lookup = None;
         if key == PROXY_ADDR.as_bytes() {
-            if seen.proxy_text == value && seen.proxy.is_some() {
-                return None;
-            }
-            seen.proxy_text = value.to_vec();
             let text = std::str::from_utf8(value).unwrap_or_default();
-            seen.proxy = text.parse().ok();
-            if seen.proxy.is_none() {
+            let addr = text.parse().ok();
+            // A name that is told again is that of a node that restarted: what it stood for serves until it is found.
+            if addr.is_some() || seen.proxy_text != value {
+                seen.proxy = addr;
+            }
+            (seen.proxy_text, seen.lookup) = (value.to_vec(), 0);
+            if addr.is_none() {
                 lookup = text.rsplit_once(':').and_then(|(name, port)| {
                     let port = port.parse().ok()?;
-                    Some(Lookup { node: node.clone(), name: name.to_owned(), port, text: value.to_vec() })
+                    self.lookups += 1;
+                    seen.lookup = self.lookups;
+                    Some(Lookup { node: node.clone(), name: name.to_owned(), port, number: self.lookups })
                 });
             }
         } else if key == ADMIN_ADDR.as_bytes() {
@@ -154,7 +168,7 @@ impl Membership {
             self.peers.node_draining(node, false);
         } else if let Some(seen) = self.nodes.get_mut(node) {
             if key == PROXY_ADDR.as_bytes() {
-                (seen.proxy, seen.proxy_text) = (None, Vec::new());
+                (seen.proxy, seen.proxy_text, seen.lookup) = (None, Vec::new(), 0);
             } else if key == ADMIN_ADDR.as_bytes() {
                 seen.has_admin = false;
             }
@@ -162,16 +176,30 @@ impl Membership {
         }
     }
 
-    /// A name was found, unless the node has said something else meanwhile. True when that is done with.
-    fn found(&mut self, lookup: &Lookup, addr: Option<SocketAddr>) -> bool {
-        let Some(seen) = self.nodes.get_mut(&lookup.node).filter(|seen| seen.proxy_text == lookup.text)
-        else {
-            return true;
-        };
-        let Some(addr) = addr else { return false };
-        seen.proxy = Some(addr);
-        self.settle(&lookup.node);
-        true
+    /// A name was looked up. Says when to do it again; never, when the node has said something else meanwhile.
+    fn found(&mut self, lookup: &Lookup, addrs: io::Result<Vec<SocketAddr>>) -> Option<Duration> {
+        let seen = self.nodes.get_mut(&lookup.node).filter(|seen| seen.lookup == lookup.number)?;
+        // Of several addresses the one in use stays: the order of answers says nothing.
+        let in_use = seen.proxy;
+        let best = addrs.and_then(|addrs| {
+            let known = addrs.iter().copied().find(|addr| Some(*addr) == in_use);
+            known.or(addrs.first().copied()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        });
+        match best {
+            Ok(addr) => {
+                (seen.proxy, seen.complained) = (Some(addr), false);
+                self.settle(&lookup.node);
+                Some(RESOLVE_FRESH)
+            }
+            Err(error) => {
+                // Its endpoints are known and cannot be reached: somebody has to hear why, once.
+                if !std::mem::replace(&mut seen.complained, true) {
+                    let Lookup { node, name, .. } = lookup;
+                    tracing::warn!(target: "gossip", { "node-id" = %node, name, %error }, "failed to resolve proxy address");
+                }
+                Some(RESOLVE_AGAIN)
+            }
+        }
     }
 
     /// A node takes requests once both its addresses are known, as with Go's (wire protocol 7.8).
@@ -233,14 +261,13 @@ async fn resolve_gossip<R: Runtime>(rt: R, gossip: Gossip, node: NodeId, addr: V
     }
 }
 
-/// Looks a name up until it is found or out of date.
+/// Looks a name up again and again, until it is out of date.
 async fn find<R: Runtime>(rt: R, membership: Arc<Mutex<Membership>>, lookup: Lookup, stop: Shutdown) {
     while !stop.is_triggered() {
-        let addr = rt.resolve(&lookup.name, lookup.port).await.ok().and_then(|addrs| addrs.first().copied());
-        if membership.lock().unwrap_or_else(PoisonError::into_inner).found(&lookup, addr) {
-            return;
-        }
-        sleep_until(&rt, rt.now() + RESOLVE_AGAIN).await;
+        let addrs = rt.resolve(&lookup.name, lookup.port).await;
+        let again = membership.lock().unwrap_or_else(PoisonError::into_inner).found(&lookup, addrs);
+        let Some(wait) = again else { return };
+        sleep_until(&rt, rt.now() + wait).await;
     }
 }
 
@@ -400,3 +427,6 @@ pub(crate) async fn unless<T>(stop: &Shutdown, work: impl Future<Output = T>) ->
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;
