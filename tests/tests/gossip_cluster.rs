@@ -176,6 +176,29 @@ fn the_leave_of_a_namesake_does_not_stick_to_the_living() {
     assert!(back(&world));
 }
 
+/// However long it was away, whoever finds the other, and whenever the next round is: nobody waited for it meanwhile.
+#[test]
+fn who_comes_back_after_a_leave_is_not_taken_for_unreachable() {
+    for away in (0..20).map(|n| ms(10_000 + 7 * n)) {
+        for (asks, asked) in [(1, 0), (0, 1)] {
+            let mut world = cluster(2);
+            world.run_for(ms(1_000));
+            world.leave(1);
+            world.run_for(ms(200));
+            world.kill(1);
+            world.run_for(away);
+            world.restart(1, id(1), addr(1));
+            world.join(asks, &[addr(asked)]);
+            let back = |world: &World| world.is_active(0, &id(1));
+            world.run_until(ms(2_000), back).expect("back");
+            for step in 0..400 {
+                assert!(back(&world), "away {away:?}, {asks} asked: away again after {step} steps");
+                world.run_for(ms(5));
+            }
+        }
+    }
+}
+
 /// Go's default is a new id with every start: the old one is gone as soon as the new one answers in its place.
 #[test]
 fn a_new_id_at_an_old_address_ends_the_old_one() {

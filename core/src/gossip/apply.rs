@@ -142,6 +142,10 @@ impl Node {
         let left = peer.keys.live(LEFT).is_some_and(|(_, internal)| internal);
         if left != peer.left {
             peer.left = left;
+            if !left {
+                // Nobody waited for it meanwhile, so its silence says nothing against it.
+                peer.detector.forget();
+            }
             peer.expiry = (left || peer.unreachable).then_some(expiry);
         }
         true

@@ -74,6 +74,12 @@ impl Detector {
         self.last.map_or(Duration::ZERO, |last| now.since(last))
     }
 
+    /// The node begins a new life: as if it had never been heard.
+    pub(super) fn forget(&mut self) {
+        self.intervals.clear();
+        (self.next, self.sum, self.last, self.replaced) = (0, 0, None, false);
+    }
+
     /// Another node answers at the address of this one: nothing more is to be expected.
     pub(super) fn replace(&mut self) {
         self.replaced = true;
