@@ -1,6 +1,6 @@
 //! The command line: which program runs, or what is wrong.
 
-use crate::{agent, demo, output, status};
+use crate::{agent, demo, output, status, test_cluster};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use piko_config::{AgentInvocation, Env, Program, ServerOptions, UsageError, front_clap, process_env};
@@ -16,6 +16,7 @@ enum Asked {
     Help(String),
     Server(ServerOptions),
     Status(status::Query),
+    TestCluster(test_cluster::Options),
     Version,
 }
 
@@ -27,6 +28,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Asked::Help(text)) => output::text(&text),
         Ok(Asked::Server(options)) => piko_server::program::run(options),
         Ok(Asked::Status(query)) => status::run(&query),
+        Ok(Asked::TestCluster(options)) => test_cluster::run(options),
         Ok(Asked::Version) => output::text(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => {
             piko_observe::complain(&error);
@@ -44,6 +46,7 @@ fn command() -> Command {
         .arg(version.action(ArgAction::Version))
         .subcommand(front_clap::server_command().subcommand(status::command()))
         .subcommand(front_clap::agent_command())
+        .subcommand(test_cluster::command())
         .subcommand(demo::command())
         .subcommand(status::old_command())
 }
@@ -73,6 +76,10 @@ where
             let values = front_clap::values(Program::Server, matches, env)?;
             ServerOptions::from_values(&values).map(Asked::Server)
         }
+        Some(("test", matches)) => Ok(match test_cluster::asked(matches) {
+            Some(options) => Asked::TestCluster(options),
+            None => help_of(&["test"]),
+        }),
         Some(("status", matches)) => Ok(status_asked(&["status"], matches)),
         _ => Ok(Asked::Help(command().render_help().to_string())),
     }
@@ -83,19 +90,23 @@ fn status_asked(words: &[&str], matches: &ArgMatches) -> Asked {
     match status::asked(matches) {
         Ok(query) => Asked::Status(query),
         Err(inner) => {
-            let mut root = command();
-            root.build();
-            let mut at = &mut root;
-            for word in words.iter().copied().chain(inner.iter().map(String::as_str)) {
-                match at.find_subcommand_mut(word) {
-                    Some(next) => at = next,
-                    // Clap gave these words.
-                    None => unreachable!("{word} was matched"),
-                }
-            }
-            Asked::Help(at.render_help().to_string())
+            let all: Vec<&str> = words.iter().copied().chain(inner.iter().map(String::as_str)).collect();
+            help_of(&all)
         }
     }
+}
+
+/// The help of the command of these words.
+fn help_of(words: &[&str]) -> Asked {
+    fn help(command: &mut Command, words: &[&str]) -> String {
+        // Clap knows every word that it matched.
+        let known = words.split_first().filter(|(word, _)| command.find_subcommand(word).is_some());
+        let Some((word, rest)) = known else { return command.render_help().to_string() };
+        command.find_subcommand_mut(word).map(|inner| help(inner, rest)).unwrap_or_default()
+    }
+    let mut root = command();
+    root.build();
+    Asked::Help(help(&mut root, words))
 }
 
 fn agent_asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> {
@@ -136,7 +147,7 @@ mod tests {
             .take_while(|line| !line.is_empty())
             .map(words)
             .collect();
-        assert_eq!(commands, ["server", "agent", "demo", "help"], "{list}");
+        assert_eq!(commands, ["server", "agent", "test", "demo", "help"], "{list}");
     }
 
     #[test]
@@ -151,6 +162,8 @@ mod tests {
             ("server status cluster", "Usage: piko server status cluster"),
             ("server status gossip node --help", "Usage: piko server status gossip node"),
             ("status", "Usage: piko status"),
+            ("test", "Usage: piko test"),
+            ("test cluster --help", "Usage: piko test cluster"),
         ] {
             assert!(help(args).contains(usage), "{args}: {}", help(args));
         }

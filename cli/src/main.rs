@@ -3,9 +3,11 @@
 mod agent;
 mod commands;
 mod demo;
+mod nodes;
 mod output;
 mod signals;
 mod status;
+mod test_cluster;
 
 use std::process::ExitCode;
 

@@ -93,7 +93,7 @@ impl<R: Runtime> AdminService<R> {
             b"/ready" if self.node.is_ready() => answers::empty(200),
             b"/ready" => answers::empty(503),
             b"/metrics" => {
-                let text = metrics::render(&self.node, &self.gossip, &self.id);
+                let text = metrics::render(&self.node, &self.gossip, &self.id, self.clock.now());
                 answers::body(200, METRICS_TYPE, text.into_bytes())
             }
             b"/status/upstream/endpoints" => answers::json(status::endpoints(&self.node)),

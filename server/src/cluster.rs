@@ -2,7 +2,7 @@
 
 use crate::peers::Peers;
 use piko_config::{ClusterOptions, Seed};
-use piko_core::gossip::{GossipEvent, Key, Value};
+use piko_core::gossip::{GossipEvent, Key, PeerView, Value};
 use piko_core::id::{EndpointId, NodeId};
 use piko_driver::{Gossip, Joined, Runtime, Shutdown, sleep_until};
 use std::collections::BTreeMap;
@@ -275,6 +275,8 @@ pub(crate) async fn publish(peers: Peers, gossip: Gossip, stop: Shutdown) {
 pub(crate) struct Joiner<R> {
     pub(crate) rt: R,
     pub(crate) gossip: Gossip,
+    /// The own name.
+    pub(crate) id: NodeId,
     pub(crate) seeds: Vec<Seed>,
     /// The port of seeds that name none.
     pub(crate) port: u16,
@@ -329,8 +331,8 @@ impl<R: Runtime> Joiner<R> {
     }
 
     fn tell(&self) {
-        let ids: Vec<String> =
-            self.gossip.look(|node| node.peers().skip(1).map(|peer| peer.id().to_string()).collect());
+        let others = |peer: PeerView<'_>| (*peer.id() != self.id).then(|| peer.id().to_string());
+        let ids: Vec<String> = self.gossip.look(|node| node.peers().filter_map(others).collect());
         tracing::info!(target: "cluster", { "node-ids" = ?ids }, "joined cluster");
     }
 
@@ -371,9 +373,8 @@ impl<R: Runtime> Joiner<R> {
 
     /// Gossip addresses of the nodes that are alive.
     fn known(&self) -> Vec<SocketAddr> {
-        let alive = |peer: &piko_core::gossip::PeerView<'_>| !peer.left() && !peer.unreachable();
-        let addr =
-            |peer: piko_core::gossip::PeerView<'_>| std::str::from_utf8(peer.addr()).ok()?.parse().ok();
+        let alive = |peer: &PeerView<'_>| !peer.left() && !peer.unreachable();
+        let addr = |peer: PeerView<'_>| std::str::from_utf8(peer.addr()).ok()?.parse().ok();
         self.gossip.look(|node| node.peers().filter(alive).filter_map(addr).collect())
     }
 }

@@ -265,6 +265,11 @@ impl Node {
         read(&self.router).elsewhere()
     }
 
+    /// What gets trial requests at most, see [`Router::set_aside`].
+    pub(crate) fn set_aside(&self, now: Instant) -> usize {
+        read(&self.router).set_aside(now)
+    }
+
     /// The tunnels to give up so that `target` are left, see [`Router::shed`].
     pub(crate) fn choose_shed(&self, target: usize) -> Vec<TunnelId> {
         read(&self.router).shed(target)

@@ -214,6 +214,7 @@ impl<R: Runtime> Server<R> {
         let joiner = Joiner {
             rt: rt.clone(),
             gossip: gossip.clone(),
+            id: id.clone(),
             seeds: options.cluster.join.clone(),
             port: bound.gossip.port(),
             own: gossip_addr,

@@ -76,7 +76,8 @@ fn server_and_agent_work_and_drain() {
     // Flags would have to stand behind the command, so the ports come as variables.
     let any = "127.0.0.1:0";
     let ports = ["PROXY", "UPSTREAM", "ADMIN", "CLUSTER_GOSSIP"].map(|port| format!("PIKO_{port}_BIND_ADDR"));
-    let env = ports.each_ref().map(|name| (name.as_str(), any));
+    let mut env = ports.each_ref().map(|name| (name.as_str(), any)).to_vec();
+    env.push(("PIKO_DRAIN_DELAY", "0s"));
     let mut server = Server::start_with(binary("piko"), &["server"], &env);
     let port = service.addr().port().to_string();
     let mut agent = Command::new(binary("piko"));

@@ -88,7 +88,7 @@ fn every_printed_command_works() {
     }
     assert_eq!(
         answers.keys().collect::<Vec<_>>(),
-        ["", "echo", "sse", "status/upstream/endpoints"],
+        ["", "echo", "kill/2", "sse", "status/cluster/nodes", "status/upstream/endpoints"],
         "{:?}",
         demo.lines
     );
@@ -96,6 +96,8 @@ fn every_printed_command_works() {
     assert_eq!(answers["echo"], "hello through the tunnel");
     assert_eq!(answers["sse"].matches("data: event ").count(), 5, "{}", answers["sse"]);
     assert_eq!(answers["status/upstream/endpoints"], "{\"demo\":1}");
+    assert_eq!(answers["status/cluster/nodes"].matches("\"status\":\"active\"").count(), 3);
+    assert_eq!(answers["kill/2"], "killed\n");
 
     let mut browser = Client::connect(demo.front()).expect("the front");
     let page = browser.get("/", &[("host", "demo.localhost")]).expect("a request");
@@ -106,6 +108,39 @@ fn every_printed_command_works() {
 
     assert_eq!(demo.interrupt(), Some(0), "{}", demo.process.tail());
     assert!(!demo.process.lines(0).iter().any(|line| line.json().is_some()), "{}", demo.process.tail());
+}
+
+/// Connection by connection, as curl asks, and on one that is kept, whose own server may be the one that dies.
+#[test]
+fn a_killed_server_is_not_missed() {
+    let demo = Demo::start();
+    let ask = |client: &mut Client| {
+        let page = client.get("/", &[HOST]).expect("a request");
+        page.head.map(|head| head.status)
+    };
+    let mut kept: Vec<Client> = (0..3).map(|_| Client::connect(demo.front()).expect("the front")).collect();
+    assert!(kept.iter_mut().all(|client| ask(client) == Some(200)));
+    let line = demo.lines.iter().find(|line| line.contains("/kill/")).expect("it says how");
+    let (_, addr) = line.split_once("http://").expect("a URL");
+    let (addr, path) = addr.split_once('/').expect("a path");
+    let mut service = Client::connect(addr.parse().expect("an address")).expect("the service");
+    let path = format!("/{path}");
+    assert_eq!(service.request("POST", "/kill/9", &[], b"").expect("a request").status(), 404);
+    let page = [("origin", "http://evil.example")];
+    assert_eq!(service.request("POST", &path, &page, b"").expect("a request").status(), 404);
+    assert_eq!(service.request("POST", &path, &[], b"").expect("a request").status(), 200);
+    for n in 0..30 {
+        let mut client = Client::connect(demo.front()).expect("the front");
+        assert_eq!(ask(&mut client), Some(200), "request {n}");
+    }
+    // Two of three kept connections led to other servers.
+    let alive = kept.iter_mut().filter_map(ask_of).count();
+    assert_eq!(alive, 2);
+}
+
+/// The status of one more request, where the connection still stands.
+fn ask_of(client: &mut Client) -> Option<u16> {
+    client.get("/", &[HOST]).ok()?.head.map(|head| head.status)
 }
 
 #[test]

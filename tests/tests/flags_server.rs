@@ -36,6 +36,9 @@ const COVERED: &[&str] = &[
     "cluster.join-timeout",
     "cluster.node-id",
     "cluster.node-id-prefix",
+    // Both in `tests/cluster_secret.rs`.
+    "cluster.secret",
+    "cluster.secret-file",
     "drain-delay",
     "grace-period",
     "log.level",

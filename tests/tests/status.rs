@@ -10,3 +10,5 @@ mod operate;
 mod paths;
 #[path = "status/rebalance.rs"]
 mod rebalance;
+#[path = "status/test_cluster.rs"]
+mod test_cluster;

@@ -1,8 +1,12 @@
-//! `piko demo`: a server, an agent, a service and a front in one process, over real sockets.
+//! `piko demo`: three servers, two fronts, an agent and a service in one process, over real sockets.
 //!
 //! ```text
-//! curl ──► front ──► server ◄══ tunnel ══ agent ──► service
+//! curl ──► front ──┬─► server 1 ◄══ tunnel ══┐
+//!                  ├─► server 2 ◄══ tunnel ══╪══ front ◄══ agent ──► service
+//!                  └─► server 3 ◄══ tunnel ══┘
 //! ```
+//!
+//! The fronts stand where a load balancer would be: connections take turns among the nodes that take them.
 
 mod front;
 mod ports;
@@ -10,22 +14,24 @@ mod service;
 mod websocket;
 mod welcome;
 
+use crate::nodes::LocalNode;
 use crate::output::say;
 use crate::signals::Signals;
 use front::Front;
 use piko_agent::{Agent, Event};
 use piko_config::{
-    AgentOptions, BindAddr, BindHost, ConnectUrl, ListenerOptions, NodeIdRule, Protocol, ServerOptions,
+    AgentOptions, BindAddr, BindHost, ConnectUrl, ListenerOptions, NodeIdRule, Protocol, Seed, ServerOptions,
 };
 use piko_driver::Shutdown;
 use piko_observe::log;
 use piko_runtime_tokio::Tokio;
-use piko_server::{Bound, Server};
 use ports::{Given, Wanted};
 use service::SampleService;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use welcome::Welcome;
@@ -34,6 +40,8 @@ use welcome::Welcome;
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// What the sample service is registered as.
 const ENDPOINT: &str = "demo";
+/// As many as a small cluster has: one may go, and there is still a choice.
+const NODES: usize = 3;
 /// How long requests in flight may go on after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(5);
 /// The whole end: the grace period, what a server takes to close tunnels behind it, and a reserve.
@@ -43,44 +51,74 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 /// The command as clap sees it.
 pub(crate) fn command() -> clap::Command {
-    clap::Command::new("demo").about("Try Piko: a server, an agent and a small service in one process")
+    clap::Command::new("demo").about("Try Piko: three servers, an agent and a small service in one process")
 }
 
 /// Runs the demo until a signal ends it.
 pub(crate) fn run() -> ExitCode {
-    // Requests would drown the commands to try; what goes wrong is still told.
-    let options = log::Options { level: log::Level::Warn, subsystems: Vec::new() };
+    // Requests, and servers that miss a killed one, would drown the commands to try.
+    let options = log::Options { level: log::Level::Error, subsystems: Vec::new() };
     if log::init(options).is_err() {
-        piko_observe::complain("failed to setup logger: a log is installed already");
+        eprintln!("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }
     piko_runtime_tokio::block_on(|rt| async move {
         match demo(rt).await {
             Ok(code) => code,
             Err(error) => {
-                piko_observe::complain(format_args!("piko demo: {error}"));
+                eprintln!("piko demo: {error}");
                 ExitCode::FAILURE
             }
         }
     })
 }
 
+/// What takes connections of others.
+struct Opened {
+    nodes: Vec<LocalNode>,
+    /// For clients.
+    front: Front,
+    /// For agents.
+    upstream: Front,
+}
+
 async fn demo(rt: Tokio) -> Result<ExitCode, Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let stop = Shutdown::new();
-    let (server, front, given) = open_ports(&rt).await?;
-    let bound = server.bound();
-    let service = SampleService::bind(rt.clone(), HOST).await?;
-    let welcome = Welcome { endpoint: ENDPOINT, front: front.addr(), bound, service: service.addr(), given };
+    let (Opened { nodes, front, upstream }, given) = open_ports().await?;
+    let killers: Vec<_> = nodes.iter().map(LocalNode::killer).collect();
+    let kill = move |n: usize| {
+        let killer = n.checked_sub(1).and_then(|at| killers.get(at));
+        killer.inspect(|killer| killer.kill()).is_some()
+    };
+    let service = SampleService::bind(rt.clone(), HOST, Arc::new(kill)).await?;
+    let bound = nodes.iter().map(|node| node.bound).collect();
+    let (front_addr, upstream_addr) = (front.addr(), upstream.addr());
+    let welcome = Welcome {
+        endpoint: ENDPOINT,
+        front: front_addr,
+        upstream: upstream_addr,
+        nodes: bound,
+        service: service.addr(),
+        given,
+    };
 
     let up = Shutdown::new();
-    let agent = agent(&rt, bound, service.addr().port(), up.clone())?;
+    let agent = agent(&rt, upstream_addr, service.addr().port(), up.clone())?;
+    let stop_nodes = async {
+        stop.wait().await;
+        nodes.iter().for_each(LocalNode::stop);
+        for node in &nodes {
+            node.ended().await;
+        }
+    };
     let parts = async {
-        let (agent, _, (), ()) = tokio::join!(
+        let (agent, (), (), (), ()) = tokio::join!(
             agent.run(stop.clone()),
-            server.run(stop.clone()),
             front.run(stop.clone()),
+            upstream.run(stop.clone()),
             service.run(stop.clone()),
+            stop_nodes,
         );
         agent
     };
@@ -89,7 +127,7 @@ async fn demo(rt: Tokio) -> Result<ExitCode, Box<dyn Error>> {
     tokio::select! {
         ended = &mut parts => return Err(early(ended)),
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
-        came = tokio::time::timeout(START_MAX, up.wait()) => came.map_err(|_| "the tunnel does not come up")?,
+        came = tokio::time::timeout(START_MAX, up.wait()) => came.map_err(|_| "the tunnels do not come up")?,
     }
     say(welcome);
     tokio::select! {
@@ -112,47 +150,62 @@ fn early(agent: Result<(), piko_agent::RunError>) -> Box<dyn Error> {
 }
 
 /// The ports that people know from the documentation where they are free, others where not.
-async fn open_ports(rt: &Tokio) -> Result<(Server<Tokio>, Front, Given), Box<dyn Error>> {
+async fn open_ports() -> Result<(Opened, Given), Box<dyn Error>> {
     let free = ports::free(HOST, Wanted::default());
     // Somebody may take a port between the look and the bind.
     for given in [free, Given::none()] {
-        let opened = open(rt, given.ports).await;
+        let opened = open(given.ports).await;
         if given.is_none() || opened.is_ok() {
-            let (server, front) = opened?;
-            return Ok((server, front, given));
+            return Ok((opened?, given));
         }
     }
     Err("no free ports".into())
 }
 
-async fn open(rt: &Tokio, ports: Wanted) -> Result<(Server<Tokio>, Front), Box<dyn Error>> {
+async fn open(ports: Wanted) -> Result<Opened, Box<dyn Error>> {
     let at = |port| BindAddr { host: BindHost::Ip(HOST), port };
-    let mut options = ServerOptions::default();
-    // The front has the port that users talk to.
-    options.proxy.bind = at(0);
-    options.upstream.bind = at(ports.upstream);
-    options.admin.bind = at(ports.admin);
-    options.cluster.gossip.bind = at(0);
-    options.drain_delay = Duration::ZERO;
-    options.cluster.node_id = NodeIdRule::Generate { prefix: "demo-".to_owned() };
-    options.grace_period = GRACE;
-    options.proxy.access_log.disable = true;
-    let server = Server::bind(rt.clone(), options).await?;
-    let listener = TcpListener::bind((HOST, ports.front)).await?;
-    let nodes = vec![server.bound().proxy];
-    Ok((server, Front::new(listener, nodes)?))
+    let mut nodes: Vec<LocalNode> = Vec::new();
+    for n in 1..=NODES {
+        let mut options = ServerOptions::default();
+        // The fronts have the ports that users and agents talk to.
+        options.proxy.bind = at(0);
+        options.upstream.bind = at(0);
+        options.admin.bind = at(if n == 1 { ports.admin } else { 0 });
+        options.cluster.gossip.bind = at(0);
+        options.drain_delay = Duration::ZERO;
+        options.cluster.node_id = NodeIdRule::Generate { prefix: format!("demo-{n}-") };
+        let seed = |node: &LocalNode| Seed { host: HOST.to_string(), port: Some(node.bound.gossip.port()) };
+        options.cluster.join = nodes.iter().map(seed).collect();
+        options.grace_period = GRACE;
+        options.proxy.access_log.disable = true;
+        nodes.push(LocalNode::start(options)?);
+    }
+    let addrs = |of: fn(&LocalNode) -> SocketAddr| nodes.iter().map(of).collect();
+    let front = Front::new(TcpListener::bind((HOST, ports.front)).await?, addrs(|node| node.bound.proxy))?;
+    let upstream =
+        Front::new(TcpListener::bind((HOST, ports.upstream)).await?, addrs(|node| node.bound.upstream))?;
+    Ok(Opened { nodes, front, upstream })
 }
 
-fn agent(rt: &Tokio, bound: Bound, service: u16, up: Shutdown) -> Result<Agent<Tokio>, Box<dyn Error>> {
-    let mut listener = ListenerOptions::new(Protocol::Http, ENDPOINT, &format!("{HOST}:{service}"))?;
-    listener.access_log.disable = true;
+/// One tunnel for each node: connections take turns.
+fn agent(
+    rt: &Tokio,
+    upstream: SocketAddr,
+    service: u16,
+    up: Shutdown,
+) -> Result<Agent<Tokio>, Box<dyn Error>> {
     let mut options = AgentOptions::default();
-    options.connect.url = ConnectUrl::parse(&format!("http://{}", bound.upstream))?;
+    options.connect.url = ConnectUrl::parse(&format!("http://{upstream}"))?;
     options.grace_period = GRACE;
-    options.listeners.push(listener);
+    for _ in 0..NODES {
+        let mut listener = ListenerOptions::new(Protocol::Http, ENDPOINT, &format!("{HOST}:{service}"))?;
+        listener.access_log.disable = true;
+        options.listeners.push(listener);
+    }
     let agent = Agent::new(rt.clone(), options)?;
+    let missing = AtomicUsize::new(NODES);
     Ok(agent.on_event(move |event| {
-        if matches!(event, Event::Connected { .. }) {
+        if matches!(event, Event::Connected { .. }) && missing.fetch_sub(1, Ordering::Relaxed) == 1 {
             up.trigger();
         }
     }))

@@ -5,6 +5,7 @@
 //! | `/` | a few words |
 //! | `/echo` | the request's body, piece by piece while it arrives; over a WebSocket, its messages |
 //! | `/sse?n=5` | so many server-sent events |
+//! | `POST /kill/2` | kills the second server of the demo |
 
 use super::websocket;
 use bytes::{Buf, BytesMut};
@@ -17,6 +18,7 @@ use piko_runtime_tokio::Tokio;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,20 +40,23 @@ const WELCOME: &str = "Hello from the sample service. This answer came through a
   /sse    server-sent events
 ";
 
+/// Kills the server of this number; false when there is none.
+pub(super) type Kill = Arc<dyn Fn(usize) -> bool + Send + Sync>;
+
 /// A service with an open port.
-#[derive(Debug)]
 pub(super) struct SampleService {
     rt: Tokio,
+    kill: Kill,
     listener: TcpListener,
     addr: SocketAddr,
 }
 
 impl SampleService {
     /// Opens a port of the system's choice.
-    pub(super) async fn bind(rt: Tokio, host: IpAddr) -> io::Result<Self> {
+    pub(super) async fn bind(rt: Tokio, host: IpAddr, kill: Kill) -> io::Result<Self> {
         let listener = TcpListener::bind((host, 0)).await?;
         let addr = listener.local_addr()?;
-        Ok(Self { rt, listener, addr })
+        Ok(Self { rt, kill, listener, addr })
     }
 
     /// Where it listens.
@@ -61,7 +66,7 @@ impl SampleService {
 
     /// Serves until `stop`, then ends what is under way.
     pub(super) async fn run(self, stop: Shutdown) {
-        let Self { rt, listener, .. } = self;
+        let Self { rt, kill, listener, .. } = self;
         let tasks = Tasks::new();
         loop {
             let accepted = tokio::select! {
@@ -70,7 +75,7 @@ impl SampleService {
             };
             match accepted {
                 Ok((tcp, _)) => {
-                    let conn = Conn::new(rt.clone(), tcp, stop.clone());
+                    let conn = Conn::new(rt.clone(), tcp, stop.clone(), kill.clone());
                     let serve = |mut conn: Conn, guard: TaskGuard| async move {
                         // Whoever breaks HTTP, or goes away, is hung up on.
                         let _ = conn.serve().await;
@@ -94,6 +99,7 @@ impl SampleService {
 enum Route {
     Echo(BodyLength),
     Events(u64),
+    Kill(usize),
     Text(u16, &'static str),
     /// With the accept value.
     WebSocket([u8; 28]),
@@ -111,6 +117,11 @@ impl Route {
             },
             b"/echo" => Self::Echo(head.body),
             b"/sse" => Self::Events(events(query)),
+            // A page that somebody else wrote shall not kill anything.
+            _ if head.method == b"POST" && head.fields.first("origin").is_none() => match killed(path) {
+                Some(n) => Self::Kill(n),
+                None => Self::Text(404, "no such route; see /\n"),
+            },
             _ => Self::Text(404, "no such route; see /\n"),
         }
     }
@@ -122,8 +133,14 @@ fn events(query: &[u8]) -> u64 {
     number.and_then(|digits| digits.parse().ok()).unwrap_or(EVENTS)
 }
 
+/// The number in `/kill/…`.
+fn killed(path: &[u8]) -> Option<usize> {
+    std::str::from_utf8(path.strip_prefix(b"/kill/")?).ok()?.parse().ok()
+}
+
 struct Conn {
     rt: Tokio,
+    kill: Kill,
     tcp: TcpStream,
     http: ServerConn,
     input: BytesMut,
@@ -132,12 +149,12 @@ struct Conn {
 }
 
 impl Conn {
-    fn new(rt: Tokio, tcp: TcpStream, stop: Shutdown) -> Self {
+    fn new(rt: Tokio, tcp: TcpStream, stop: Shutdown, kill: Kill) -> Self {
         let mut config = Config::default();
         // Its client is the agent, which minds the time itself.
         (config.head_timeout, config.idle_timeout) = (None, None);
         let http = ServerConn::new(config, rt.now());
-        Self { rt, tcp, http, input: BytesMut::new(), out: BytesMut::new(), stop }
+        Self { rt, kill, tcp, http, input: BytesMut::new(), out: BytesMut::new(), stop }
     }
 
     async fn serve(&mut self) -> io::Result<()> {
@@ -146,6 +163,8 @@ impl Conn {
             match route {
                 Route::Echo(body) => self.echo(body).await?,
                 Route::Events(n) => self.events(n).await?,
+                Route::Kill(n) if (self.kill)(n) => self.text(200, "killed\n").await?,
+                Route::Kill(_) => self.text(404, "no such server\n").await?,
                 Route::Text(status, text) => self.text(status, text).await?,
                 Route::WebSocket(accept) => return self.websocket(&accept).await,
             }

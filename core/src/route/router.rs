@@ -274,6 +274,18 @@ impl Router {
         served.into_iter()
     }
 
+    /// How many tunnels, nodes, and endpoints of nodes are set aside, and get a trial request at a time at most.
+    /// Walks the table: for metrics.
+    pub fn set_aside(&self, now: Instant) -> usize {
+        let is_aside = |rank: Rank| rank == Rank::Aside;
+        let nodes = self.nodes.values().filter(|node| is_aside(node.state.health.rank(now))).count();
+        let of_entry = |entry: &Entry| {
+            let locals = entry.locals.iter().filter(|(_, load)| is_aside(load.health.rank(now))).count();
+            locals + entry.remotes.iter().filter(|remote| is_aside(remote.load.health.rank(now))).count()
+        };
+        nodes + self.endpoints.values().map(of_entry).sum::<usize>()
+    }
+
     /// How many tunnels are attached.
     pub fn tunnels(&self) -> usize {
         self.tunnels.len()

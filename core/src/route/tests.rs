@@ -610,3 +610,36 @@ fn random_histories_agree_with_a_plain_model() {
         assert_eq!(router.tunnels(), tunnels.len());
     }
 }
+
+#[test]
+fn nodes_that_go_do_not_count_elsewhere() {
+    let mut router = with_locals(3);
+    let elsewhere = |nodes, listeners| Elsewhere { nodes, listeners };
+    assert_eq!(router.elsewhere(), elsewhere(0, 0));
+    for (name, port, listeners) in [("b", 1, 5), ("c", 2, 7), ("d", 3, 11)] {
+        router.node_up(node(name), addr(port));
+        router.remote(&node(name), ep("ep"), listeners);
+    }
+    router.remote(&node("b"), ep("other"), 1);
+    router.remote(&node("ghost"), ep("ep"), 100);
+    assert_eq!(router.elsewhere(), elsewhere(3, 24), "one that is not up is not there");
+    router.node_draining(&node("c"), true);
+    router.node_down(&node("d"));
+    assert_eq!(router.elsewhere(), elsewhere(1, 6));
+    router.node_draining(&node("c"), false);
+    assert_eq!(router.elsewhere(), elsewhere(2, 13));
+}
+
+#[test]
+fn what_is_set_aside_is_counted_until_it_answers() {
+    let router = with_locals(2);
+    assert_eq!(router.set_aside(NOW), 0);
+    for _ in 0..5 {
+        fail(&router, NOW, Fault::Slow, &[local(1)]);
+    }
+    assert_eq!(router.set_aside(NOW), 1);
+    let later = NOW + Duration::from_secs(11);
+    assert_eq!(router.set_aside(later), 1, "due for a trial");
+    router.select(later, b"ep", Hop::First, 0, &[]).unwrap().answered();
+    assert_eq!(router.set_aside(later), 0);
+}

@@ -4,10 +4,11 @@ use super::status::status_counts;
 use crate::node::Node;
 use piko_core::gossip::{Counters, Refusal};
 use piko_core::id::NodeId;
+use piko_core::time::Instant;
 use piko_driver::Gossip;
 use piko_observe::metrics::{self, Kind, family, sample};
 
-pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId) -> String {
+pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, now: Instant) -> String {
     let mut text = String::with_capacity(8 * 1024);
     cluster(gossip, own, &mut text);
     self::gossip(gossip, &mut text);
@@ -18,7 +19,7 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId) -> String {
         &mut text,
     );
     tunnels(node, &mut text);
-    upstreams(node, &mut text);
+    upstreams(node, now, &mut text);
     metrics::render_build_info(env!("CARGO_PKG_VERSION"), &mut text);
     metrics::render_process(&mut text);
     text
@@ -121,7 +122,7 @@ fn tunnels(node: &Node, text: &mut String) {
     gauge("piko_tunnel_writes", "Writes to the tunnels that are connected", writes, text);
 }
 
-fn upstreams(node: &Node, text: &mut String) {
+fn upstreams(node: &Node, now: Instant, text: &mut String) {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     gauge(
         "piko_upstreams_connected_upstreams",
@@ -144,6 +145,12 @@ fn upstreams(node: &Node, text: &mut String) {
         "piko_upstreams_remote_requests_total",
         "Number of requests routed to another node",
         "node_id",
+        text,
+    );
+    gauge(
+        "piko_upstreams_set_aside",
+        "Number of upstreams and nodes that failed time and again and get trial requests only",
+        count(node.set_aside(now)),
         text,
     );
     node.shed.render(

@@ -178,7 +178,7 @@ pub(super) fn status_counts(gossip: &Gossip, own: &NodeId) -> [(&'static str, u6
     counts
 }
 
-/// `/status/cluster/nodes`, this node first.
+/// `/status/cluster/nodes`, by id.
 pub(super) fn cluster_nodes(node: &Node, gossip: &Gossip, own: &NodeId) -> String {
     let members: Vec<Member> = gossip.look(|node| node.peers().filter_map(Member::of).collect());
     list(members, |member, out| {
@@ -225,8 +225,7 @@ fn gossip_members(peer: &PeerView<'_>, now: (Instant, SystemTime), object: &mut 
 pub(super) fn gossip_nodes(gossip: &Gossip, now: Instant) -> String {
     let now = (now, SystemTime::now());
     gossip.look(|node| {
-        let mut peers: Vec<_> = node.peers().filter(|peer| peer.status() != NodeStatus::Unproven).collect();
-        peers.sort_by(|one, other| one.id().cmp(other.id()));
+        let peers = node.peers().filter(|peer| peer.status() != NodeStatus::Unproven);
         list(peers, |peer, out| {
             let mut object = Object::open(out);
             gossip_members(&peer, now, &mut object);

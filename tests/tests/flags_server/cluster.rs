@@ -18,6 +18,7 @@ fn text(addr: SocketAddr, target: &str) -> String {
     answer.body.text()
 }
 
+#[track_caller]
 fn until(mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !so() {

@@ -47,6 +47,7 @@ pub(crate) fn text(addr: SocketAddr, target: &str) -> String {
 }
 
 /// Looks until it is so.
+#[track_caller]
 pub(crate) fn until(mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !so() {

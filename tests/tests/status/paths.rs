@@ -1,9 +1,11 @@
 //! Each path to the byte, for one node and for three.
 
-use crate::nodes::{cluster, get, post, text, until};
-use piko_tests::process::{Agent, Server};
+use crate::nodes::{SOON, cluster, get, post, text, until};
+use piko_tests::http::Client;
+use piko_tests::process::{Agent, Server, Signal};
 use piko_tests::service::Service;
 use serde_json::Value;
+use std::time::Instant;
 
 fn json(server: &Server, target: &str) -> Value {
     serde_json::from_str(&text(server.admin, target)).expect("JSON")
@@ -91,19 +93,11 @@ fn three_nodes_tell_the_same() {
     let addr = service.addr().to_string();
     let on = |n: usize, endpoint: &str| Agent::http(&servers[n].connect_url(), endpoint, &addr, &[]);
     let _agents = [on(0, "a"), on(0, "b"), on(0, "a"), on(1, "12:30")];
-    let want = |first: usize| {
-        let all = [
-            listed(&servers[0], "n1", 2, 3),
-            listed(&servers[1], "n2", 1, 1),
-            listed(&servers[2], "n3", 0, 0),
-        ];
-        // The node that is asked comes first.
-        let others = (0..3).filter(|n| *n != first);
-        let order: Vec<&str> = std::iter::once(first).chain(others).map(|n| all[n].as_str()).collect();
-        format!("[{}]", order.join(","))
-    };
-    for (n, server) in servers.iter().enumerate() {
-        until(|| text(server.admin, "/status/cluster/nodes") == want(n));
+    let all =
+        [listed(&servers[0], "n1", 2, 3), listed(&servers[1], "n2", 1, 1), listed(&servers[2], "n3", 0, 0)];
+    let want = format!("[{}]", all.join(","));
+    for server in &servers {
+        until(|| text(server.admin, "/status/cluster/nodes") == want);
         assert_eq!(
             text(server.admin, "/status/cluster/nodes/n1"),
             node(&servers[0], "n1", "{\"a\":2,\"b\":1}")
@@ -114,9 +108,19 @@ fn three_nodes_tell_the_same() {
             gossip.as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["n1", "n2", "n3"]);
     }
+    // The log names whom a node has joined, which is not itself.
+    for (n, others) in [(1, "[\"n1\"]"), (2, "[\"n1\", \"n2\"]")] {
+        let (_, record) = servers[n].process.wait_record(0, SOON, "joined cluster").expect("it has joined");
+        assert_eq!(
+            record["node-ids"].to_string().replace("\\\"", "\"").trim_matches('"'),
+            others,
+            "{record}"
+        );
+    }
     // What one says of another is what that says of itself, once nothing changes any more.
-    let own = text(servers[1].admin, "/status/gossip/nodes/n2");
-    until(|| text(servers[0].admin, "/status/gossip/nodes/n2") == own);
+    let state = |n: usize| text(servers[n].admin, "/status/gossip/nodes/n2");
+    until(|| state(0) == state(1));
+    let own = state(1);
     assert!(own.contains("{\"key\":\"endpoint:12:30\",\"value\":\"1\","), "{own}");
 
     let metrics = text(servers[2].admin, "/metrics");
@@ -125,6 +129,7 @@ fn three_nodes_tell_the_same() {
         "piko_cluster_nodes{status=\"unreachable\"} 0",
         "piko_gossip_entries{deleted=\"false\",internal=\"false\",node_id=\"n1\"} 4",
         "piko_gossip_entries{deleted=\"false\",internal=\"false\",node_id=\"n3\"} 2",
+        "piko_upstreams_set_aside 0",
         "piko_upstreams_shed_total 0",
         "piko_proxy_retries_total 0",
     ] {
@@ -164,7 +169,7 @@ fn requests_go_on_to_the_node_that_is_meant() {
     }
     // One hop: what another node sent here is answered here or not at all.
     let fields = [("x-piko-forward", "true")];
-    let mut client = piko_tests::http::Client::connect(servers[0].admin).expect("a port");
+    let mut client = Client::connect(servers[0].admin).expect("a port");
     let answer = client.get("/health?forward=n2", &fields).expect("an answer");
     assert_eq!((answer.status(), answer.body.len), (404, 0));
     assert_eq!(client.get("/health?forward=n1", &fields).expect("an answer").status(), 200);
@@ -177,6 +182,29 @@ fn requests_go_on_to_the_node_that_is_meant() {
     let body = "{\"error\":\"upstream unreachable\",\"hop\":\"server\",\"cause\":\"connect-refused\"}\n";
     assert_eq!(answer.body.text(), body);
     assert_eq!(answer.value("content-type").as_deref(), Some("application/json"));
+}
+
+/// Go's limit is 15 s.
+#[test]
+fn a_node_that_hangs_is_waited_for_15_seconds() {
+    let mut servers = cluster(2, &[]);
+    servers[1].process.signal(Signal::Stop).expect("it runs");
+    let begun = Instant::now();
+    let mut client = Client::connect(servers[0].admin).expect("a port");
+    client.set_patience(SOON).expect("an option");
+    let answer = client.get("/status/upstream/endpoints?forward=n2", &[]).expect("an answer");
+    assert_eq!(answer.status(), 504, "{answer:?}");
+    let body = "{\"error\":\"upstream timeout\",\"hop\":\"server\",\"cause\":\"response-timeout\"}\n";
+    assert_eq!(answer.body.text(), body);
+    assert!((14..18).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    // Gossip has noticed meanwhile.
+    let nodes = text(servers[0].admin, "/status/cluster/nodes/n2");
+    assert!(nodes.contains("\"status\":\"unreachable\""), "{nodes}");
+    let gossip = text(servers[0].admin, "/status/gossip/nodes/n2");
+    assert!(gossip.contains("\"unreachable\":true,\"expiry\":\"20"), "{gossip}");
+    assert!(text(servers[0].admin, "/metrics").contains("piko_cluster_nodes{status=\"unreachable\"} 1\n"));
+    servers[1].process.signal(Signal::Cont).expect("it hangs");
+    until(|| text(servers[0].admin, "/status/cluster/nodes/n2").contains("\"status\":\"active\""));
 }
 
 #[test]

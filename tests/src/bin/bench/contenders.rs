@@ -22,8 +22,8 @@ const START: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(3);
 
 /// All names, in the order of the report.
-pub(crate) const NAMES: [&str; 8] =
-    ["direct", "nginx", "haproxy", "nginx-chain", "rathole", "piko", "piko-log", "piko-old"];
+pub(crate) const NAMES: [&str; 9] =
+    ["direct", "nginx", "haproxy", "nginx-chain", "rathole", "piko", "piko-far", "piko-log", "piko-old"];
 
 /// Something that can be loaded: a port, and the processes behind it whose time counts.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(crate) struct Contender {
     pub(crate) processes: Vec<Process>,
     /// The port of the tunnel, when there is one.
     pub(crate) tunnel: Option<u16>,
+    /// The gossip port of a Piko server.
+    gossip: Option<u16>,
 }
 
 /// A directory for this run, removed at its end.
@@ -71,17 +73,20 @@ impl Starter<'_> {
     /// Starts one contender, or says why it cannot be measured.
     pub(crate) fn start(&self, name: &'static str) -> Result<Contender, String> {
         let contender = match name {
-            "direct" => Contender { name, port: self.backend, processes: Vec::new(), tunnel: None },
+            "direct" => {
+                Contender { name, port: self.backend, processes: Vec::new(), tunnel: None, gossip: None }
+            }
             "haproxy" => self.haproxy()?,
             "nginx" => {
                 let (port, process) = self.nginx("nginx", self.backend)?;
-                Contender { name, port, processes: vec![process], tunnel: None }
+                Contender { name, port, processes: vec![process], tunnel: None, gossip: None }
             }
             "nginx-chain" => {
                 let (inner, second) = self.nginx("second", self.backend)?;
                 let (port, first) = self.nginx("first", inner)?;
-                Contender { name, port, processes: vec![first, second], tunnel: None }
+                Contender { name, port, processes: vec![first, second], tunnel: None, gossip: None }
             }
+            "piko-far" => self.piko_far(name, &piko_dir()?)?,
             "piko" | "piko-log" => self.piko(name, &piko_dir()?, name == "piko-log")?,
             "piko-old" => {
                 let dir = self.old.ok_or("no --old DIR was given")?;
@@ -100,7 +105,7 @@ impl Starter<'_> {
         let config = self.config("proxy.haproxy.conf", "haproxy", &self.ports(port))?;
         let config = config.to_string_lossy().into_owned();
         let process = self.spawn("haproxy", &program, &["-db", "-q", "-f", &config])?;
-        Ok(Contender { name: "haproxy", port, processes: vec![process], tunnel: None })
+        Ok(Contender { name: "haproxy", port, processes: vec![process], tunnel: None, gossip: None })
     }
 
     fn nginx(&self, name: &'static str, backend: u16) -> Result<(u16, Process), String> {
@@ -125,7 +130,7 @@ impl Starter<'_> {
             let config = config.to_string_lossy().into_owned();
             processes.push(self.spawn(role, &program, &[&format!("--{role}"), &config])?);
         }
-        Ok(Contender { name: "rathole", port, processes, tunnel: Some(control) })
+        Ok(Contender { name: "rathole", port, processes, tunnel: Some(control), gossip: None })
     }
 
     fn piko(&self, name: &'static str, dir: &Path, log: bool) -> Result<Contender, String> {
@@ -133,8 +138,8 @@ impl Starter<'_> {
         let (server, agent) = binaries_in(dir).ok_or(missing)?;
         let at = |port: u16| format!("127.0.0.1:{port}");
         let (port, upstream) = (free_port()?, free_port()?);
-        let (admin, gossip) = (free_port()?, free_port()?);
-        let (proxy, up, admin, gossip) = (at(port), at(upstream), at(admin), at(gossip));
+        let (admin, gossip_port) = (free_port()?, free_port()?);
+        let (proxy, up, admin, gossip) = (at(port), at(upstream), at(admin), at(gossip_port));
         let mut args = vec!["--proxy.bind-addr", &proxy, "--upstream.bind-addr", &up];
         args.extend(["--admin.bind-addr", &admin, "--cluster.gossip.bind-addr", &gossip]);
         if !log {
@@ -147,7 +152,33 @@ impl Starter<'_> {
             args.push("--access-log.disable");
         }
         let agent = self.spawn_as("agent", name, &agent, &args)?;
-        Ok(Contender { name, port, processes: vec![server, agent], tunnel: Some(upstream) })
+        let processes = vec![server, agent];
+        Ok(Contender { name, port, processes, tunnel: Some(upstream), gossip: Some(gossip_port) })
+    }
+
+    /// Two nodes: the load comes in at one, the agent is connected to the other.
+    fn piko_far(&self, name: &'static str, dir: &Path) -> Result<Contender, String> {
+        let mut near = self.piko(name, dir, false)?;
+        let (server, _) = binaries_in(dir).ok_or("piko-server has gone")?;
+        let at = |port: u16| format!("127.0.0.1:{port}");
+        let port = free_port()?;
+        let (proxy, up, admin, gossip) = (at(port), at(free_port()?), at(free_port()?), at(free_port()?));
+        let seed = at(near.gossip.ok_or("a server has a gossip port")?);
+        let args = [
+            "--proxy.access-log.disable",
+            "--proxy.bind-addr",
+            &proxy,
+            "--upstream.bind-addr",
+            &up,
+            "--admin.bind-addr",
+            &admin,
+            "--cluster.gossip.bind-addr",
+            &gossip,
+            "--cluster.join",
+            &seed,
+        ];
+        near.processes.push(self.spawn_as("far", name, &server, &args)?);
+        Ok(Contender { port, ..near })
     }
 
     fn ports(&self, port: u16) -> Vec<(&'static str, String)> {
