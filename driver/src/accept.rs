@@ -9,6 +9,9 @@ use std::time::Duration;
 /// After a failed accept (out of descriptors) the listener rests, so that it does not spin.
 const REST: Duration = Duration::from_millis(50);
 
+/// How long handshakes that are under way take to end before a listener is closed: a round trip to a load balancer.
+/// Whoever begins one meanwhile is not heard, asks again after a second and is refused then, which loses nothing.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(20);
 /// What is still taken from a listener that is about to be closed: more than a full queue of a busy port holds.
 const LAST_MAX: usize = 4096;
 
@@ -38,6 +41,9 @@ where
         .await;
         match accepted {
             None => {
+                if listener.stop_handshakes() {
+                    rest(&rt, &mut timer, LAST_HANDSHAKES).await;
+                }
                 for _ in 0..LAST_MAX {
                     let Some(io) = listener.accept_waiting() else { break };
                     rt.spawn(serve(io, tasks.enter()));
@@ -49,17 +55,21 @@ where
             Some(Ok(io)) => rt.spawn(serve(io, tasks.enter())),
             Some(Err(error)) => {
                 tracing::warn!(%error, "accept failed");
-                let until = rt.now() + REST;
-                poll_fn(|cx| {
-                    while timer.poll_until(cx, Some(until)).is_ready() {
-                        if rt.now() >= until {
-                            return Poll::Ready(());
-                        }
-                    }
-                    Poll::Pending
-                })
-                .await;
+                rest(&rt, &mut timer, REST).await;
             }
         }
     }
+}
+
+async fn rest<R: Runtime>(rt: &R, timer: &mut R::Timer, time: Duration) {
+    let until = rt.now() + time;
+    poll_fn(|cx| {
+        while timer.poll_until(cx, Some(until)).is_ready() {
+            if rt.now() >= until {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
 }

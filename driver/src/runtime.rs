@@ -183,6 +183,8 @@ pub trait Listener: Send + Unpin + 'static {
     type Io: Io;
     /// The next connection, with `TCP_NODELAY` set.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Io>>;
+    /// Lets no further handshake begin, where the platform knows how; those under way go on. Says whether it did.
+    fn stop_handshakes(&mut self) -> bool;
     /// A connection that the kernel has ready at this moment, whether or not the runtime has heard of it; `None`
     /// when there is none. For the last look before the listener is dropped, which resets what still waits in it.
     fn accept_waiting(&mut self) -> Option<Self::Io>;

@@ -20,6 +20,9 @@ const LARGE_BYTES: usize = 16 * 1024;
 pub struct Stream {
     tunnel: TunnelHandle,
     id: StreamId,
+    /// Room was asked for in vain, and may have been set aside since: it is asked for again, so that it can be given
+    /// back when there is nothing to write. Left alone it would keep others out for 2 ms.
+    asked: bool,
 }
 
 impl std::fmt::Debug for Stream {
@@ -30,7 +33,7 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(crate) fn new(tunnel: TunnelHandle, id: StreamId) -> Self {
-        Self { tunnel, id }
+        Self { tunnel, id, asked: false }
     }
 
     /// Its number within the tunnel.
@@ -162,12 +165,12 @@ impl Io for Stream {
     }
 
     fn write_hint(&self) -> usize {
-        if self.tunnel.is_crowded() { 0 } else { CHUNK_BYTES }
+        if self.asked || self.tunnel.is_crowded() { 0 } else { CHUNK_BYTES }
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let id = self.id;
-        self.tunnel.with_last(|shared, now| match shared.tunnel.send(now, id).ask(CHUNK_BYTES) {
+        let room = self.tunnel.with_last(|shared, now| match shared.tunnel.send(now, id).ask(CHUNK_BYTES) {
             Ok(n) => Poll::Ready(n),
             Err(WriteError::Blocked) => {
                 self.tunnel.set_crowded(true);
@@ -175,7 +178,9 @@ impl Io for Stream {
                 Poll::Pending
             }
             Err(_) => Poll::Ready(CHUNK_BYTES),
-        })
+        });
+        self.asked = room.is_pending();
+        room
     }
 
     fn give_back(&mut self) {

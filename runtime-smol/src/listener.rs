@@ -53,6 +53,14 @@ impl Listener for SmolListener {
         }))
     }
 
+    fn stop_handshakes(&mut self) -> bool {
+        match &self.socket {
+            Accepts::Tcp(listener) => piko_sockets::drop_syns(&socket2::SockRef::from(listener.get_ref())),
+            // Its connections are there at once.
+            Accepts::Unix(_) => false,
+        }
+    }
+
     fn accept_waiting(&mut self) -> Option<SmolIo> {
         let mut cx = Context::from_waker(Waker::noop());
         loop {

@@ -47,6 +47,14 @@ impl Listener for TokioListener {
         }))
     }
 
+    fn stop_handshakes(&mut self) -> bool {
+        match &self.socket {
+            Accepts::Tcp(listener) => piko_sockets::drop_syns(&SockRef::from(listener)),
+            // Its connections are there at once.
+            Accepts::Unix(_) => false,
+        }
+    }
+
     fn accept_waiting(&mut self) -> Option<TokioIo> {
         match &self.socket {
             Accepts::Tcp(listener) => {

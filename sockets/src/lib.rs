@@ -57,6 +57,33 @@ pub fn accept_now(listener: &Socket) -> Option<(Socket, SockAddr)> {
     }
 }
 
+/// Lets the kernel drop every segment that begins a handshake. A filter of a TCP socket sees segments from the TCP
+/// header on; the flags are its byte 13 (RFC 9293 3.1). False where that is not possible.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn drop_syns(listener: &Socket) -> bool {
+    use socket2::SockFilter;
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    let program = [
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    listener.attach_filter(&program).is_ok()
+}
+
+/// Not possible here.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn drop_syns(_: &Socket) -> bool {
+    false
+}
+
 fn open_tcp(at: SocketAddr, how: ListenOptions) -> io::Result<Socket> {
     with_fallback(at, how.dual_stack, |addr, only_v6| {
         let socket = socket(addr, Type::STREAM, Protocol::TCP, only_v6)?;

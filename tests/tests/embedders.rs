@@ -26,11 +26,12 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts an embedder for an endpoint of the server at a URL; `None` when something that it needs is missing.
-type Start = fn(url: &str, endpoint: &str) -> Option<Process>;
+/// An embedder, ready to be started with the URL of a server and an endpoint. Building comes first, since a server
+/// that waits for its agent does not wait for a compiler; `None` when something that it needs is missing.
+type Ready = fn() -> Option<Command>;
 
-fn blocking(url: &str, endpoint: &str) -> Option<Process> {
-    Some(started("blocking", Command::new(blocking_program()).args([url, endpoint]), endpoint))
+fn blocking() -> Option<Command> {
+    Some(Command::new(blocking_program()))
 }
 
 fn blocking_program() -> &'static Path {
@@ -42,7 +43,7 @@ fn blocking_program() -> &'static Path {
     })
 }
 
-fn wasm(url: &str, endpoint: &str) -> Option<Process> {
+fn wasm() -> Option<Command> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let node = need("node")?;
     let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm-agent");
@@ -57,8 +58,8 @@ fn wasm(url: &str, endpoint: &str) -> Option<Process> {
         target.join(WASM).join("release/piko_wasm_agent.wasm")
     });
     let mut command = Command::new(node);
-    command.arg(place.join("run.mjs")).arg(module).args([url, endpoint]);
-    Some(started("wasm", &mut command, endpoint))
+    command.arg(place.join("run.mjs")).arg(module);
+    Some(command)
 }
 
 const WASM: &str = "wasm32-unknown-unknown";
@@ -92,8 +93,8 @@ fn cargo(args: &[&str], target: &Path) {
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn started(name: &str, command: &mut Command, endpoint: &str) -> Process {
-    let process = Process::spawn(name, command).expect("the embedder starts");
+fn started(mut command: Command, url: &str, endpoint: &str) -> Process {
+    let process = Process::spawn("embedder", command.args([url, endpoint])).expect("the embedder starts");
     wait_connected(&process, 0, endpoint);
     process
 }
@@ -123,9 +124,10 @@ fn curl_reaches_the_wasm_agent() {
     through_a_server(wasm, "hello from wasm");
 }
 
-fn through_a_server(start: Start, greeting: &str) {
+fn through_a_server(ready: Ready, greeting: &str) {
+    let Some(embedder) = ready() else { return };
     let server = Server::start(&[]);
-    let Some(_agent) = start(&server.connect_url(), "e 1%") else { return };
+    let _agent = started(embedder, &server.connect_url(), "e 1%");
     let Some(body) = curl(server.proxy, "e 1%", "/a?b=c", &[]) else { return };
     assert_eq!(String::from_utf8_lossy(&body), format!("{greeting}\nGET /a?b=c\n"));
     let head = curl(server.proxy, "e 1%", "/a", &["--head"]).expect("curl");
@@ -159,9 +161,10 @@ fn through_a_server(start: Start, greeting: &str) {
 
 #[test]
 fn the_blocking_agent_comes_back_to_a_server_that_restarts() {
+    let Some(embedder) = blocking() else { return };
     let mut server = Server::start(&[]);
     let upstream = server.upstream.to_string();
-    let Some(agent) = blocking(&server.connect_url(), "e1") else { return };
+    let agent = started(embedder, &server.connect_url(), "e1");
     let up = wait_connected(&agent, 0, "e1");
     server.terminate(PATIENCE).expect("the server ends");
     let server = Server::start(&["--upstream.bind-addr", &upstream]);
@@ -197,13 +200,14 @@ fn a_go_server_reaches_the_wasm_agent() {
     through_go(wasm);
 }
 
-fn through_go(start: Start) {
+fn through_go(ready: Ready) {
     let large = ["-requests", "3", "-method", "POST", "-size", "5242880", "-chunked"];
     let many =
         ["-requests", "200", "-concurrency", "50", "-method", "POST", "-size", "100000", "-goaway", "2"];
     for (args, count, sha256) in [(&large[..], 3, SHA_5_MIB), (&many[..], 200, SHA_100_KB)] {
+        let Some(embedder) = ready() else { return };
         let Some((peer, url)) = Peer::serve(args) else { return };
-        let Some(_agent) = start(&url, "e1") else { return };
+        let _agent = started(embedder, &url, "e1");
         let outcomes = peer.outcomes();
         assert_eq!(outcomes.len(), count);
         for outcome in outcomes {

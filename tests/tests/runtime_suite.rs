@@ -67,6 +67,7 @@ on_every_runtime!({
         a_port_in_use_is_named,
         a_restart_does_not_wait,
         what_waits_in_a_listener_is_found,
+        a_listener_hears_no_new_handshake_when_asked,
         a_port_is_shared_when_asked,
         one_listener_for_both_families,
         two_thousand_connections,

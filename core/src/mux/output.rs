@@ -57,9 +57,10 @@ impl Session {
         }
     }
 
-    /// True while refused writers wait for room: who has not read its data yet had better [`super::SendStream::ask`].
+    /// True while refused writers wait for room or have been called and hold some: who has not read its data yet had
+    /// better [`super::SendStream::ask`].
     pub fn is_crowded(&self) -> bool {
-        self.table.in_line() > 0
+        self.table.in_line() > 0 || self.outbox.has_reserved()
     }
 
     /// The transport took `bytes` (zero when it is full) of what [`Self::poll_transmit`] gave, and all of it when

@@ -67,6 +67,23 @@ pub(crate) async fn what_waits_in_a_listener_is_found<R: Runtime>(rt: R) {
     }
 }
 
+pub(crate) async fn a_listener_hears_no_new_handshake_when_asked<R: Runtime>(rt: R) {
+    let (mut listener, at) = listen(&rt).await;
+    let Addr::Ip(addr) = at else { panic!("not a TCP address: {at:?}") };
+    let before = std::net::TcpStream::connect(addr).expect("connects");
+    if !listener.stop_handshakes() {
+        return;
+    }
+    let late = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(50)).expect_err("not heard");
+    assert_eq!(late.kind(), ErrorKind::TimedOut);
+    let waiting = listener.accept_waiting().expect("the one that came before");
+    assert_eq!(waiting.info().peer, before.local_addr().ok());
+    assert!(listener.accept_waiting().is_none());
+    drop(listener);
+    let refused = std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(5)).expect_err("closed");
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+}
+
 pub(crate) async fn a_port_is_shared_when_asked<R: Runtime>(rt: R) {
     let mut how = ListenOptions::default();
     how.reuse_port = true;

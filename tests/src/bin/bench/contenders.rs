@@ -10,6 +10,7 @@ use piko_tests::http::Client;
 use piko_tests::process::{Capture, Process, binaries_in, find, profile_dir};
 
 use crate::bench_file;
+use crate::crowd::Crowd;
 use crate::load::pinned;
 
 /// The endpoint that Piko serves under.
@@ -22,8 +23,18 @@ const START: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(3);
 
 /// All names, in the order of the report.
-pub(crate) const NAMES: [&str; 9] =
-    ["direct", "nginx", "haproxy", "nginx-chain", "rathole", "piko", "piko-far", "piko-log", "piko-old"];
+pub(crate) const NAMES: [&str; 10] = [
+    "direct",
+    "nginx",
+    "haproxy",
+    "nginx-chain",
+    "rathole",
+    "piko",
+    "piko-far",
+    "piko-many",
+    "piko-log",
+    "piko-old",
+];
 
 /// Something that can be loaded: a port, and the processes behind it whose time counts.
 #[derive(Debug)]
@@ -35,6 +46,8 @@ pub(crate) struct Contender {
     pub(crate) tunnel: Option<u16>,
     /// The gossip port of a Piko server.
     gossip: Option<u16>,
+    /// Other endpoints of its server; gone before the server is.
+    _crowd: Option<Crowd>,
 }
 
 /// A directory for this run, removed at its end.
@@ -73,20 +86,38 @@ impl Starter<'_> {
     /// Starts one contender, or says why it cannot be measured.
     pub(crate) fn start(&self, name: &'static str) -> Result<Contender, String> {
         let contender = match name {
-            "direct" => {
-                Contender { name, port: self.backend, processes: Vec::new(), tunnel: None, gossip: None }
-            }
+            "direct" => Contender {
+                name,
+                port: self.backend,
+                processes: Vec::new(),
+                tunnel: None,
+                gossip: None,
+                _crowd: None,
+            },
             "haproxy" => self.haproxy()?,
             "nginx" => {
                 let (port, process) = self.nginx("nginx", self.backend)?;
-                Contender { name, port, processes: vec![process], tunnel: None, gossip: None }
+                Contender { name, port, processes: vec![process], tunnel: None, gossip: None, _crowd: None }
             }
             "nginx-chain" => {
                 let (inner, second) = self.nginx("second", self.backend)?;
                 let (port, first) = self.nginx("first", inner)?;
-                Contender { name, port, processes: vec![first, second], tunnel: None, gossip: None }
+                Contender {
+                    name,
+                    port,
+                    processes: vec![first, second],
+                    tunnel: None,
+                    gossip: None,
+                    _crowd: None,
+                }
             }
             "piko-far" => self.piko_far(name, &piko_dir()?)?,
+            "piko-many" => {
+                let alone = self.piko(name, &piko_dir()?, false)?;
+                let upstream = alone.tunnel.ok_or("a server has an upstream port")?;
+                let crowd = Crowd::register(&format!("http://127.0.0.1:{upstream}"))?;
+                Contender { _crowd: Some(crowd), ..alone }
+            }
             "piko" | "piko-log" => self.piko(name, &piko_dir()?, name == "piko-log")?,
             "piko-old" => {
                 let dir = self.old.ok_or("no --old DIR was given")?;
@@ -105,7 +136,14 @@ impl Starter<'_> {
         let config = self.config("proxy.haproxy.conf", "haproxy", &self.ports(port))?;
         let config = config.to_string_lossy().into_owned();
         let process = self.spawn("haproxy", &program, &["-db", "-q", "-f", &config])?;
-        Ok(Contender { name: "haproxy", port, processes: vec![process], tunnel: None, gossip: None })
+        Ok(Contender {
+            name: "haproxy",
+            port,
+            processes: vec![process],
+            tunnel: None,
+            gossip: None,
+            _crowd: None,
+        })
     }
 
     fn nginx(&self, name: &'static str, backend: u16) -> Result<(u16, Process), String> {
@@ -130,7 +168,7 @@ impl Starter<'_> {
             let config = config.to_string_lossy().into_owned();
             processes.push(self.spawn(role, &program, &[&format!("--{role}"), &config])?);
         }
-        Ok(Contender { name: "rathole", port, processes, tunnel: Some(control), gossip: None })
+        Ok(Contender { name: "rathole", port, processes, tunnel: Some(control), gossip: None, _crowd: None })
     }
 
     fn piko(&self, name: &'static str, dir: &Path, log: bool) -> Result<Contender, String> {
@@ -153,7 +191,14 @@ impl Starter<'_> {
         }
         let agent = self.spawn_as("agent", name, &agent, &args)?;
         let processes = vec![server, agent];
-        Ok(Contender { name, port, processes, tunnel: Some(upstream), gossip: Some(gossip_port) })
+        Ok(Contender {
+            name,
+            port,
+            processes,
+            tunnel: Some(upstream),
+            gossip: Some(gossip_port),
+            _crowd: None,
+        })
     }
 
     /// Two nodes: the load comes in at one, the agent is connected to the other.

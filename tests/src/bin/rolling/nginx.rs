@@ -59,7 +59,7 @@ impl Drop for Nginx {
 
 /// As docs/cluster.md recommends it: a node that has refused is asked again soon, before the next one goes.
 pub(crate) fn recommended(size: &Size) -> Outcome {
-    run(size, " max_fails=1 fail_timeout=2s", Duration::ZERO)
+    run(size, " max_fails=1 fail_timeout=1s", Duration::ZERO)
 }
 
 /// With nothing but its defaults: a node that has refused once is left alone for 10 s, so that the next node may go
