@@ -27,6 +27,9 @@ struct Nginx {
     process: Process,
 }
 
+/// How long nginx may take to end its workers.
+const GRACE: Duration = Duration::from_secs(3);
+
 impl Nginx {
     /// `rest` is what stands behind the address of each node.
     fn start(nodes: &[SocketAddr], rest: &str) -> Result<Self, String> {
@@ -39,7 +42,8 @@ impl Nginx {
         fs::write(dir.join("nginx.conf"), config).map_err(text)?;
         let mut command = Command::new(program);
         command.arg("-p").arg(&dir).arg("-c").arg(dir.join("nginx.conf")).args(["-e", "stderr"]);
-        let process = Process::spawn("nginx", &mut command).map_err(text)?;
+        // Killed, it would leave its workers behind.
+        let process = Process::spawn("nginx", &mut command).map_err(text)?.with_grace(GRACE);
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(addr).is_err() {
             if Instant::now() > deadline {
