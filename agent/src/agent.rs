@@ -16,7 +16,6 @@ use piko_observe::metrics::HttpMetrics;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -292,13 +291,9 @@ async fn serve_metrics<R: Runtime>(
     quit: &Shutdown,
 ) -> Result<(), RunError> {
     let fail = |error| RunError::Metrics(bind.to_string(), error);
-    let addrs = match &bind.host {
-        BindHost::Any => vec![
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, bind.port)),
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, bind.port)),
-        ],
-        BindHost::Ip(ip) => vec![SocketAddr::from((*ip, bind.port))],
-        BindHost::Name(name) => rt.resolve(name, bind.port).await.map_err(fail)?,
+    let addrs = match (bind.socket_addrs(), &bind.host) {
+        (None, BindHost::Name(name)) => rt.resolve(name, bind.port).await.map_err(fail)?,
+        (addrs, _) => addrs.unwrap_or_default(),
     };
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for addr in addrs {

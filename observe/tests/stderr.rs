@@ -104,6 +104,7 @@ fn ended(mut child: Child) -> String {
             let _ = child.wait();
             panic!("the child hangs");
         }
+        // The standard library waits for a child without a limit only: looking again is how the limit holds.
         std::thread::sleep(Duration::from_millis(5));
     }
 }

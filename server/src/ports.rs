@@ -94,14 +94,9 @@ pub(crate) async fn listen<R: Runtime>(
     bind: &BindAddr,
 ) -> Result<(R::Listener, SocketAddr), StartError> {
     let fail = |error| StartError::new(port, bind.to_string(), error);
-    let addrs = match &bind.host {
-        BindHost::Any => vec![
-            SocketAddr::from((Ipv6Addr::UNSPECIFIED, bind.port)),
-            // A host without IPv6 has no dual-stack socket.
-            SocketAddr::from((Ipv4Addr::UNSPECIFIED, bind.port)),
-        ],
-        BindHost::Ip(ip) => vec![SocketAddr::from((*ip, bind.port))],
-        BindHost::Name(name) => rt.resolve(name, bind.port).await.map_err(fail)?,
+    let addrs = match (bind.socket_addrs(), &bind.host) {
+        (None, BindHost::Name(name)) => rt.resolve(name, bind.port).await.map_err(fail)?,
+        (addrs, _) => addrs.unwrap_or_default(),
     };
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     for addr in addrs {

@@ -1,6 +1,6 @@
 //! The Go peer of `go/` as a process, for the tests that hold it against this project.
 
-#![allow(dead_code)] // Each test program uses a part of it.
+#![allow(dead_code, reason = "each test program includes this file and uses a part of it")]
 
 use piko_tests::process::{Process, Signal, need, profile_dir};
 use serde_json::Value;

@@ -8,4 +8,5 @@ pub mod flags;
 pub mod http;
 pub mod process;
 pub mod rig;
+pub mod runs;
 pub mod service;

@@ -1,7 +1,7 @@
 //! Addresses to listen on: `:8000`, `host:port`, `[v6]:port`; port 0 lets the system choose.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::url::{is_host_name, parse_port};
 
@@ -43,6 +43,14 @@ impl BindAddr {
             return None;
         };
         Some(Self { host, port })
+    }
+
+    /// What to try to listen on, in order; `None` for a name, which has to be resolved. A host without IPv6 has no
+    /// dual-stack socket, so that [`BindHost::Any`] falls back to the IPv4 wildcard.
+    pub fn socket_addrs(&self) -> Option<Vec<SocketAddr>> {
+        let first = self.socket_addr()?;
+        let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), self.port);
+        Some(if self.host == BindHost::Any { vec![first, v4] } else { vec![first] })
     }
 
     /// The socket address; the IPv6 wildcard for [`BindHost::Any`], where a dual-stack socket covers IPv4 too. `None` for

@@ -243,8 +243,10 @@ fn all() -> [(&'static str, Seeds); 6] {
     ]
 }
 
+/// A tool and no check: `cargo test -p piko-fuzz-targets --test seeds -- --ignored write` after the seeds were changed here. The
+/// test below holds the files against them.
 #[test]
-#[ignore = "writes into the source tree"]
+#[ignore = "writes into the source tree, which running the tests must leave as it is"]
 fn write() {
     for (target, seeds) in all() {
         for (name, seed) in seeds {

@@ -257,6 +257,7 @@ impl Starter<'_> {
             if Instant::now() >= deadline {
                 return Err(format!("{} does not answer: {last}\n{}", contender.name, self.logs()));
             }
+            // Rivals tell nobody when they are up: asking is the only way to know.
             thread::sleep(Duration::from_millis(20));
         }
     }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use piko_tests::http::{Client, Response};
+use piko_tests::runs::{Outcome, quick_and_names, run_each};
 
 const HELP: &str = "\
 usage: converge <run>... [--quick]
@@ -24,36 +25,17 @@ environment: PIKO_BIN_DIR
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Why a run failed, in words.
-type Outcome = Result<(), String>;
 type Run = fn(bool) -> Outcome;
 
 const RUNS: [(&str, Run); 3] =
     [("endpoint", endpoint::run), ("many", many::run), ("reconnects", reconnects::run)];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let quick = args.iter().any(|a| a == "--quick");
-    let names: Vec<&str> = args.iter().map(String::as_str).filter(|a| *a != "--quick").collect();
-    let known = |name: &&str| *name == "all" || RUNS.iter().any(|(n, _)| n == name);
-    if names.is_empty() || !names.iter().all(known) {
+    let Some((quick, names)) = quick_and_names(&RUNS) else {
         eprint!("{HELP}");
         return ExitCode::from(2);
-    }
-    let mut failed = false;
-    for (name, run) in RUNS.iter().filter(|(n, _)| names.contains(n) || names.contains(&"all")) {
-        let start = Instant::now();
-        let outcome = run(quick);
-        let took = start.elapsed().as_secs_f64();
-        match outcome {
-            Ok(()) => println!("{name}: ok in {took:.1} s"),
-            Err(text) => {
-                failed = true;
-                println!("{name}: FAILED after {took:.1} s: {text}");
-            }
-        }
-    }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    };
+    run_each(&RUNS, &names, |run| run(quick))
 }
 
 /// A kept connection to a node, which asks again and again.
@@ -84,6 +66,7 @@ impl Asker {
                 return Ok(took);
             }
             check(took < PATIENCE, || format!("{} does not route {endpoint}: {response:?}", self.addr))?;
+            // How long it takes is what is measured; asking without a rest would take the processor from the nodes.
             std::thread::sleep(rest);
         }
     }

@@ -55,6 +55,7 @@ pub(crate) fn run(quick: bool) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
         while !cluster.proxies().iter().all(|proxy| routes(*proxy, "cut-0")) {
             check(Instant::now() < deadline, || format!("turn {turn}: not routable"))?;
+            // Whether a node routes shows in its answers only.
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -63,6 +64,7 @@ pub(crate) fn run(quick: bool) -> Outcome {
         let growth = last[i].saturating_sub(half[i]);
         let deadline = Instant::now() + SETTLE;
         while descriptors(program)?.abs_diff(before[i]) > SLACK && Instant::now() < deadline {
+            // Descriptors are counted in /proc, which tells nobody of a change.
             thread::sleep(Duration::from_millis(20));
         }
         let now = descriptors(program)?;

@@ -31,11 +31,8 @@ fn strike(size: &Size, what: &str, back_max: Duration, blow: impl Fn(&mut Setup)
     let at = Instant::now();
     let blow_at = at - load.start_time();
     blow(&mut setup);
-    // Long enough for everything that hangs to be noticed.
-    let until = at + back_max + Duration::from_secs(5);
-    while Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    // Time is the subject: the load goes on for long enough that everything that hangs is noticed.
+    std::thread::sleep((at + back_max + Duration::from_secs(5)).saturating_duration_since(Instant::now()));
     load.wait(part * 2);
     let tally = load.stop();
     let (_, twice) = setup.ledger.counts();

@@ -51,6 +51,7 @@ impl Lines {
                         last = Instant::now();
                     };
                     if follow(&way, turn, i % 2 == 0, &stop, &opened, &mut beat).is_none() {
+                        // A client that waits before it comes back, as real ones do.
                         thread::sleep(AGAIN);
                     }
                 }

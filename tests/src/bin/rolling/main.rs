@@ -9,10 +9,11 @@ mod restart;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use piko_tests::cluster::{Balancer, Cluster, Kind, Ledger, Load, Mix, Ready, agent};
 use piko_tests::process::Agent;
+use piko_tests::runs::{Outcome, run_each};
 
 const HELP: &str = "\
 usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>] [--rounds <n>] [--lines <n>]
@@ -33,8 +34,6 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long a line through the cluster may be down: what reconnects is back by then.
 const LINE_DOWN_MAX: Duration = Duration::from_secs(10);
 
-/// Why a run failed, in words.
-type Outcome = Result<(), String>;
 type Run = fn(&Size) -> Outcome;
 
 const RUNS: [(&str, Run); 5] = [
@@ -104,21 +103,7 @@ fn main() -> ExitCode {
         eprint!("{HELP}");
         return ExitCode::from(2);
     }
-    let mut failed = false;
-    let asked = |name: &str| names.iter().any(|n| n == name || n == "all");
-    for (name, run) in RUNS.iter().filter(|(name, _)| asked(name)) {
-        let start = Instant::now();
-        let outcome = run(&size);
-        let took = start.elapsed().as_secs_f64();
-        match outcome {
-            Ok(()) => println!("{name}: ok in {took:.1} s"),
-            Err(text) => {
-                failed = true;
-                println!("{name}: FAILED after {took:.1} s: {text}");
-            }
-        }
-    }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    run_each(&RUNS, &names, |run| run(&size))
 }
 
 /// Takes a number from the command line; says whether it was one.

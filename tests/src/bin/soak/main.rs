@@ -10,10 +10,11 @@ mod tunnels;
 
 use std::fmt::Display;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Memory, Process, Server};
+use piko_tests::runs::{Outcome, quick_and_names, run_each};
 use piko_tests::service::Service;
 
 const HELP: &str = "\
@@ -33,8 +34,6 @@ const GROWTH_BYTES_MAX: u64 = 64 << 20;
 /// How long the harness waits for bytes: longer than any pause that a correct run has.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why a run failed, in words.
-type Outcome = Result<(), String>;
 type Run = fn(bool) -> Outcome;
 
 const RUNS: [(&str, Run); 5] = [
@@ -46,28 +45,11 @@ const RUNS: [(&str, Run); 5] = [
 ];
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let quick = args.iter().any(|a| a == "--quick");
-    let names: Vec<&str> = args.iter().map(String::as_str).filter(|a| *a != "--quick").collect();
-    let known = |name: &&str| *name == "all" || RUNS.iter().any(|(n, _)| n == name);
-    if names.is_empty() || !names.iter().all(known) {
+    let Some((quick, names)) = quick_and_names(&RUNS) else {
         eprint!("{HELP}");
         return ExitCode::from(2);
-    }
-    let mut failed = false;
-    for (name, run) in RUNS.iter().filter(|(n, _)| names.contains(n) || names.contains(&"all")) {
-        let start = Instant::now();
-        let outcome = run(quick);
-        let took = start.elapsed().as_secs_f64();
-        match outcome {
-            Ok(()) => println!("{name}: ok in {took:.1} s"),
-            Err(text) => {
-                failed = true;
-                println!("{name}: FAILED after {took:.1} s: {text}");
-            }
-        }
-    }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    };
+    run_each(&RUNS, &names, |run| run(quick))
 }
 
 /// A service, an agent and a server, as users have them.
