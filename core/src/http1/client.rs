@@ -237,10 +237,10 @@ impl ClientConn {
 
     fn read_head<'i>(&mut self, input: &'i [u8]) -> Result<(usize, Option<ResponsePart<'i>>), Fault> {
         judge_response_start(input)?;
-        let Some(found) = self.scan.find_end(input, &self.config, Ends::Lenient)? else {
+        let Some((found, block)) = self.scan.find_block(input, &self.config, Ends::Lenient)? else {
             return Ok((0, None));
         };
-        let (head, wish) = parse_response(input, &found, self.asked)?;
+        let (head, wish) = parse_response(input, &found, block, self.asked)?;
         self.scan = Scan::default();
         let switches = match (head.status, self.cycle.offer()) {
             (101, Offer::Upgrade) => {

@@ -1,7 +1,10 @@
 //! What the fields of a head say about framing and connection, gathered in one pass over the block.
 
+use super::config::Config;
 use super::error::Fault;
-use super::fields::{is_name, list_has, list_members};
+use super::fields::{Fields, find, is_name, list_members};
+use super::kind::Kind;
+use super::marks::{Marker, Marks};
 use super::scan::Found;
 use alloc::vec;
 use httparse::{EMPTY_HEADER, Header};
@@ -48,27 +51,31 @@ pub(super) enum Coding {
     Unknown,
 }
 
-impl<'i> Facts<'i> {
+/// The field lines of a head with what they say.
+#[derive(Debug)]
+pub(super) struct Block<'i> {
+    pub(super) facts: Facts<'i>,
+    pub(super) fields: Fields<'i>,
+}
+
+impl<'i> Block<'i> {
     /// Reads the field lines of `input` with httparse, which refuses names that are no tokens, whitespace
     /// before the colon, folded lines and control characters in values.
     pub(super) fn gather(input: &'i [u8], found: &Found, fault_status: u16) -> Result<Self, Fault> {
         let block = input.get(found.fields_at..found.end).unwrap_or_default();
         // Most heads have few lines. The large table is the exception, so that it is not cleared for them.
-        match found.fields {
-            0..=24 => Self::parse(block, &mut [EMPTY_HEADER; 24], fault_status),
-            25..=128 => Self::parse(block, &mut [EMPTY_HEADER; 128], fault_status),
-            many => Self::parse(block, &mut vec![EMPTY_HEADER; many], fault_status),
-        }
-    }
-
-    fn parse(block: &'i [u8], table: &mut [Header<'i>], fault_status: u16) -> Result<Self, Fault> {
-        let mut facts = Self::default();
-        match httparse::parse_headers(block, table) {
-            Ok(httparse::Status::Complete((_, headers))) => {
-                headers.iter().for_each(|header| facts.note(header.name.as_bytes(), header.value));
-                Ok(facts)
+        let read = match found.fields {
+            0..=FEW_LINES => read(block, &mut [EMPTY_HEADER; FEW_LINES]),
+            25..=128 => read(block, &mut [EMPTY_HEADER; 128]),
+            many => read(block, &mut vec![EMPTY_HEADER; many]),
+        };
+        let lines = input.get(found.fields_at..found.blank_at).unwrap_or_default();
+        match read {
+            Ok(Some(Read { facts, marks, .. })) => {
+                let marks = marks.filter(|(end, _)| *end == lines.len()).map(|(_, marks)| marks);
+                Ok(Self { facts, fields: Fields::marked(lines, marks) })
             }
-            Ok(httparse::Status::Partial) | Err(httparse::Error::NewLine) => {
+            Ok(None) | Err(httparse::Error::NewLine) => {
                 Err(Fault::new(fault_status, "a bare CR (RFC 9112 2.2)"))
             }
             Err(httparse::Error::HeaderValue) => Err(Fault::new(
@@ -82,29 +89,84 @@ impl<'i> Facts<'i> {
         }
     }
 
-    fn note(&mut self, name: &[u8], value: &'i [u8]) {
-        match name.len() {
-            4 if is_name(name, "host") => {
+    /// The usual case in one pass: a head of few lines that is all there, each as this product would write it.
+    /// `None` is no verdict: the head is incomplete, illegal, or legal in another way, which
+    /// [`Scan`](super::scan::Scan) and [`gather`](Self::gather) find out. What is found here they would find too.
+    pub(super) fn at_once(input: &'i [u8], config: &Config) -> Option<(Found, Self)> {
+        let window = input.get(..config.head_bytes_max).unwrap_or(input);
+        let fields_at = find(b'\n', window)? + 1;
+        // Neither a bare LF nor an empty start line.
+        if fields_at < 3 || window.get(fields_at - 2) != Some(&b'\r') {
+            return None;
+        }
+        let block = window.get(fields_at..)?;
+        let Read { facts, lines, bytes, marks } = read(block, &mut [EMPTY_HEADER; FEW_LINES]).ok()??;
+        let (lines_end, marks) = marks?;
+        let blank = block.get(lines_end..bytes);
+        if blank != Some(b"\r\n") || lines > config.fields_max {
+            return None;
+        }
+        let fields = Fields::marked(block.get(..lines_end)?, Some(marks));
+        let blank_at = fields_at + lines_end;
+        Some((Found { fields_at, blank_at, end: fields_at + bytes, fields: lines }, Self { facts, fields }))
+    }
+}
+
+/// Heads of up to so many lines are read on a small table.
+const FEW_LINES: usize = 24;
+
+/// What httparse made of a block.
+struct Read<'i> {
+    facts: Facts<'i>,
+    /// How many lines.
+    lines: usize,
+    /// The block with its blank line.
+    bytes: usize,
+    marks: Option<(usize, Marks)>,
+}
+
+/// `None`: the blank line is missing.
+fn read<'i>(block: &'i [u8], table: &mut [Header<'i>]) -> Result<Option<Read<'i>>, httparse::Error> {
+    let httparse::Status::Complete((bytes, headers)) = httparse::parse_headers(block, table)? else {
+        return Ok(None);
+    };
+    let mut facts = Facts::default();
+    let mut marker = Marker::new(block);
+    for header in headers {
+        let name = header.name.as_bytes();
+        let kind = Kind::of(name);
+        marker.note(kind, name, header.value);
+        facts.note(kind, header.value);
+    }
+    Ok(Some(Read { facts, lines: headers.len(), bytes, marks: marker.finish() }))
+}
+
+impl<'i> Facts<'i> {
+    fn note(&mut self, kind: Kind, value: &'i [u8]) {
+        match kind {
+            Kind::Host => {
                 self.hosts += 1;
                 self.host = value;
             }
-            6 if is_name(name, "expect") => {
+            Kind::Expect => {
                 for member in list_members(value) {
                     let is_continue = is_name(member, "100-continue");
                     self.expects_continue |= is_continue;
                     self.expects_other |= !is_continue;
                 }
             }
-            7 if is_name(name, "upgrade") => {
+            Kind::Upgrade => {
                 self.upgrade_field |= !value.is_empty() && value.iter().all(|b| (b' '..=b'~').contains(b));
             }
-            10 if is_name(name, "connection") => {
-                self.close |= list_has(value, "close");
-                self.keep_alive |= list_has(value, "keep-alive");
-                self.upgrade_option |= list_has(value, "upgrade");
+            Kind::Connection => {
+                for option in list_members(value) {
+                    self.close |= is_name(option, "close");
+                    self.keep_alive |= is_name(option, "keep-alive");
+                    self.upgrade_option |= is_name(option, "upgrade");
+                }
             }
-            14 if is_name(name, "content-length") => self.length.note(value),
-            17 if is_name(name, "transfer-encoding") => self.coding.note(value),
+            Kind::ContentLength => self.length.note(value),
+            Kind::TransferEncoding => self.coding.note(value),
             _ => {}
         }
     }
@@ -155,7 +217,7 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
 
 /// Judges the lines of a trailer section, which have no meaning for framing (RFC 9112 7.1.2).
 pub(super) fn judge_trailers(block: &[u8], found: &Found, fault_status: u16) -> Result<(), Fault> {
-    Facts::gather(block, found, fault_status).map(|_| ())
+    Block::gather(block, found, fault_status).map(|_| ())
 }
 
 /// Checked at compile time: the limit on lines keeps the table of a hostile head small.
@@ -163,7 +225,6 @@ const _: () = assert!(size_of::<Header<'static>>() <= 32);
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Config;
     use super::*;
 
     fn length(values: &[&str]) -> Length {
@@ -250,7 +311,7 @@ mod tests {
                 1 => Length::One(7),
                 _ => Length::Repeated(7),
             };
-            assert_eq!(Facts::gather(&input, &found, 400).unwrap().length, want);
+            assert_eq!(Block::gather(&input, &found, 400).unwrap().facts.length, want);
         }
     }
 }

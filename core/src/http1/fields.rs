@@ -3,6 +3,8 @@
 //! Grammar: RFC 9110 5.1 (names), 5.5 (values), 5.6.1 (lists); RFC 9112 5 (field lines).
 
 use super::error::Refused;
+use super::kind::Kind;
+use super::marks::Marks;
 use bytes::BufMut;
 
 /// A validated field block: lines `name: value CRLF` without the final blank line. Split lazily, order and
@@ -14,19 +16,26 @@ use bytes::BufMut;
 pub struct Fields<'i> {
     block: &'i [u8],
     clean: bool,
+    /// Known of blocks that were just judged and have nothing unusual about them.
+    marks: Option<Marks>,
 }
 
 impl<'i> Fields<'i> {
     /// Takes a block over unseen. The caller vouches that every line of `block` is `name ":" OWS value CRLF`,
     /// as another machine or [`write_field`] wrote it. A line without a colon is passed over, never a panic.
     pub fn from_block(block: &'i [u8]) -> Self {
-        Self { block, clean: false }
+        Self { block, clean: false, marks: None }
+    }
+
+    /// A block with what was found in it; `marks` are of exactly this block.
+    pub(super) fn marked(block: &'i [u8], marks: Option<Marks>) -> Self {
+        Self { block, clean: false, marks }
     }
 
     /// As [`Self::from_block`], for a block that a machine may copy as it stands: each line is what
     /// [`write_field`] makes of it, and none is about framing or the connection (`te` and `upgrade` included).
     pub(crate) fn clean(block: &'i [u8]) -> Self {
-        Self { block, clean: true }
+        Self { block, clean: true, marks: None }
     }
 
     /// See [`Self::clean`].
@@ -50,8 +59,25 @@ impl<'i> Fields<'i> {
     }
 
     /// The lines in order, each with the bytes it takes in the block. For writers that copy runs of lines.
-    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'i>> + use<'i> {
-        Lines { rest: self.block }
+    pub(super) fn raw_lines(&self) -> impl Iterator<Item = Line<'i>> + use<'i> {
+        Lines::new(self.block)
+    }
+
+    /// All lines in order, each with its kind.
+    pub(crate) fn lines(&self) -> Kinds<'_, 'i> {
+        Kinds { marks: None, block: self.block, next: 0, lines: Lines::new(self.block) }
+    }
+
+    /// The lines that have a [`Kind`], in order. Lines of no kind may be among them, which are not to be taken for
+    /// more.
+    pub(crate) fn of_kinds(&self) -> Kinds<'_, 'i> {
+        Kinds { marks: self.marks.as_ref(), ..self.lines() }
+    }
+
+    /// Every line stands as this product writes it, so that [`Self::of_kinds`] leaves out what may be copied as it
+    /// stands.
+    pub(crate) fn has_marks(&self) -> bool {
+        self.marks.is_some()
     }
 
     /// First value of a field, by case-insensitive name (RFC 9110 5.1).
@@ -60,8 +86,10 @@ impl<'i> Fields<'i> {
     }
 
     /// The values of all lines of one field, by case-insensitive name, in order.
-    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'i, 'n> {
-        self.iter().filter(move |(n, _)| is_name(n, name)).map(|(_, value)| value)
+    pub fn all<'f, 'n>(&'f self, name: &'n str) -> impl Iterator<Item = &'i [u8]> + use<'f, 'i, 'n> {
+        // Most questions are about fields that have a kind, which were found when the block was judged.
+        let lines = if Kind::of(name.as_bytes()) == Kind::Other { self.lines() } else { self.of_kinds() };
+        lines.filter(move |line| is_name(line.name, name)).map(|line| line.value)
     }
 
     /// True when the comma-separated list of all lines `name` contains `token`, case-insensitively
@@ -81,7 +109,7 @@ impl<'i> Iterator for FieldIter<'i> {
     type Item = (&'i [u8], &'i [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut lines = Lines { rest: self.rest };
+        let mut lines = Lines::new(self.rest);
         let line = lines.next();
         self.rest = lines.rest;
         line.map(|line| (line.name, line.value))
@@ -90,24 +118,60 @@ impl<'i> Iterator for FieldIter<'i> {
 
 /// One line of a block.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'i> {
+pub(crate) struct Line<'i> {
+    /// `Other` too for lines that nobody has asked yet, see [`Fields::raw_lines`].
+    pub(crate) kind: Kind,
+    /// Where it starts in its block.
+    pub(crate) at: usize,
     /// So many bytes of lines without a colon stood before it.
     pub(super) skipped: usize,
     /// The whole line with its line end.
-    pub(super) raw: &'i [u8],
-    pub(super) name: &'i [u8],
-    pub(super) value: &'i [u8],
+    pub(crate) raw: &'i [u8],
+    pub(crate) name: &'i [u8],
+    pub(crate) value: &'i [u8],
+}
+
+/// Iterator over lines with their kinds, see [`Fields::of_kinds`] and [`Fields::lines`].
+#[derive(Debug)]
+pub(crate) struct Kinds<'f, 'i> {
+    marks: Option<&'f Marks>,
+    block: &'i [u8],
+    next: usize,
+    lines: Lines<'i>,
+}
+
+impl<'i> Iterator for Kinds<'_, 'i> {
+    type Item = Line<'i>;
+
+    fn next(&mut self) -> Option<Line<'i>> {
+        let Some(marks) = self.marks else { return self.lines.next().map(Line::with_kind) };
+        let line = marks.line(self.next, self.block)?;
+        self.next += 1;
+        Some(line)
+    }
 }
 
 impl Line<'_> {
+    fn with_kind(self) -> Self {
+        Self { kind: Kind::of(self.name), ..self }
+    }
+
     /// The line already stands as this product writes it: `name ": " value CRLF`.
     pub(super) fn is_canonical(&self) -> bool {
         self.raw.len() == line_len(self.name, self.value) && self.raw.ends_with(b"\r\n")
     }
 }
 
+#[derive(Debug)]
 struct Lines<'i> {
+    at: usize,
     rest: &'i [u8],
+}
+
+impl<'i> Lines<'i> {
+    fn new(block: &'i [u8]) -> Self {
+        Self { at: 0, rest: block }
+    }
 }
 
 impl<'i> Iterator for Lines<'i> {
@@ -129,7 +193,9 @@ impl<'i> Iterator for Lines<'i> {
             let (value, _) = value.split_at(end);
             let (raw, rest) = self.rest.split_at(stop + 1 + end);
             self.rest = rest;
-            return Some(Line { skipped, raw, name, value: trim(value) });
+            let at = self.at + skipped;
+            self.at = at + raw.len();
+            return Some(Line { kind: Kind::Other, at, skipped, raw, name, value: trim(value) });
         }
         None
     }

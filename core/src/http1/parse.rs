@@ -1,8 +1,8 @@
 //! Complete heads: start lines, and the verdict on what their fields say (RFC 9112 3, 4, 6).
 
 use super::error::{Fault, MALFORMED_HOST, MISSING_HOST};
-use super::facts::{Coding, Facts, Length};
-use super::fields::{Fields, is_token, is_value};
+use super::facts::{Block, Coding, Facts, Length};
+use super::fields::{is_token, is_value};
 use super::head::{BodyLength, RequestHead, ResponseHead, Version};
 use super::scan::Found;
 use super::target::{is_host, judge_target};
@@ -25,10 +25,14 @@ pub(super) struct Asked {
 }
 
 /// Parses and judges a request head that `found` says is complete. Strict: what two parsers could read
-/// differently is refused.
-pub(super) fn parse_request<'i>(input: &'i [u8], found: &Found) -> Result<(RequestHead<'i>, Wish), Fault> {
+/// differently is refused. `block` is the head's, where it was read on the way.
+pub(super) fn parse_request<'i>(
+    input: &'i [u8],
+    found: &Found,
+    block: Option<Block<'i>>,
+) -> Result<(RequestHead<'i>, Wish), Fault> {
     let (method, target, version) = request_line(start_line(input, found))?;
-    let facts = Facts::gather(input, found, 400)?;
+    let Block { facts, fields } = block.map_or_else(|| Block::gather(input, found, 400), Ok)?;
     match facts.hosts {
         0 if version == Version::Http11 => return Err(Fault::new(400, MISSING_HOST)),
         0 | 1 => {}
@@ -50,7 +54,7 @@ pub(super) fn parse_request<'i>(input: &'i [u8], found: &Found) -> Result<(Reque
         method,
         target,
         version,
-        fields: fields(input, found),
+        fields,
         body,
         expects_continue: facts.expects_continue,
         upgrade: is_11 && !connect && facts.upgrade_option && facts.upgrade_field,
@@ -128,14 +132,16 @@ pub(super) fn judge_response_start(input: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Parses and judges a response head that `found` says is complete. What has one certain reading is normalised.
+/// Parses and judges a response head that `found` says is complete, as above. What has one certain reading is
+/// normalised.
 pub(super) fn parse_response<'i>(
     input: &'i [u8],
     found: &Found,
+    block: Option<Block<'i>>,
     asked: Asked,
 ) -> Result<(ResponseHead<'i>, Wish), Fault> {
     let (version, status, reason) = status_line(start_line(input, found))?;
-    let facts = Facts::gather(input, found, 502)?;
+    let Block { facts, fields } = block.map_or_else(|| Block::gather(input, found, 502), Ok)?;
     let body = response_body(status, asked, &facts)?;
     // A length beside a transfer coding, or a coding in HTTP/1.0, may be an attempt to smuggle: this message
     // has one certain reading, but what follows it does not (RFC 9112 6.1).
@@ -145,7 +151,7 @@ pub(super) fn parse_response<'i>(
         || (status == 204
             && (facts.coding != Coding::Absent || !matches!(facts.length, Length::Absent | Length::One(0))));
     let persist = persists(version, &facts) && body != BodyLength::UntilClose && !suspicious;
-    Ok((ResponseHead { status, reason, version, fields: fields(input, found), body }, Wish { persist }))
+    Ok((ResponseHead { status, reason, version, fields, body }, Wish { persist }))
 }
 
 /// RFC 9112 4. The space behind the status may be missing together with the reason.
@@ -202,8 +208,4 @@ fn start_line<'i>(input: &'i [u8], found: &Found) -> &'i [u8] {
         [line @ .., b'\r', b'\n'] | [line @ .., b'\n'] => line,
         line => line,
     }
-}
-
-fn fields<'i>(input: &'i [u8], found: &Found) -> Fields<'i> {
-    Fields::from_block(input.get(found.fields_at..found.blank_at).unwrap_or_default())
 }

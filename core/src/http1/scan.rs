@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::error::{FOLDED, Fault};
+use super::facts::Block;
 use super::fields::find;
 
 /// Which line ends count.
@@ -47,6 +48,22 @@ impl Scan {
     /// Nothing was looked at.
     pub(super) fn is_fresh(&self) -> bool {
         self.looked == 0
+    }
+
+    /// As [`find_end`](Self::find_end), with the block where it could be read on the way: nearly every head arrives
+    /// whole and stands as this product would write it.
+    pub(super) fn find_block<'i>(
+        &mut self,
+        input: &'i [u8],
+        config: &Config,
+        ends: Ends,
+    ) -> Result<Option<(Found, Option<Block<'i>>)>, Fault> {
+        if self.is_fresh() {
+            if let Some((found, block)) = Block::at_once(input, config) {
+                return Ok(Some((found, Some(block))));
+            }
+        }
+        Ok(self.find_end(input, config, ends)?.map(|found| (found, None)))
     }
 
     /// Looks at what is new in `input`. `None`: the blank line is not there yet.

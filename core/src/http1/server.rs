@@ -120,10 +120,10 @@ impl ServerConn {
         if matches!(self.clock, Clock::Idle(_) | Clock::Off) {
             self.clock = self.config.head_timeout.map_or(Clock::Off, |timeout| Clock::Head(now + timeout));
         }
-        let Some(found) = self.scan.find_end(rest, &self.config, Ends::Strict)? else {
+        let Some((found, block)) = self.scan.find_block(rest, &self.config, Ends::Strict)? else {
             return Ok((skipped, None));
         };
-        let (head, wish) = parse_request(rest, &found)?;
+        let (head, wish) = parse_request(rest, &found, block)?;
         self.clock = Clock::Off;
         self.begin(&head, wish.persist);
         Ok((skipped + found.end, Some(Part::Head(head))))

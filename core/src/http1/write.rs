@@ -152,7 +152,7 @@ fn put_fields(fields: &Fields<'_>, mut is_left_out: impl FnMut(&[u8]) -> bool, s
     let block = fields.block();
     let mut at = 0;
     let mut run = 0;
-    for line in fields.lines() {
+    for line in fields.raw_lines() {
         let line_at = at + line.skipped;
         at = line_at + line.raw.len();
         let left_out = is_left_out(line.name);

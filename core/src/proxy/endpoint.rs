@@ -2,9 +2,8 @@
 
 use super::answer::{Answer, cause};
 use super::config::Place;
-use super::fields::LOAD_FIELD;
 use super::target::Target;
-use crate::http1::{Fault, Fields, RequestHead, Version, is_name, list_members};
+use crate::http1::{Fault, Fields, Kind, RequestHead, Version, list_members};
 use crate::id::EndpointId;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -46,23 +45,22 @@ pub(super) struct Seen<'i> {
 impl<'i> Seen<'i> {
     pub(super) fn of(fields: &Fields<'i>) -> Self {
         let mut seen = Self::default();
-        for (name, value) in fields.iter() {
-            // Lengths differ mostly: most fields cost one comparison of numbers.
-            let slot = match name.len() {
-                4 if is_name(name, "host") => &mut seen.host,
-                6 if is_name(name, "expect") => &mut seen.expect,
-                7 if is_name(name, "upgrade") => &mut seen.upgrade,
-                10 if is_name(name, "connection") => {
-                    seen.connection_options += list_members(value).count();
+        for line in fields.of_kinds() {
+            let slot = match line.kind {
+                Kind::Host => &mut seen.host,
+                Kind::Expect => &mut seen.expect,
+                Kind::Upgrade => &mut seen.upgrade,
+                Kind::Connection => {
+                    seen.connection_options += list_members(line.value).count();
                     continue;
                 }
-                11 if is_name(name, LOAD_FIELD) => &mut seen.piko_load,
-                14 if is_name(name, "x-piko-forward") => &mut seen.piko_forward,
-                15 if is_name(name, "x-piko-endpoint") => &mut seen.piko_endpoint,
-                15 if is_name(name, "x-pico-endpoint") => &mut seen.pico_endpoint,
+                Kind::PikoLoad => &mut seen.piko_load,
+                Kind::PikoForward => &mut seen.piko_forward,
+                Kind::PikoEndpoint => &mut seen.piko_endpoint,
+                Kind::PicoEndpoint => &mut seen.pico_endpoint,
                 _ => continue,
             };
-            slot.get_or_insert(value);
+            slot.get_or_insert(line.value);
         }
         seen
     }

@@ -5,7 +5,10 @@
 
 use super::config::Place;
 use super::endpoint::is_reg_name_byte;
-use crate::http1::{BodyLength, Fields, RequestHead, ResponseHead, Version, is_name, list_has, list_members};
+use crate::http1::{
+    BodyLength, Fields, Kind, LOAD_FIELD, Line, NODE_FIELD, RequestHead, ResponseHead, Version, is_name,
+    list_has, list_members,
+};
 use crate::route::Hop;
 use alloc::vec::Vec;
 use bytes::BytesMut;
@@ -28,66 +31,6 @@ pub(super) struct RequestRules<'a> {
     /// What shows the next node that this one is of the cluster.
     pub(super) proof: Option<&'a [u8]>,
 }
-
-/// What a field is to a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Connection,
-    ContentLength,
-    Date,
-    ForwardedFor,
-    ForwardedHost,
-    ForwardedProto,
-    Host,
-    /// Goes no further, without a second thought.
-    HopByHop,
-    Other,
-    PikoAuthorization,
-    PikoForward,
-    /// What nodes tell each other about their load; made anew on each hop.
-    PikoLoad,
-    /// By which a node shows that it is one.
-    PikoNode,
-    Te,
-    Trailer,
-    Upgrade,
-}
-
-impl Kind {
-    /// Lengths differ mostly: most fields cost one jump and one comparison.
-    fn of(name: &[u8]) -> Self {
-        let (wanted, kind) = match name.len() {
-            2 => ("te", Self::Te),
-            4 if is_name(name, "date") => return Self::Date,
-            4 => ("host", Self::Host),
-            7 if is_name(name, "upgrade") => return Self::Upgrade,
-            7 => ("trailer", Self::Trailer),
-            10 if is_name(name, "connection") => return Self::Connection,
-            10 => ("keep-alive", Self::HopByHop),
-            11 if is_name(name, LOAD_FIELD) => return Self::PikoLoad,
-            11 => (NODE_FIELD, Self::PikoNode),
-            14 if is_name(name, "content-length") => return Self::ContentLength,
-            14 => ("x-piko-forward", Self::PikoForward),
-            15 => ("x-forwarded-for", Self::ForwardedFor),
-            16 if is_name(name, "proxy-connection") => return Self::HopByHop,
-            16 => ("x-forwarded-host", Self::ForwardedHost),
-            17 if is_name(name, "transfer-encoding") => return Self::HopByHop,
-            17 => ("x-forwarded-proto", Self::ForwardedProto),
-            18 => ("proxy-authenticate", Self::HopByHop),
-            19 => ("proxy-authorization", Self::HopByHop),
-            20 => ("x-piko-authorization", Self::PikoAuthorization),
-            _ => return Self::Other,
-        };
-        if is_name(name, wanted) { kind } else { Self::Other }
-    }
-}
-
-/// Asks a node for its load, and carries the answer: the requests to the endpoint that are under way there.
-/// Asked for by nodes of this product only, so that nobody else is told; Go nodes pass the question on.
-pub(super) const LOAD_FIELD: &str = "x-piko-load";
-
-/// Carries the proof that a request comes from a node that knows the cluster's secret. Never leaves the cluster.
-pub const NODE_FIELD: &str = "x-piko-node";
 
 /// What was met on the way through the fields of a request.
 #[derive(Default)]
@@ -123,8 +66,50 @@ impl Named<'_> {
 }
 
 fn named_fields<'i>(fields: &Fields<'i>) -> Vec<&'i [u8]> {
-    let lists = fields.iter().filter(|(name, _)| Kind::of(name) == Kind::Connection);
-    lists.flat_map(|(_, value)| list_members(value)).filter(|option| names_field(option)).collect()
+    let lists = fields.of_kinds().filter(|line| line.kind == Kind::Connection);
+    lists.flat_map(|line| list_members(line.value)).filter(|option| names_field(option)).collect()
+}
+
+/// Copies the lines of a block that go on: where only those were looked at that matter, everything between them
+/// in one piece.
+struct Copy<'f, 'i> {
+    fields: &'f Fields<'i>,
+    /// Every line is looked at, and written anew.
+    by_line: bool,
+    /// What stands before this was copied or left out.
+    at: usize,
+}
+
+impl<'f, 'i> Copy<'f, 'i> {
+    fn new(fields: &'f Fields<'i>, named: Named<'_>) -> Self {
+        // Any line may be named by Connection.
+        let by_line = !fields.has_marks() || matches!(named, Named::Known([_, ..]));
+        Self { fields, by_line, at: 0 }
+    }
+
+    /// The lines to decide about, in order.
+    fn lines(&self) -> impl Iterator<Item = Line<'i>> + use<'f, 'i> {
+        if self.by_line { self.fields.lines() } else { self.fields.of_kinds() }
+    }
+
+    fn keep(&mut self, line: &Line<'_>, out: &mut BytesMut) {
+        if self.by_line {
+            put(out, line.name, line.value);
+        }
+    }
+
+    fn leave_out(&mut self, line: &Line<'_>, out: &mut BytesMut) {
+        if !self.by_line {
+            out.extend_from_slice(self.fields.block().get(self.at..line.at).unwrap_or_default());
+            self.at = line.at + line.raw.len();
+        }
+    }
+
+    fn finish(self, out: &mut BytesMut) {
+        if !self.by_line {
+            out.extend_from_slice(self.fields.block().get(self.at..).unwrap_or_default());
+        }
+    }
 }
 
 /// Appends the fields of a request for the next hop to `out`, and says whether none of them is about the connection.
@@ -134,7 +119,7 @@ pub(super) fn write_request(head: &RequestHead<'_>, rules: &RequestRules<'_>, ou
     let mut met = write_request_lines(head, rules, Named::Unknown, out).filter(|met| met.host.is_some());
     if met.is_none() {
         out.truncate(start);
-        if !head.fields.iter().any(|(name, _)| Kind::of(name) == Kind::Host) {
+        if !head.fields.of_kinds().any(|line| line.kind == Kind::Host) {
             // It comes first, as RFC 9110 7.2 asks for.
             put_missing_host(rules, out);
         }
@@ -168,12 +153,15 @@ fn write_request_lines<'i>(
     let on_server = rules.place != Place::Agent;
     let adds_address = on_server && rules.hop == Hop::First && rules.ip.is_some();
     let mut met = Met::default();
-    for (name, value) in head.fields.iter() {
-        match Kind::of(name) {
+    let mut copy = Copy::new(&head.fields, named);
+    for line in copy.lines() {
+        let Line { name, value, .. } = line;
+        match line.kind {
             Kind::Connection if named.is_disappointed_by(value) => return None,
-            Kind::Connection | Kind::ContentLength | Kind::HopByHop => continue,
-            Kind::PikoForward | Kind::PikoLoad | Kind::PikoNode if on_server => continue,
+            Kind::Connection | Kind::ContentLength | Kind::HopByHop | Kind::TransferEncoding => {}
+            Kind::PikoForward | Kind::PikoLoad | Kind::PikoNode if on_server => {}
             Kind::ForwardedFor if adds_address => {
+                copy.leave_out(&line, out);
                 // One line with all addresses: services that look at the first line only see them all.
                 if !met.forwarded_for {
                     met.forwarded_for = true;
@@ -181,30 +169,39 @@ fn write_request_lines<'i>(
                 }
                 continue;
             }
-            Kind::ForwardedHost => met.forwarded_host = true,
-            Kind::ForwardedProto => met.forwarded_proto = true,
-            Kind::Host => {
-                if met.host.is_none() {
-                    met.host = Some(value);
-                    put(out, name, rules.authority.unwrap_or(value));
-                }
+            Kind::Host if met.host.is_none() => {
+                met.host = Some(value);
+                let Some(authority) = rules.authority else {
+                    copy.keep(&line, out);
+                    continue;
+                };
+                copy.leave_out(&line, out);
+                put(out, name, authority);
                 continue;
             }
-            Kind::PikoAuthorization if on_server && rules.to_tunnel => continue,
+            Kind::Host => {}
+            Kind::PikoAuthorization if on_server && rules.to_tunnel => {}
             Kind::Te => {
+                copy.leave_out(&line, out);
                 if list_has(value, "trailers") {
                     met.te = true;
                     put(out, name, b"trailers");
                 }
                 continue;
             }
-            Kind::Trailer if head.body != BodyLength::Chunked => continue,
-            Kind::Upgrade if !head.upgrade => continue,
-            Kind::Other if named.has(name) && !is_protected(name) => continue,
-            _ => {}
+            Kind::Trailer if head.body != BodyLength::Chunked => {}
+            Kind::Upgrade if !head.upgrade => {}
+            Kind::Other if named.has(name) && !is_protected(name) => {}
+            kind => {
+                met.forwarded_host |= kind == Kind::ForwardedHost;
+                met.forwarded_proto |= kind == Kind::ForwardedProto;
+                copy.keep(&line, out);
+                continue;
+            }
         }
-        put(out, name, value);
+        copy.leave_out(&line, out);
     }
+    copy.finish(out);
     Some(met)
 }
 
@@ -244,10 +241,11 @@ fn write_response_lines(
     out: &mut BytesMut,
 ) -> Option<bool> {
     let mut has_date = false;
-    for (name, value) in head.fields.iter() {
-        let stays = match Kind::of(name) {
-            Kind::Connection if named.is_disappointed_by(value) => return None,
-            Kind::Connection | Kind::HopByHop | Kind::PikoLoad | Kind::Te => false,
+    let mut copy = Copy::new(&head.fields, named);
+    for line in copy.lines() {
+        let stays = match line.kind {
+            Kind::Connection if named.is_disappointed_by(line.value) => return None,
+            Kind::Connection | Kind::HopByHop | Kind::PikoLoad | Kind::Te | Kind::TransferEncoding => false,
             // Of a response without a body (HEAD, 304) the length is a fact about another one, not framing.
             Kind::ContentLength => head.body == BodyLength::None && head.status >= 200 && head.status != 204,
             Kind::Date => {
@@ -257,12 +255,11 @@ fn write_response_lines(
             Kind::Trailer => head.body == BodyLength::Chunked && client == Version::Http11,
             // 426 must say what to upgrade to (RFC 9110 15.5.22).
             Kind::Upgrade => matches!(head.status, 101 | 426),
-            _ => !named.has(name),
+            _ => !named.has(line.name),
         };
-        if stays {
-            put(out, name, value);
-        }
+        if stays { copy.keep(&line, out) } else { copy.leave_out(&line, out) }
     }
+    copy.finish(out);
     Some(has_date)
 }
 
@@ -349,10 +346,8 @@ fn put_forwarding(met: &Met<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
 fn put_forwarded_for(name: &[u8], fields: &Fields<'_>, ip: Option<IpAddr>, out: &mut BytesMut) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
-    for (_, value) in
-        fields.iter().filter(|(name, value)| Kind::of(name) == Kind::ForwardedFor && !value.is_empty())
-    {
-        out.extend_from_slice(value);
+    for line in fields.of_kinds().filter(|line| line.kind == Kind::ForwardedFor && !line.value.is_empty()) {
+        out.extend_from_slice(line.value);
         out.extend_from_slice(b", ");
     }
     if let Some(ip) = ip {

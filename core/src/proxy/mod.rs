@@ -27,11 +27,11 @@ mod step;
 mod target;
 mod trouble;
 
+pub use crate::http1::NODE_FIELD;
 pub use answer::{Answer, cause};
 pub use budget::RetryBudget;
 pub use config::{Config, Place};
 pub use exchange::Exchange;
-pub use fields::NODE_FIELD;
 pub use record::{Ended, Record};
 pub use step::{Failure, Leg, Peer, Step};
 pub use trouble::{Sender, Trouble, load_of, trouble};

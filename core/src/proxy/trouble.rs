@@ -2,7 +2,7 @@
 
 use super::answer::cause;
 use super::step::Failure;
-use crate::http1::{BodyLength, ResponseHead};
+use crate::http1::{BodyLength, LOAD_FIELD, ResponseHead};
 use crate::route::Fault;
 
 /// Who sent a response.
@@ -85,7 +85,7 @@ fn parse(value: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// How busy the node says it is (`x-piko-load`).
 pub fn load_of(head: &ResponseHead<'_>) -> Option<usize> {
-    core::str::from_utf8(head.fields.first(super::fields::LOAD_FIELD)?).ok()?.parse().ok()
+    core::str::from_utf8(head.fields.first(LOAD_FIELD)?).ok()?.parse().ok()
 }
 
 #[cfg(test)]
