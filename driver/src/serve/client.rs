@@ -59,14 +59,17 @@ pub(super) struct Client<R: Runtime, C> {
     /// Until then the first request is waited for in any case; `None` once it has come.
     young_until: Option<Instant>,
     heads: HeadShare,
+    /// When this turn began; `None` once something was waited for.
+    turn: Option<Instant>,
 }
 
 impl<R: Runtime, C: Io> Client<R, C> {
     pub(super) fn new(rt: &R, io: C, port: &Port) -> Self {
+        let now = rt.now();
         Self {
             rt: rt.clone(),
             io,
-            http: ServerConn::new(port.http.clone(), rt.now()),
+            http: ServerConn::new(port.http.clone(), now),
             rest: Queue::new(),
             out: Out::default(),
             timer: rt.timer(),
@@ -74,9 +77,22 @@ impl<R: Runtime, C: Io> Client<R, C> {
             shutdown: port.shutdown.clone(),
             eof: false,
             listener: port.shutdown.listener(),
-            young_until: Some(rt.now() + FIRST_REQUEST),
+            young_until: Some(now + FIRST_REQUEST),
             heads: HeadShare::new(port.heads.clone()),
+            turn: Some(now),
         }
+    }
+
+    /// The time, looked at once for all that is done until something has to be waited for (performance guide 6).
+    /// Nothing here works so long between two waits that it would matter.
+    pub(super) fn now(&mut self) -> Instant {
+        let Self { rt, turn, .. } = self;
+        *turn.get_or_insert_with(|| rt.now())
+    }
+
+    /// Something was waited for, or is going to be.
+    pub(super) fn end_turn(&mut self) {
+        self.turn = None;
     }
 
     /// The connection ends behind the response that is under way.
@@ -98,7 +114,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
         service: &S,
     ) -> Poll<Result<Begun<S>, Idle>> {
         loop {
-            let now = self.rt.now();
+            let now = self.now();
             // Behind an answer this starts the keep-alive deadline. The timer's wake-up comes in here too, so
             // this is where a deadline is found to have passed.
             self.http.handle_timeout(now);
@@ -123,7 +139,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 let clean = self.rest.is_empty() && self.http.is_idle();
                 return Poll::Ready(Err(if clean { Idle::Closed } else { Idle::Broken }));
             }
-            let Self { io, http, rest, rt, .. } = self;
+            let Self { io, http, rest, .. } = self;
             let read = with_read_buffer(|buf| {
                 let limit = if rest.is_empty() { CHUNK_BYTES } else { HEAD_READ_BYTES };
                 match Pin::new(&mut *io).poll_read(cx, &mut buf[..limit]) {
@@ -132,7 +148,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
                     Poll::Ready(Err(_)) => Read::Broken,
                     Poll::Ready(Ok(n)) if rest.is_empty() => {
                         // The usual case: the whole head is parsed where the socket put it.
-                        let (used, outcome) = step(http, rt.now(), &buf[..n], service, io);
+                        let (used, outcome) = step(http, now, &buf[..n], service, io);
                         rest.extend(&buf[used..n]);
                         outcome.map_or(Read::Some, Read::Outcome)
                     }
@@ -156,6 +172,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
                             None => return Poll::Ready(Err(Idle::Closed)),
                         }
                     }
+                    self.end_turn();
                     if self.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;
                     }
@@ -189,13 +206,14 @@ impl<R: Runtime, C: Io> Client<R, C> {
 
     /// Writes what is queued, or fails when the client does not take it.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
-        let until = self.rt.now() + LAST_FLUSH;
+        let until = self.now() + LAST_FLUSH;
         poll_fn(|cx| {
             loop {
                 self.out.flush(&mut self.io, cx)?;
                 if self.out.queue.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
+                self.end_turn();
                 if self.timer.poll_until(cx, Some(until)).is_pending() {
                     return Poll::Pending;
                 }

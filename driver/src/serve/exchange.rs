@@ -95,7 +95,6 @@ impl<S: Service> From<Next> for Ended<S> {
 }
 
 pub(super) async fn run<R: Runtime, C: Io, S: Service>(
-    rt: &R,
     client: &mut Client<R, C>,
     service: &S,
     begun: Begun<S>,
@@ -108,12 +107,12 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
         Plan::Answer(answer) => {
             drain_small_body(client);
             let next = say(client, service, &mut exchange, &mut note, &answer);
-            return finish(rt, client, service, exchange, note, next).await;
+            return finish(client, service, exchange, note, next).await;
         }
         Plan::Switch(answer, switched) => {
             let _ = say(client, service, &mut exchange, &mut note, &answer);
             let written = client.flush().await;
-            service.record(exchange.finish(rt.now()), note);
+            service.record(exchange.finish(client.now()), note);
             return if written.is_ok() { Ended::Handed(switched) } else { Ended::Close };
         }
         Plan::Proxy { target, up } => (target, up),
@@ -124,6 +123,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             Attempt { idempotent: up.idempotent, fresh, until: exchange.poll_timeout().map(|d| d.at) };
         let mut why = match connect(client, service, &mut exchange, &target, attempt).await {
             Ok(Connected { io, pooled }) => {
+                let now = client.now();
                 let mut legs = Legs {
                     client,
                     service,
@@ -135,7 +135,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                     pooled,
                     cut: None,
                     answered: false,
-                    now: rt.now(),
+                    now,
                 };
                 let outcome = poll_fn(|cx| legs.poll(cx)).await;
                 let Legs { mut io, .. } = legs;
@@ -154,7 +154,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                             drop(io);
                             service.release(target, None);
                         }
-                        return finish(rt, client, service, exchange, note, next).await;
+                        return finish(client, service, exchange, note, next).await;
                     }
                     Outcome::Switched => {
                         let rest = up.rest.pending().to_vec();
@@ -173,7 +173,7 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
         }
         if matches!(why.step, Step::Retry) {
             let moved = why.moved || service.again(&mut target, why.failure.unwrap_or(Failure::Broken));
-            let now = rt.now();
+            let now = client.now();
             if moved && up.start_again(now, &exchange, service.is_tunnel(&target)) {
                 fresh = true;
                 continue;
@@ -184,12 +184,12 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             Stop { step: Step::Answer(answer), .. } => {
                 service.release(target, None);
                 let next = say(client, service, &mut exchange, &mut note, &answer);
-                return finish(rt, client, service, exchange, note, next).await;
+                return finish(client, service, exchange, note, next).await;
             }
             Stop { .. } => {
                 service.release(target, None);
                 let next = if client.eof { Next::Abort } else { client.http.cut() };
-                service.record(exchange.finish(rt.now()), note);
+                service.record(exchange.finish(client.now()), note);
                 return next.into();
             }
         }
@@ -213,7 +213,6 @@ pub(super) fn say<R: Runtime, C: Io, S: Service>(
 
 /// Ends an exchange whose answer is queued: writes it out and keeps the record.
 async fn finish<R: Runtime, C: Io, S: Service>(
-    rt: &R,
     client: &mut Client<R, C>,
     service: &S,
     exchange: Exchange,
@@ -221,7 +220,7 @@ async fn finish<R: Runtime, C: Io, S: Service>(
     next: Next,
 ) -> Ended<S> {
     let flushed = client.out.queue.is_empty() || client.flush().await.is_ok();
-    service.record(exchange.finish(rt.now()), note);
+    service.record(exchange.finish(client.now()), note);
     if flushed { next.into() } else { Ended::Abort }
 }
 
@@ -229,7 +228,7 @@ async fn finish<R: Runtime, C: Io, S: Service>(
 /// connection can be kept.
 fn drain_small_body<R: Runtime, C: Io>(client: &mut Client<R, C>) {
     while !client.http.request_done() {
-        let now = client.rt.now();
+        let now = client.now();
         match client.http.handle_input(now, client.rest.pending()) {
             Ok((used, Some(_))) => client.rest.consume(used),
             Ok((used, None)) => {
@@ -274,19 +273,18 @@ async fn connect<R: Runtime, C: Io, S: Service>(
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                let now = client.rt.now();
-                return Poll::Ready(
-                    result
-                        .map_err(|why| Stop::new(exchange.handle_failed(now, Leg::Upstream, why), Some(why))),
-                );
+                return Poll::Ready(result.map_err(|why| {
+                    Stop::new(exchange.handle_failed(client.now(), Leg::Upstream, why), Some(why))
+                }));
             }
             if let Some(stop) = watch(client, exchange, cx) {
                 return Poll::Ready(Err(stop));
             }
+            client.end_turn();
             if client.timer.poll_until(cx, exchange.poll_timeout().map(|d| d.at)).is_pending() {
                 return Poll::Pending;
             }
-            if let Some(stop) = timeout(client.rt.now(), exchange) {
+            if let Some(stop) = timeout(client.now(), exchange) {
                 return Poll::Ready(Err(stop));
             }
         }
@@ -313,7 +311,7 @@ fn watch<R: Runtime, C: Io>(
     if !client.http.request_done() || !client.rest.is_empty() {
         return None;
     }
-    let Client { io, rest, eof, rt, .. } = client;
+    let Client { io, rest, eof, .. } = &mut *client;
     let gone = with_read_buffer(|buf| match Pin::new(io).poll_read(cx, &mut buf[..AHEAD_BYTES]) {
         Poll::Pending => false,
         Poll::Ready(Ok(n)) if n > 0 => {
@@ -326,7 +324,7 @@ fn watch<R: Runtime, C: Io>(
         return None;
     }
     *eof = true;
-    let step = exchange.handle_failed(rt.now(), Leg::Client, Failure::ClientGone);
+    let step = exchange.handle_failed(client.now(), Leg::Client, Failure::ClientGone);
     Some(Stop::new(step, None))
 }
 
@@ -350,16 +348,17 @@ struct Legs<'a, R: Runtime, C, S: Service> {
 
 impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        self.now = self.client.rt.now();
+        self.now = self.client.now();
         for _ in 0..ROUNDS_MAX {
             match self.round(cx) {
                 Ok(true) => {}
                 Ok(false) => {
                     let due = self.exchange.poll_timeout().map(|d| d.at);
+                    self.client.end_turn();
                     if self.client.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;
                     }
-                    self.now = self.client.rt.now();
+                    self.now = self.client.now();
                     if let Some(stop) = timeout(self.now, self.exchange) {
                         return Poll::Ready(Outcome::Ended(stop));
                     }
@@ -367,6 +366,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 Err(outcome) => return Poll::Ready(outcome),
             }
         }
+        self.client.end_turn();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

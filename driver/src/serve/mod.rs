@@ -176,7 +176,7 @@ pub async fn serve<R: Runtime, C: Io, S: Service>(
                 return Served::Closed;
             }
         };
-        match exchange::run(rt, &mut client, service, begun).await {
+        match exchange::run(&mut client, service, begun).await {
             Ended::KeepAlive => {}
             Ended::Close => {
                 client.close().await;

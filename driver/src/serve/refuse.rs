@@ -46,12 +46,12 @@ pub(super) async fn answer<R: Runtime, C: Io, S: Service>(
 ) {
     // What came is of no more use; it must not be held through the lingering close.
     client.rest.clear();
-    let (now, head) = (client.rt.now(), refused.head());
+    let (now, head) = (client.now(), refused.head());
     let answer = service.refuse(&refused.fault);
     let mut note = service.note(client.io.info(), &head);
     let mut exchange = service.exchange(now, client.io.info());
     exchange.handle_refused(&head, &answer);
     let _ = say(client, service, &mut exchange, &mut note, &answer);
-    service.record(exchange.finish(client.rt.now()), note);
+    service.record(exchange.finish(client.now()), note);
     client.close_lingering().await;
 }
