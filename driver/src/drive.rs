@@ -168,6 +168,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         if shared.tunnel.poll_timeout().is_some_and(|d| d.at <= now) {
             shared.tunnel.handle_timeout(now);
             self.resting = shared.tunnel.streams() == 0;
+            shared.slots.rest();
         }
         if collect && self.outbox.is_empty() {
             shared.tunnel.poll_transmit(now, &mut self.outbox);

@@ -6,10 +6,10 @@ use crate::slab::Slab;
 use crate::stream::Stream;
 use crate::sync::Mutex;
 use piko_core::id::{EndpointId, StreamId};
-use piko_core::mux::{CloseReason, GoAway, OpenError};
+use piko_core::mux::{CloseReason, GoAway, OpenError, StreamIndex};
 use piko_core::time::Instant;
 use piko_core::tunnel::{TransportEnd, Tunnel, TunnelEvent};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -22,10 +22,10 @@ pub(crate) struct Slots {
     pub(crate) writer: Option<Waker>,
 }
 
-/// The slots of all streams. The index is a tree of the very kind that the mux has, so that its code exists once.
+/// The slots of all streams.
 #[derive(Debug, Default)]
 pub(crate) struct SlotTable {
-    index: BTreeMap<u32, u32>,
+    index: StreamIndex,
     slots: Slab<Slots>,
 }
 
@@ -33,21 +33,28 @@ impl SlotTable {
     /// The slots of a stream, made where there are none.
     pub(crate) fn entry(&mut self, id: StreamId) -> &mut Slots {
         let Self { index, slots } = self;
-        let at = index.get(&id.0).copied().unwrap_or_else(|| {
+        let at = index.get(id).unwrap_or_else(|| {
             let at = slots.insert(Slots::default());
-            index.insert(id.0, at);
+            index.insert(id, at);
             at
         });
         slots.get_mut(at).expect("the index holds places that exist, and both change together")
     }
 
     pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Slots> {
-        self.slots.get_mut(*self.index.get(&id.0)?)
+        self.slots.get_mut(self.index.get(id)?)
     }
 
     pub(crate) fn remove(&mut self, id: StreamId) {
-        if let Some(at) = self.index.remove(&id.0) {
+        if let Some(at) = self.index.remove(id) {
             self.slots.remove(at);
+        }
+    }
+
+    /// Gives memory back that nobody uses.
+    pub(crate) fn rest(&mut self) {
+        if self.index.is_empty() {
+            *self = Self::default();
         }
     }
 

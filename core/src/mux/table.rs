@@ -4,8 +4,9 @@
 //! joining and leaving one costs a few stores and no memory, and no call has to walk all streams.
 
 use super::config::FRONT_BYTES_MAX;
+use super::index::StreamIndex;
 use super::stream::Stream;
-use alloc::collections::BTreeMap;
+use crate::id::StreamId;
 use alloc::vec::Vec;
 
 /// No stream.
@@ -81,7 +82,7 @@ enum Slot {
 /// All streams of a session.
 #[derive(Debug)]
 pub(super) struct Table {
-    index: BTreeMap<u32, u32>,
+    index: StreamIndex,
     slots: Vec<Slot>,
     vacant: u32,
     lists: [Ends; LISTS],
@@ -90,7 +91,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new() -> Self {
         let empty = Ends { head: NIL, tail: NIL, len: 0 };
-        Self { index: BTreeMap::new(), slots: Vec::new(), vacant: NIL, lists: [empty; LISTS] }
+        Self { index: StreamIndex::default(), slots: Vec::new(), vacant: NIL, lists: [empty; LISTS] }
     }
 
     /// Streams that are not gone yet.
@@ -104,7 +105,7 @@ impl Table {
 
     /// The handle of stream `id`.
     pub(super) fn find(&self, id: u32) -> Option<u32> {
-        self.index.get(&id).copied()
+        self.index.get(StreamId(id))
     }
 
     pub(super) fn get(&self, at: u32) -> Option<&Stream> {
@@ -139,7 +140,7 @@ impl Table {
                 (self.slots.len() - 1) as u32
             }
         };
-        let old = self.index.insert(id, at);
+        let old = self.index.insert(StreamId(id), at);
         debug_assert!(old.is_none(), "the caller checked that the id is free");
         at
     }
@@ -156,7 +157,7 @@ impl Table {
         let old = core::mem::replace(slot, Slot::Vacant { next: self.vacant });
         self.vacant = at;
         let Slot::Taken(stream) = old else { return None };
-        self.index.remove(&stream.id);
+        self.index.remove(StreamId(stream.id));
         if self.index.is_empty() {
             self.slots.clear();
             self.vacant = NIL;
@@ -168,12 +169,13 @@ impl Table {
     pub(super) fn rest(&mut self) {
         if self.index.is_empty() {
             self.slots = Vec::new();
+            self.index.clear();
         }
     }
 
     /// Every stream, for the end of a session.
     pub(super) fn all(&self) -> Vec<u32> {
-        self.index.values().copied().collect()
+        self.index.values()
     }
 
     pub(super) fn head(&self, list: List) -> Option<u32> {
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn lists_keep_the_order_of_joining() {
         let mut table = Table::new();
-        let at: Vec<u32> = (0..5).map(|id| table.insert(Stream::incoming(id))).collect();
+        let at: Vec<u32> = (1..6).map(|id| table.insert(Stream::incoming(id))).collect();
         for &at in &at {
             table.join(List::Line, at);
             table.join(List::Line, at);
