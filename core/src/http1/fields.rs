@@ -223,9 +223,14 @@ fn line_len(name: &[u8], value: &[u8]) -> usize {
     name.len() + value.len() + 4
 }
 
-/// True when `name` is the field `wanted`, whatever the case. Lengths differ mostly, so they are asked first.
+/// True when `name` is the field `wanted`, whatever the case. Lengths differ mostly, so they are asked first, then
+/// the first characters: those that are the same letter differ in one bit at most.
 pub fn is_name(name: &[u8], wanted: &str) -> bool {
-    name.len() == wanted.len() && name.eq_ignore_ascii_case(wanted.as_bytes())
+    const CASE: u8 = b'a' ^ b'A';
+    let wanted = wanted.as_bytes();
+    name.len() == wanted.len()
+        && name.first().zip(wanted.first()).is_none_or(|(a, b)| (a ^ b) & !CASE == 0)
+        && name.eq_ignore_ascii_case(wanted)
 }
 
 /// The members of one comma-separated value, without surrounding whitespace; empty members are left out

@@ -109,24 +109,39 @@ fn is_ip_literal(literal: &[u8]) -> bool {
         && core::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
+/// The bytes that a registered name has as they stand: looked up, since every request has such a name.
+const REG_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        // Below 256.
+        table[b] = is_unreserved(b as u8) || is_sub_delim(b as u8);
+        b += 1;
+    }
+    table
+};
+
 fn is_reg_name(host: &[u8]) -> bool {
+    if host.iter().all(|&b| REG_NAME[usize::from(b)]) {
+        return true;
+    }
     let mut rest = host;
     while let Some((&b, tail)) = rest.split_first() {
         rest = match (b, tail) {
             (b'%', [a, b, tail @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
-            _ if is_unreserved(b) || is_sub_delim(b) => tail,
+            _ if REG_NAME[usize::from(b)] => tail,
             _ => return false,
         };
     }
     true
 }
 
-fn is_unreserved(b: u8) -> bool {
+const fn is_unreserved(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')
 }
 
-fn is_sub_delim(b: u8) -> bool {
-    b"!$&'()*+,;=".contains(&b)
+const fn is_sub_delim(b: u8) -> bool {
+    matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
 #[cfg(test)]

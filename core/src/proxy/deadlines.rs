@@ -144,26 +144,30 @@ impl Deadlines {
             return None;
         }
         let head = self.stage == Stage::Head;
-        // Nobody reads the body while the upstream does not take it: that is the upstream's stall.
-        let missing = self.body_announced
-            && !self.request_ended
-            && !self.awaits_continue
-            && self.upstream_blocked.is_none();
-        let any_progress = self.request_at.max(self.response_at);
-        let at = |since: Option<Instant>, span: Option<Duration>, what| {
-            since.zip(span).map(|(since, span)| (since + span, what))
+        let mut earliest = None;
+        let mut at = |since: Instant, span: Option<Duration>, what| {
+            let Some(span) = span else { return };
+            let at = since + span;
+            if earliest.is_none_or(|(first, _)| at < first) {
+                earliest = Some((at, what));
+            }
         };
-        [
-            at(head.then_some(self.request_at), self.response, Expired::ResponseHead),
-            at(self.client_blocked, self.stall, Expired::ClientBlocked),
-            at(self.upstream_blocked, self.stall, Expired::UpstreamBlocked),
-            at(missing.then_some(any_progress), self.stall, Expired::RequestMissing),
-            at(missing.then_some(self.request_at), self.read, Expired::ReadPause),
-            at((!head).then_some(self.response_at), self.write, Expired::WritePause),
-        ]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(at, _)| *at)
+        if head {
+            at(self.request_at, self.response, Expired::ResponseHead);
+        } else {
+            at(self.response_at, self.write, Expired::WritePause);
+        }
+        if let Some(since) = self.client_blocked {
+            at(since, self.stall, Expired::ClientBlocked);
+        }
+        if let Some(since) = self.upstream_blocked {
+            at(since, self.stall, Expired::UpstreamBlocked);
+        } else if self.body_announced && !self.request_ended && !self.awaits_continue {
+            // Nobody reads the body while the upstream does not take it: that is the upstream's stall.
+            at(self.request_at.max(self.response_at), self.stall, Expired::RequestMissing);
+            at(self.request_at, self.read, Expired::ReadPause);
+        }
+        earliest
     }
 
     pub(super) fn poll(&self) -> Option<Deadline> {
