@@ -141,11 +141,13 @@ impl<R: Runtime> Service for HttpService<R> {
     }
 
     async fn connect(&self, (): &(), attempt: Attempt) -> Result<Connected<R::Tcp>, Failure> {
-        let kept = if attempt.fresh { None } else { self.pool.take(attempt.idempotent) };
-        if let Some(io) = kept {
-            return Ok(Connected { io, pooled: true });
+        if !attempt.fresh {
+            if let Some(io) = self.pool.take(attempt.idempotent) {
+                return Ok(Connected { io, pooled: true });
+            }
         }
-        Ok(Connected { io: self.dial().await?, pooled: false })
+        // Apart, so that not every stream has the room for it.
+        Ok(Connected { io: Box::pin(self.dial()).await?, pooled: false })
     }
 
     /// There is one service; a stale connection to it is worth a fresh one.

@@ -255,7 +255,7 @@ async fn reconnect<R: Runtime>(
     loop {
         match reconnector.poll_action() {
             Some(Action::Dial { attempt, limit, .. }) => {
-                match unless_stopped(stop, dial(upstream, endpoint, limit)).await? {
+                match unless_stopped(stop, Box::pin(dial(upstream, endpoint, limit))).await? {
                     Ok(dialled) => {
                         reconnector.handle_connected(rt.now(), attempt);
                         let tunnel = start(upstream, endpoint, dialled);

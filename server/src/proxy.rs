@@ -123,7 +123,8 @@ impl<R: Runtime> Service for ProxyService<R> {
     async fn connect(&self, target: &Target, attempt: Attempt) -> Result<Connected<Self::Up>, Failure> {
         let Via::Tunnel(tunnel) = &target.via else {
             let Route::Remote { node, proxy } = target.pick.route() else { return Err(Failure::NoUpstream) };
-            let Connected { io, pooled } = self.nodes.connect(node, *proxy, attempt).await?;
+            // Apart, so that not every connection has the room for it.
+            let Connected { io, pooled } = Box::pin(self.nodes.connect(node, *proxy, attempt)).await?;
             return Ok(Connected { io: Leg::Node(io), pooled });
         };
         match poll_fn(|cx| tunnel.poll_open(cx)).await {

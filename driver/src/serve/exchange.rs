@@ -4,8 +4,9 @@ use super::client::{Client, head_of};
 use super::up::{SCRATCH, Up};
 use super::{Attempt, Connected, Decision, Service};
 use crate::buffer::with_read_buffer;
+use crate::relay::relay;
 use crate::runtime::{Io, Runtime, Timer};
-use crate::wire::room;
+use crate::wire::{Out, room};
 use bytes::BytesMut;
 use futures::io::AsyncRead;
 use piko_core::http1::{self, BodyLength, Fields, Next, Part, RequestHead, Reuse};
@@ -21,17 +22,30 @@ const ROUNDS_MAX: usize = 16;
 /// A pipelined request is read ahead up to here; more stays with the kernel.
 const AHEAD_BYTES: usize = 16 * 1024;
 
-/// A request that has been read, judged and written out for the next hop.
-pub(super) struct Begun<S: Service> {
-    exchange: Exchange,
-    note: S::Note,
-    plan: Plan<S>,
+/// A request that has been read and judged, and what becomes of it. Large things lie on the heap, so that a connection
+/// between two requests does not carry the room for them.
+pub(super) enum Begun<S: Service> {
+    Answer(Box<Here<S>>),
+    Proxy(Box<Forward<S>>, S::Target),
 }
 
-enum Plan<S: Service> {
-    Answer(Answer),
-    Proxy { target: S::Target, up: Box<Up> },
-    Switch(Answer, S::Switched),
+/// A request that is answered here, and what its connection is for from then on, if not for requests.
+pub(super) struct Here<S: Service> {
+    work: Work<S>,
+    answer: Answer,
+    switched: Option<S::Switched>,
+}
+
+/// What is kept of every request until its record.
+pub(super) struct Work<S: Service> {
+    exchange: Exchange,
+    note: S::Note,
+}
+
+/// A request that was written out for the next hop.
+pub(super) struct Forward<S: Service> {
+    work: Work<S>,
+    up: Up,
 }
 
 impl<S: Service> Begun<S> {
@@ -45,18 +59,22 @@ impl<S: Service> Begun<S> {
         decision: Decision<S::Target, S::Switched>,
         note: S::Note,
     ) -> Self {
-        let plan = match decision {
-            Decision::Answer(answer) => Plan::Answer(answer),
-            Decision::Switch(answer, switched) => Plan::Switch(answer, switched),
+        match decision {
+            Decision::Answer(answer) => {
+                Self::Answer(Box::new(Here { work: Work { exchange, note }, answer, switched: None }))
+            }
+            Decision::Switch(answer, switched) => {
+                let switched = Some(switched);
+                Self::Answer(Box::new(Here { work: Work { exchange, note }, answer, switched }))
+            }
             Decision::Proxy { target, keep_alive, keep_head } => {
-                let mut up = Box::new(Up::new(now, head, &exchange, service.is_tunnel(&target), keep_alive));
+                let mut up = Up::new(now, head, &exchange, service.is_tunnel(&target), keep_alive);
                 if keep_head {
                     up.keep_head(text);
                 }
-                Plan::Proxy { target, up }
+                Self::Proxy(Box::new(Forward { work: Work { exchange, note }, up }), target)
             }
-        };
-        Self { exchange, note, plan }
+        }
     }
 }
 
@@ -76,12 +94,12 @@ pub(super) enum Ended<S: Service> {
 
 /// An exchange that goes on as two opaque directions.
 pub(super) struct Piped<S: Service> {
-    pub(super) up: S::Up,
+    up: S::Up,
     /// What came behind the upstream's 101.
-    pub(super) rest: Vec<u8>,
-    pub(super) target: S::Target,
-    pub(super) exchange: Exchange,
-    pub(super) note: S::Note,
+    rest: Vec<u8>,
+    target: S::Target,
+    exchange: Exchange,
+    note: S::Note,
 }
 
 impl<S: Service> From<Next> for Ended<S> {
@@ -94,105 +112,168 @@ impl<S: Service> From<Next> for Ended<S> {
     }
 }
 
-pub(super) async fn run<R: Runtime, C: Io, S: Service>(
+/// Gives an answer made here.
+pub(super) async fn answer_here<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
     service: &S,
-    begun: Begun<S>,
+    mut here: Box<Here<S>>,
 ) -> Ended<S> {
-    let Begun { mut exchange, mut note, plan } = begun;
-    if client.is_leaving() {
-        client.http.close_after_response();
+    if here.switched.is_none() {
+        drain_small_body(client);
     }
-    let (mut target, mut up) = match plan {
-        Plan::Answer(answer) => {
-            drain_small_body(client);
-            let next = say(client, service, &mut exchange, &mut note, &answer);
-            return finish(client, service, exchange, note, next).await;
-        }
-        Plan::Switch(answer, switched) => {
-            let _ = say(client, service, &mut exchange, &mut note, &answer);
-            let written = client.flush().await;
-            service.record(exchange.finish(client.now()), note);
-            return if written.is_ok() { Ended::Handed(switched) } else { Ended::Close };
-        }
-        Plan::Proxy { target, up } => (target, up),
-    };
+    let next = say(client, service, &mut here.work, &here.answer);
+    let written = write_out(client).await;
+    let Here { work, switched, .. } = *here;
+    match (end(client, service, work, next, written), switched) {
+        (_, Some(switched)) if written => Ended::Handed(switched),
+        (_, Some(_)) => Ended::Close,
+        (ended, None) => ended,
+    }
+}
+
+/// Goes on as two opaque directions, until both have ended.
+pub(super) async fn pipe<R: Runtime, C: Io, S: Service>(
+    client: &mut Client<R, C>,
+    service: &S,
+    piped: Box<Piped<S>>,
+) {
+    let Piped { mut up, rest, target, mut exchange, note } = *piped;
+    client.out.queue.extend(&rest);
+    let mut up_out = Out::default();
+    up_out.queue.extend(client.rest.pending());
+    client.rest.clear();
+    let out = std::mem::take(&mut client.out);
+    client.end_turn();
+    let (sent, received, _) = relay(&mut client.io, out, &mut up, up_out).await;
+    exchange.handle_body(Leg::Upstream, sent as usize);
+    exchange.handle_body(Leg::Client, received as usize);
+    service.release(target, None);
+    service.record(exchange.finish(client.now()), note);
+}
+
+/// Tries until there is an answer, the upstream's or one made here.
+pub(super) async fn proxy<R: Runtime, C: Io, S: Service>(
+    client: &mut Client<R, C>,
+    service: &S,
+    mut forward: Box<Forward<S>>,
+    mut target: S::Target,
+) -> Ended<S> {
     let mut fresh = false;
-    loop {
-        let attempt =
-            Attempt { idempotent: up.idempotent, fresh, until: exchange.poll_timeout().map(|d| d.at) };
-        let mut why = match connect(client, service, &mut exchange, &target, attempt).await {
-            Ok(Connected { io, pooled }) => {
-                let now = client.now();
-                let mut legs = Legs {
-                    client,
-                    service,
-                    exchange: &mut exchange,
-                    note: &mut note,
-                    target: &mut target,
-                    up: &mut up,
-                    io,
-                    pooled,
-                    cut: None,
-                    answered: false,
-                    now,
-                };
-                let outcome = poll_fn(|cx| legs.poll(cx)).await;
-                let Legs { mut io, .. } = legs;
-                match outcome {
-                    Outcome::Done(next) => {
-                        let whole = up.uploaded && up.out.queue.is_empty() && !up.deaf;
-                        let reusable = whole && up.rest.is_empty() && up.http.reuse() == Reuse::Reuse;
-                        if reusable {
-                            service.release(target, Some(io));
-                        } else {
-                            if whole {
-                                io.finish_lazily();
-                            } else {
-                                io.abort();
-                            }
-                            drop(io);
-                            service.release(target, None);
-                        }
-                        return finish(client, service, exchange, note, next).await;
-                    }
-                    Outcome::Switched => {
-                        let rest = up.rest.pending().to_vec();
-                        return Ended::Piped(Box::new(Piped { up: io, rest, target, exchange, note }));
-                    }
-                    Outcome::Ended(stop) => {
-                        io.abort();
-                        stop
-                    }
-                }
+    let next = loop {
+        let stop = match try_once(client, service, &mut forward, &mut target, fresh).await {
+            Tried::Done(next, reusable) => {
+                service.release(target, reusable);
+                break next;
             }
-            Err(stop) => stop,
+            Tried::Switched(up) => {
+                let Forward { work: Work { exchange, note }, up: Up { rest, .. } } = *forward;
+                return Ended::Piped(Box::new(Piped {
+                    up,
+                    rest: rest.pending().to_vec(),
+                    target,
+                    exchange,
+                    note,
+                }));
+            }
+            Tried::Stopped(stop) => stop,
         };
-        if let Some(failure) = why.failure {
-            service.failed(&mut target, failure);
-        }
-        if matches!(why.step, Step::Retry) {
-            let moved = why.moved || service.again(&mut target, why.failure.unwrap_or(Failure::Broken));
-            let now = client.now();
-            if moved && up.start_again(now, &exchange, service.is_tunnel(&target)) {
-                fresh = true;
-                continue;
-            }
-            why.step = exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream);
-        }
-        match why {
-            Stop { step: Step::Answer(answer), .. } => {
+        match stopped(client, service, &mut forward, &mut target, *stop) {
+            None => fresh = true,
+            Some(Step::Answer(answer)) => {
                 service.release(target, None);
-                let next = say(client, service, &mut exchange, &mut note, &answer);
-                return finish(client, service, exchange, note, next).await;
+                break say(client, service, &mut forward.work, &answer);
             }
-            Stop { .. } => {
+            Some(_) => {
                 service.release(target, None);
                 let next = if client.eof { Next::Abort } else { client.http.cut() };
-                service.record(exchange.finish(client.now()), note);
+                forward.work.record(client, service);
                 return next.into();
             }
         }
+    };
+    let written = write_out(client).await;
+    end(client, service, forward.work, next, written)
+}
+
+/// How a try ended.
+enum Tried<S: Service> {
+    /// With a response; a connection that can carry another request is given back.
+    Done(Next, Option<S::Up>),
+    Stopped(Box<Stop>),
+    Switched(S::Up),
+}
+
+async fn try_once<R: Runtime, C: Io, S: Service>(
+    client: &mut Client<R, C>,
+    service: &S,
+    forward: &mut Forward<S>,
+    target: &mut S::Target,
+    fresh: bool,
+) -> Tried<S> {
+    let Forward { work, up } = forward;
+    let until = work.exchange.poll_timeout().map(|d| d.at);
+    let attempt = Attempt { idempotent: up.idempotent, fresh, until };
+    let (io, pooled) = match connect(client, service, &mut work.exchange, target, attempt).await {
+        Ok(Connected { io, pooled }) => (io, pooled),
+        Err(stop) => return Tried::Stopped(stop),
+    };
+    let now = client.now();
+    let mut legs = Legs { client, service, work, target, up, io, pooled, cut: None, answered: false, now };
+    let outcome = poll_fn(|cx| legs.poll(cx)).await;
+    let Legs { mut io, up, .. } = legs;
+    match outcome {
+        Outcome::Done(next) => {
+            let whole = up.uploaded && up.out.queue.is_empty() && !up.deaf;
+            if whole && up.rest.is_empty() && up.http.reuse() == Reuse::Reuse {
+                return Tried::Done(next, Some(io));
+            }
+            if whole {
+                io.finish_lazily();
+            } else {
+                io.abort();
+            }
+            Tried::Done(next, None)
+        }
+        Outcome::Switched => Tried::Switched(io),
+        Outcome::Ended(stop) => {
+            io.abort();
+            Tried::Stopped(stop)
+        }
+    }
+}
+
+/// What comes after a try that brought no answer: another one (`None`), or what the exchange says.
+fn stopped<R: Runtime, C: Io, S: Service>(
+    client: &mut Client<R, C>,
+    service: &S,
+    forward: &mut Forward<S>,
+    target: &mut S::Target,
+    stop: Stop,
+) -> Option<Step> {
+    if let Some(failure) = stop.failure {
+        service.failed(target, failure);
+    }
+    if !matches!(stop.step, Step::Retry) {
+        return Some(stop.step);
+    }
+    let moved = stop.moved || service.again(target, stop.failure.unwrap_or(Failure::Broken));
+    let now = client.now();
+    let Forward { work, up } = forward;
+    if moved && up.start_again(now, &work.exchange, service.is_tunnel(target)) {
+        return None;
+    }
+    Some(work.exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream))
+}
+
+impl<S: Service> Work<S> {
+    /// Of a request that is answered here.
+    pub(super) fn new(exchange: Exchange, note: S::Note) -> Self {
+        Self { exchange, note }
+    }
+
+    /// The exchange is over.
+    pub(super) fn record<R: Runtime, C: Io>(self, client: &mut Client<R, C>, service: &S) {
+        service.record(self.exchange.finish(client.now()), self.note);
     }
 }
 
@@ -200,28 +281,31 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
 pub(super) fn say<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
     service: &S,
-    exchange: &mut Exchange,
-    note: &mut S::Note,
+    work: &mut Work<S>,
     answer: &Answer,
 ) -> Next {
     tracing::debug!(status = answer.status, "answered here");
-    service.note_response(note, &head_of(answer));
+    service.note_response(&mut work.note, &head_of(answer));
     let (next, body_bytes) = client.answer(answer);
-    exchange.handle_body(Leg::Client, body_bytes);
+    work.exchange.handle_body(Leg::Client, body_bytes);
     next
 }
 
-/// Ends an exchange whose answer is queued: writes it out and keeps the record.
-async fn finish<R: Runtime, C: Io, S: Service>(
+/// Writes out what is queued for the client. False when that fails.
+async fn write_out<R: Runtime, C: Io>(client: &mut Client<R, C>) -> bool {
+    client.out.queue.is_empty() || client.flush().await.is_ok()
+}
+
+/// Ends an exchange whose answer was written, or was not.
+fn end<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
     service: &S,
-    exchange: Exchange,
-    note: S::Note,
+    work: Work<S>,
     next: Next,
+    written: bool,
 ) -> Ended<S> {
-    let flushed = client.out.queue.is_empty() || client.flush().await.is_ok();
-    service.record(exchange.finish(client.now()), note);
-    if flushed { next.into() } else { Ended::Abort }
+    work.record(client, service);
+    if written { next.into() } else { Ended::Abort }
 }
 
 /// A request that is answered here loses its body where it has already arrived, so that the
@@ -250,14 +334,15 @@ struct Stop {
 }
 
 impl Stop {
-    fn new(step: Step, failure: Option<Failure>) -> Self {
-        Self { step, failure, moved: false }
+    /// On the heap: it is rare, and what carries it is in every connection.
+    fn new(step: Step, failure: Option<Failure>) -> Box<Self> {
+        Box::new(Self { step, failure, moved: false })
     }
 }
 
 enum Outcome {
     Done(Next),
-    Ended(Stop),
+    Ended(Box<Stop>),
     Switched,
 }
 
@@ -268,7 +353,7 @@ async fn connect<R: Runtime, C: Io, S: Service>(
     exchange: &mut Exchange,
     target: &S::Target,
     attempt: Attempt,
-) -> Result<Connected<S::Up>, Stop> {
+) -> Result<Connected<S::Up>, Box<Stop>> {
     let mut connecting = pin!(service.connect(target, attempt));
     poll_fn(|cx| {
         loop {
@@ -292,7 +377,7 @@ async fn connect<R: Runtime, C: Io, S: Service>(
     .await
 }
 
-fn timeout(now: Instant, exchange: &mut Exchange) -> Option<Stop> {
+fn timeout(now: Instant, exchange: &mut Exchange) -> Option<Box<Stop>> {
     if exchange.poll_timeout().is_none_or(|d| d.at > now) {
         return None;
     }
@@ -307,7 +392,7 @@ fn watch<R: Runtime, C: Io>(
     client: &mut Client<R, C>,
     exchange: &mut Exchange,
     cx: &mut Context<'_>,
-) -> Option<Stop> {
+) -> Option<Box<Stop>> {
     if !client.http.request_done() || !client.rest.is_empty() {
         return None;
     }
@@ -332,8 +417,7 @@ fn watch<R: Runtime, C: Io>(
 struct Legs<'a, R: Runtime, C, S: Service> {
     client: &'a mut Client<R, C>,
     service: &'a S,
-    exchange: &'a mut Exchange,
-    note: &'a mut S::Note,
+    work: &'a mut Work<S>,
     target: &'a mut S::Target,
     up: &'a mut Up,
     io: S::Up,
@@ -353,13 +437,13 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
             match self.round(cx) {
                 Ok(true) => {}
                 Ok(false) => {
-                    let due = self.exchange.poll_timeout().map(|d| d.at);
+                    let due = self.work.exchange.poll_timeout().map(|d| d.at);
                     self.client.end_turn();
                     if self.client.timer.poll_until(cx, due).is_pending() {
                         return Poll::Pending;
                     }
                     self.now = self.client.now();
-                    if let Some(stop) = timeout(self.now, self.exchange) {
+                    if let Some(stop) = timeout(self.now, &mut self.work.exchange) {
                         return Poll::Ready(Outcome::Ended(stop));
                     }
                 }
@@ -396,7 +480,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         let now = self.now;
         // Behind the response head nothing is held against the upstream: services may cut what they send.
         let to_blame = leg == Leg::Upstream && self.cut.is_none() && !self.answered;
-        let step = self.exchange.handle_failed(now, leg, why);
+        let step = self.work.exchange.handle_failed(now, leg, why);
         Outcome::Ended(Stop::new(step, to_blame.then_some(why)))
     }
 
@@ -429,9 +513,9 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     fn note_up(&mut self, moved: usize) {
         let now = self.now;
-        self.exchange.handle_progress(now, Leg::Upstream, moved);
-        self.exchange.handle_blocked(now, Leg::Upstream, self.up.out.blocked);
-        if self.up.out.queue.keeps() && !self.exchange.may_replay() {
+        self.work.exchange.handle_progress(now, Leg::Upstream, moved);
+        self.work.exchange.handle_blocked(now, Leg::Upstream, self.up.out.blocked);
+        if self.up.out.queue.keeps() && !self.work.exchange.may_replay() {
             self.up.out.queue.set_keep(false);
         }
     }
@@ -439,7 +523,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     /// Request bytes: client → upstream.
     fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Outcome> {
         if self.up.uploaded {
-            return match watch(self.client, self.exchange, cx) {
+            return match watch(self.client, &mut self.work.exchange, cx) {
                 Some(stop) => Err(Outcome::Ended(stop)),
                 None => Ok(false),
             };
@@ -499,7 +583,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 }
                 Some(Part::Data(range)) => {
                     let data = &here[range];
-                    self.exchange.handle_body(Leg::Upstream, data.len());
+                    self.work.exchange.handle_body(Leg::Upstream, data.len());
                     match up.http.send_data(data.len(), up.out.queue.tail()) {
                         Ok(suffix) => match up.out.push(&mut self.io, cx, data, suffix) {
                             Ok(moved) => self.note_up(moved),
@@ -516,7 +600,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                 Some(Part::End) => {
                     let _ = up.http.send_end(up.out.queue.tail());
                     up.uploaded = true;
-                    self.exchange.handle_request_end(now);
+                    self.work.exchange.handle_request_end(now);
                 }
                 Some(_) => {}
             }
@@ -545,8 +629,8 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
 
     fn note_down(&mut self, moved: usize) {
         let now = self.now;
-        self.exchange.handle_progress(now, Leg::Client, moved);
-        self.exchange.handle_blocked(now, Leg::Client, self.client.out.blocked);
+        self.work.exchange.handle_progress(now, Leg::Client, moved);
+        self.work.exchange.handle_blocked(now, Leg::Client, self.client.out.blocked);
     }
 
     /// Response bytes: upstream → client.
@@ -615,7 +699,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                             return Err(Outcome::Ended(stop));
                         }
                     }
-                    let step = self.exchange.handle_response(now, &head);
+                    let step = self.work.exchange.handle_response(now, &head);
                     // The response is accepted: there is no thought of a retry any more.
                     self.up.out.queue.set_keep(false);
                     match step {
@@ -633,7 +717,7 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
                     let data = &here[range];
                     let Client { http, out, io, .. } = &mut *self.client;
                     if let Ok(suffix) = http.send_data(data.len(), out.queue.tail()) {
-                        self.exchange.handle_body(Leg::Client, data.len());
+                        self.work.exchange.handle_body(Leg::Client, data.len());
                         match out.push(io, cx, data, suffix) {
                             Ok(moved) => self.note_down(moved),
                             Err(_) => {
@@ -660,12 +744,12 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
     }
 
     /// The upstream says that it did not serve the request: sends it elsewhere, if there is anybody else.
-    fn turn_away(&mut self, now: Instant, why: Failure) -> Option<Stop> {
-        if !self.exchange.may_retry(why) || !self.service.again(self.target, why) {
+    fn turn_away(&mut self, now: Instant, why: Failure) -> Option<Box<Stop>> {
+        if !self.work.exchange.may_retry(why) || !self.service.again(self.target, why) {
             return None;
         }
-        let step = self.exchange.handle_failed(now, Leg::Upstream, why);
-        Some(Stop { step, failure: None, moved: true })
+        let step = self.work.exchange.handle_failed(now, Leg::Upstream, why);
+        Some(Box::new(Stop { step, failure: None, moved: true }))
     }
 
     /// The response is through before the request is, behind which the connection ends: the head should say so
@@ -684,9 +768,9 @@ impl<R: Runtime, C: Io, S: Service> Legs<'_, R, C, S> {
         let date = if head.status >= 200 { self.service.date() } else { None };
         SCRATCH.with_borrow_mut(|block| {
             block.clear();
-            let head = self.exchange.rewrite_response(head, date.as_ref().map(|d| &d[..]), block);
+            let head = self.work.exchange.rewrite_response(head, date.as_ref().map(|d| &d[..]), block);
             if head.status >= 200 || head.status == 101 {
-                self.service.note_response(self.note, &head);
+                self.service.note_response(&mut self.work.note, &head);
             }
             let Client { http, out, .. } = &mut *self.client;
             let written = http.send_head(&head, out.queue.tail());

@@ -8,11 +8,10 @@ mod up;
 
 pub use heads::HeadBudget;
 
-use crate::relay::relay;
 use crate::runtime::{Io, IoInfo, Runtime};
 use crate::shutdown::Shutdown;
 use client::{Client, Idle};
-use exchange::{Ended, Piped};
+use exchange::{Begun, Ended};
 use piko_core::http1::{self, RequestHead, ResponseHead};
 use piko_core::proxy::{Answer, Exchange, Failure, Record, Step};
 use piko_core::time::Instant;
@@ -155,55 +154,55 @@ pub enum Served<C, S> {
 }
 
 /// Serves `io` until it ends.
-pub async fn serve<R: Runtime, C: Io, S: Service>(
+pub fn serve<R: Runtime, C: Io, S: Service>(
     rt: &R,
     io: C,
     service: &S,
     port: &Port,
-) -> Served<C, S::Switched> {
+) -> impl Future<Output = Served<C, S::Switched>> + Send {
+    // Made here: an `async fn` would keep room for its arguments beside what they turn into, in every connection.
     let mut client = Client::new(rt, io, port);
-    loop {
-        let begun = match client.next_request(service).await {
-            Ok(begun) => begun,
-            Err(Idle::Closed) => {
-                client.close().await;
-                return Served::Closed;
+    async move {
+        loop {
+            let begun = match client.next_request(service).await {
+                Ok(begun) => begun,
+                Err(Idle::Closed) => {
+                    client.close().await;
+                    return Served::Closed;
+                }
+                // Dropped, not lingered for: nothing was said that a reset could overtake.
+                Err(Idle::Broken | Idle::Expired) => return Served::Closed,
+                Err(Idle::Refused(refused)) => {
+                    Box::pin(refuse::answer(&mut client, service, &refused)).await;
+                    return Served::Closed;
+                }
+            };
+            if client.is_leaving() {
+                client.http.close_after_response();
             }
-            // Dropped, not lingered for: nothing was said that a reset could overtake.
-            Err(Idle::Broken | Idle::Expired) => return Served::Closed,
-            Err(Idle::Refused(refused)) => {
-                refuse::answer(&mut client, service, &refused).await;
-                return Served::Closed;
-            }
-        };
-        match exchange::run(&mut client, service, begun).await {
-            Ended::KeepAlive => {}
-            Ended::Close => {
-                client.close().await;
-                return Served::Closed;
-            }
-            Ended::Abort => {
-                client.io.abort();
-                return Served::Closed;
-            }
-            Ended::Handed(switched) => {
-                let rest = client.rest.pending().to_vec();
-                return Served::Switched(client.io, rest, switched);
-            }
-            Ended::Piped(piped) => {
-                let Piped { mut up, rest, target, mut exchange, note } = *piped;
-                client.out.queue.extend(&rest);
-                let mut up_out = crate::wire::Out::default();
-                up_out.queue.extend(client.rest.pending());
-                client.rest.clear();
-                let out = std::mem::take(&mut client.out);
-                let (sent, received, _) = relay(&mut client.io, out, &mut up, up_out).await;
-                let now = rt.now();
-                exchange.handle_body(piko_core::proxy::Leg::Upstream, sent as usize);
-                exchange.handle_body(piko_core::proxy::Leg::Client, received as usize);
-                service.release(target, None);
-                service.record(exchange.finish(now), note);
-                return Served::Closed;
+            // The exceptions lie on the heap, so that not every connection has the room for them.
+            let ended = match begun {
+                Begun::Proxy(forward, target) => exchange::proxy(&mut client, service, forward, target).await,
+                Begun::Answer(here) => Box::pin(exchange::answer_here(&mut client, service, here)).await,
+            };
+            match ended {
+                Ended::KeepAlive => {}
+                Ended::Close => {
+                    client.close().await;
+                    return Served::Closed;
+                }
+                Ended::Abort => {
+                    client.io.abort();
+                    return Served::Closed;
+                }
+                Ended::Handed(switched) => {
+                    let rest = client.rest.pending().to_vec();
+                    return Served::Switched(client.io, rest, switched);
+                }
+                Ended::Piped(piped) => {
+                    Box::pin(exchange::pipe(&mut client, service, piped)).await;
+                    return Served::Closed;
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::client::Client;
-use super::exchange::say;
+use super::exchange::{Work, say};
 use crate::runtime::{Io, Runtime};
 use piko_core::http1::{BodyLength, Fault, Fields, RequestHead, Version, peek_request_line};
 
@@ -48,10 +48,11 @@ pub(super) async fn answer<R: Runtime, C: Io, S: Service>(
     client.rest.clear();
     let (now, head) = (client.now(), refused.head());
     let answer = service.refuse(&refused.fault);
-    let mut note = service.note(client.io.info(), &head);
+    let note = service.note(client.io.info(), &head);
     let mut exchange = service.exchange(now, client.io.info());
     exchange.handle_refused(&head, &answer);
-    let _ = say(client, service, &mut exchange, &mut note, &answer);
-    service.record(exchange.finish(client.now()), note);
+    let mut work = Work::new(exchange, note);
+    let _ = say(client, service, &mut work, &answer);
+    work.record(client, service);
     client.close_lingering().await;
 }
