@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::error::Fault;
-use super::fields::{Fields, find, is_name, list_members};
+use super::fields::{Fields, find, is_name, is_tchar, list_members};
 use super::kind::Kind;
 use super::marks::{Marker, Marks};
 use super::scan::Found;
@@ -71,7 +71,7 @@ impl<'i> Block<'i> {
         };
         let lines = input.get(found.fields_at..found.blank_at).unwrap_or_default();
         match read {
-            Ok(Some(Read { facts, marks, .. })) => {
+            Ok(Some(Read { facts, marks })) => {
                 let marks = marks.filter(|(end, _)| *end == lines.len()).map(|(_, marks)| marks);
                 Ok(Self { facts, fields: Fields::marked(lines, marks) })
             }
@@ -89,7 +89,7 @@ impl<'i> Block<'i> {
         }
     }
 
-    /// The usual case in one pass: a head of few lines that is all there, each as this product would write it.
+    /// The usual case in one pass: a head that is all there, each line as this product would write it, without a tab.
     /// `None` is no verdict: the head is incomplete, illegal, or legal in another way, which
     /// [`Scan`](super::scan::Scan) and [`gather`](Self::gather) find out. What is found here they would find too.
     pub(super) fn at_once(input: &'i [u8], config: &Config) -> Option<(Found, Self)> {
@@ -100,16 +100,73 @@ impl<'i> Block<'i> {
             return None;
         }
         let block = window.get(fields_at..)?;
-        let Read { facts, lines, bytes, marks } = read(block, &mut [EMPTY_HEADER; FEW_LINES]).ok()??;
-        let (lines_end, marks) = marks?;
-        let blank = block.get(lines_end..bytes);
-        if blank != Some(b"\r\n") || lines > config.fields_max {
+        let mut facts = Facts::default();
+        let mut marker = Marker::new(block);
+        let mut rest = block;
+        let mut fields = 0;
+        while !rest.starts_with(b"\r\n") {
+            let (name, value, behind) = canonical_line(rest)?;
+            rest = behind;
+            fields += 1;
+            let kind = Kind::of(name);
+            marker.add(kind, name, value);
+            facts.note(kind, value);
+        }
+        if fields > config.fields_max {
             return None;
         }
-        let fields = Fields::marked(block.get(..lines_end)?, Some(marks));
+        let (lines_end, marks) = marker.finish()?;
         let blank_at = fields_at + lines_end;
-        Some((Found { fields_at, blank_at, end: fields_at + bytes, fields: lines }, Self { facts, fields }))
+        let found = Found { fields_at, blank_at, end: blank_at + 2, fields };
+        Some((found, Self { facts, fields: Fields::marked(block.get(..lines_end)?, Some(marks)) }))
     }
+}
+
+/// A line `name ": " value CRLF` at the start of `input`, of legal characters, with what stands behind it. The value
+/// has no whitespace around it and no tab in it.
+fn canonical_line(input: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let name_len = input.iter().position(|&b| !TCHAR[usize::from(b)])?;
+    let (name, rest) = input.split_at(name_len);
+    let rest = rest.strip_prefix(b": ").filter(|_| name_len > 0)?;
+    let value_len = find_control(rest)?;
+    let (value, rest) = rest.split_at(value_len);
+    let behind = rest.strip_prefix(b"\r\n")?;
+    let spaced = value.first() == Some(&b' ') || value.last() == Some(&b' ');
+    (!spaced).then_some((name, value, behind))
+}
+
+/// The characters of names: looked up, since every byte of every name is asked for.
+const TCHAR: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        // Below 256.
+        table[b] = is_tchar(b as u8);
+        b += 1;
+    }
+    table
+};
+
+/// The first control character, tabs included, eight bytes at a time (see [`find`]).
+fn find_control(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut start = 0;
+    let mut rest = bytes;
+    while let Some((word, tail)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let below_space = word.wrapping_sub(LOW * 0x20) & !word;
+        let delete = word ^ (LOW * 0x7f);
+        let is_delete = delete.wrapping_sub(LOW) & !delete;
+        let hits = (below_space | is_delete) & HIGH;
+        if hits != 0 {
+            // Borrows run upwards, so that the lowest hit is a true one.
+            return Some(start + (hits.trailing_zeros() / 8) as usize);
+        }
+        start += 8;
+        rest = tail;
+    }
+    rest.iter().position(|&b| b < 0x20 || b == 0x7f).map(|at| start + at)
 }
 
 /// Heads of up to so many lines are read on a small table.
@@ -118,16 +175,12 @@ const FEW_LINES: usize = 24;
 /// What httparse made of a block.
 struct Read<'i> {
     facts: Facts<'i>,
-    /// How many lines.
-    lines: usize,
-    /// The block with its blank line.
-    bytes: usize,
     marks: Option<(usize, Marks)>,
 }
 
 /// `None`: the blank line is missing.
 fn read<'i>(block: &'i [u8], table: &mut [Header<'i>]) -> Result<Option<Read<'i>>, httparse::Error> {
-    let httparse::Status::Complete((bytes, headers)) = httparse::parse_headers(block, table)? else {
+    let httparse::Status::Complete((_, headers)) = httparse::parse_headers(block, table)? else {
         return Ok(None);
     };
     let mut facts = Facts::default();
@@ -138,7 +191,7 @@ fn read<'i>(block: &'i [u8], table: &mut [Header<'i>]) -> Result<Option<Read<'i>
         marker.note(kind, name, header.value);
         facts.note(kind, header.value);
     }
-    Ok(Some(Read { facts, lines: headers.len(), bytes, marks: marker.finish() }))
+    Ok(Some(Read { facts, marks: marker.finish() }))
 }
 
 impl<'i> Facts<'i> {
@@ -226,6 +279,7 @@ const _: () = assert!(size_of::<Header<'static>>() <= 32);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn length(values: &[&str]) -> Length {
         let mut length = Length::Absent;
@@ -293,6 +347,89 @@ mod tests {
         ] {
             assert_eq!(coding(bad), Coding::Bad, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn control_characters_are_found_wherever_they_are() {
+        for b in 0..=u8::MAX {
+            for at in 0..20 {
+                // With neighbours that differ from a control character in one bit.
+                let mut bytes = [0x20, 0xff, 0x7e, 0x80].repeat(5);
+                bytes[at] = b;
+                let want = bytes.iter().position(|&b| b < 0x20 || b == 0x7f);
+                assert_eq!(find_control(&bytes), want, "{b:#x} at {at}");
+            }
+        }
+    }
+
+    /// Everything that a head says, read in the two ways.
+    fn both(input: &[u8], config: &Config) -> (Option<alloc::string::String>, Option<alloc::string::String>) {
+        let lines = |block: &Block<'_>| {
+            let of_kinds: Vec<_> =
+                block.fields.of_kinds().map(|line| (line.kind, line.at, line.value)).collect();
+            let lines: Vec<_> = block.fields.lines().map(|line| (line.name, line.value)).collect();
+            (alloc::format!("{of_kinds:?} {lines:?} {:?}", block.facts), block.fields.has_marks())
+        };
+        let quick = Block::at_once(input, config)
+            .map(|(found, block)| alloc::format!("{found:?} {:?}", lines(&block)));
+        let mut scan = super::super::scan::Scan::default();
+        let slow = scan.find_end(input, config, super::super::scan::Ends::Strict).ok().flatten();
+        let slow = slow.and_then(|found| {
+            let block = Block::gather(input, &found, 400).ok()?;
+            Some(alloc::format!("{found:?} {:?}", lines(&block)))
+        });
+        (quick, slow)
+    }
+
+    #[test]
+    fn the_quick_way_finds_what_the_slow_one_finds_or_nothing() {
+        let config = Config { head_bytes_max: 120, fields_max: 6, ..Config::default() };
+        let pieces: [&[u8]; 22] = [
+            b"GET / HTTP/1.1",
+            b"\r\n",
+            b"\r\n",
+            b"\r\n",
+            b"\r\n",
+            b": ",
+            b": ",
+            b":",
+            b"\n",
+            b"\r",
+            b" ",
+            b"\t",
+            b"Host",
+            b"a.b",
+            b"Content-Length",
+            b"7",
+            b"Connection",
+            b"close, upgrade",
+            b"Upgrade",
+            b"\x7f",
+            b"\xff",
+            b"x",
+        ];
+        let mut rng = crate::rng::Rng::new(3);
+        let mut agreed = 0;
+        for _ in 0..60_000 {
+            let mut input = b"GET / HTTP/1.1\r\n".to_vec();
+            for _ in 0..rng.below(5) {
+                // Mostly whole lines, so that many heads are legal; some pieces from anywhere between them.
+                if rng.below(3) > 0 {
+                    let name = pieces[12 + 2 * rng.below(3) as usize];
+                    let value = pieces[13 + rng.below(9) as usize];
+                    input.extend([name, b": ", value, b"\r\n"].concat());
+                } else {
+                    input.extend_from_slice(pieces[rng.below(22) as usize]);
+                }
+            }
+            input.extend_from_slice(b"\r\nbody");
+            let (quick, slow) = both(&input, &config);
+            if quick.is_some() {
+                agreed += 1;
+                assert_eq!(quick, slow, "{:?}", alloc::string::String::from_utf8_lossy(&input));
+            }
+        }
+        assert!(agreed > 5_000, "{agreed}");
     }
 
     #[test]

@@ -49,29 +49,34 @@ impl<'i> Marker<'i> {
         Self { block, at: 0, marks: Some(Marks { marks: [Mark::default(); MARKS_MAX], count: 0 }) }
     }
 
-    /// The next line of the block was read as `name` and `value`, the latter without whitespace around it.
+    /// The next line of the block was read as `name` and `value`, the latter without whitespace around it. How it
+    /// stands is not known yet.
     pub(super) fn note(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
-        let Some(marks) = &mut self.marks else { return };
-        let at = self.at;
-        let value_at = at + name.len() + 2;
-        let end = value_at + value.len() + 2;
-        self.at = end;
+        let value_at = self.at + name.len() + 2;
+        let end = value_at + value.len();
         // Neither a name nor a value holds a line end. With a colon and one blank in front of the value and a line
         // end right behind it, the line is therefore this one, whole, and nothing else.
         let separator = self.block.get(value_at - 2..value_at);
-        let line_end = self.block.get(end - 2..end);
-        let canonical = separator == Some(b": ") && line_end == Some(b"\r\n");
-        let (Ok(at), Ok(end)) = (u16::try_from(at), u16::try_from(end)) else {
+        let line_end = self.block.get(end..end + 2);
+        if separator == Some(b": ") && line_end == Some(b"\r\n") {
+            self.add(kind, name, value);
+        } else {
             self.marks = None;
-            return;
-        };
-        if kind == Kind::Other && canonical {
+        }
+    }
+
+    /// The next line of the block is `name ": " value CRLF`.
+    pub(super) fn add(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
+        let at = self.at;
+        self.at += name.len() + value.len() + 4;
+        if kind == Kind::Other {
             return;
         }
-        match marks.marks.get_mut(usize::from(marks.count)) {
-            // A name with a kind is short.
-            Some(free) if canonical => {
-                *free = Mark { kind, name_len: name.len() as u8, at, end };
+        let Some(marks) = &mut self.marks else { return };
+        match (marks.marks.get_mut(usize::from(marks.count)), u16::try_from(self.at)) {
+            (Some(free), Ok(end)) => {
+                // A name with a kind is short, and the line starts before it ends.
+                *free = Mark { kind, name_len: name.len() as u8, at: at as u16, end };
                 marks.count += 1;
             }
             _ => self.marks = None,
