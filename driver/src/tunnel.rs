@@ -321,6 +321,10 @@ impl TunnelHandle {
             return Poll::Ready(());
         }
         if !shared.watchers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            if shared.watchers.is_empty() {
+                // Nearly always there is one, as long as the tunnel lives.
+                shared.watchers.reserve_exact(1);
+            }
             shared.watchers.push(cx.waker().clone());
         }
         Poll::Pending

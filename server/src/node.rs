@@ -289,6 +289,11 @@ impl Registration {
     pub(crate) fn detach(&self) {
         self.node.tell(|router| router.detach(self.id));
     }
+
+    /// Where the agent is, for the log.
+    pub(crate) fn peer(&self) -> String {
+        self.tunnel.info().peer.map(|peer| peer.ip().to_string()).unwrap_or_default()
+    }
 }
 
 impl Drop for Registration {

@@ -6,7 +6,6 @@ use crate::server::StartError;
 use crate::upstream;
 use piko_config::{BindAddr, BindHost};
 use piko_core::http1::RequestHead;
-use piko_core::mux;
 use piko_core::time::Instant;
 use piko_driver::{
     Addr, IoInfo, ListenOptions, Listener, Port, Runtime, Served, Service, Shutdown, TaskGuard, Tasks,
@@ -16,8 +15,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-/// Received bytes that wait for their readers, in all tunnels together.
-const TUNNEL_BUDGET_BYTES: usize = 32 * 1024 * 1024;
 /// A port that is free for TCP may be taken for UDP: then another one is tried.
 const PORT_TRIES: usize = 16;
 
@@ -64,12 +61,11 @@ pub(crate) fn start_upstream<R: Runtime>(
     port: Port,
 ) {
     announce("upstream", addr);
-    let mut config = mux::Config::default();
-    config.budget = Arc::new(mux::Budget::new(TUNNEL_BUDGET_BYTES));
+    let limits = upstream::limits();
     let service = {
         let (rt, node) = (rt.clone(), node.clone());
         LocalService::<R, _>::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
-            upstream::judge(&rt, &node, &config, now, info, head)
+            upstream::judge(&rt, &node, &limits, now, info, head)
         })
     };
     let shared = Arc::new((service, port));
@@ -79,8 +75,7 @@ pub(crate) fn start_upstream<R: Runtime>(
         async move {
             // Boxed, so that the state of the handshake is gone while the tunnel lives: what remains is
             // the size of an idle tunnel.
-            let serving = rt.clone();
-            let served = Box::pin(async move { serve(&serving, io, &shared.0, &shared.1).await }).await;
+            let served = Box::pin(serve(&rt, io, &shared.0, &shared.1)).await;
             if let Served::Switched(io, early, registration) = served {
                 rt.spawn(upstream::carry(rt.clone(), io, early, registration, guard));
             }

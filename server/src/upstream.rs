@@ -16,14 +16,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 const PREFIX: &[u8] = b"/piko/v1/upstream/";
+/// Received bytes that wait for their readers, in all tunnels together.
+const TUNNEL_BUDGET_BYTES: usize = 32 * 1024 * 1024;
 /// Names of agents that are longer, in bytes, are not kept: they are part of what an idle tunnel costs.
 const AGENT_BYTES_MAX: usize = 64;
+
+/// The limits of all tunnels, which share them.
+pub(crate) fn limits() -> Arc<mux::Config> {
+    let mut config = mux::Config::default();
+    config.budget = Arc::new(mux::Budget::new(TUNNEL_BUDGET_BYTES));
+    config.front_room = FRONT_ROOM;
+    // Agents open no streams (wire protocol 4.1).
+    config.incoming_max = 0;
+    config.accept_backlog = 0;
+    Arc::new(config)
+}
 
 /// Judges one request of the upstream port. The tunnel of an accepted one is routable before its 101 leaves.
 pub(crate) fn judge<R: Runtime>(
     rt: &R,
     node: &Arc<Node>,
-    mux: &mux::Config,
+    mux: &Arc<mux::Config>,
     now: Instant,
     info: &IoInfo,
     head: &RequestHead<'_>,
@@ -49,9 +62,7 @@ pub(crate) fn judge<R: Runtime>(
             return Local::Answer(answer);
         }
     };
-    let mut config = mux.clone();
-    config.front_room = FRONT_ROOM;
-    let mut tunnel = Tunnel::accepted(endpoint.clone(), Grant::default(), config, now);
+    let mut tunnel = Tunnel::accepted(endpoint.clone(), Grant::default(), mux.clone(), now);
     let mut fields = b"Upgrade: websocket\r\nSec-WebSocket-Accept: ".to_vec();
     fields.extend_from_slice(&accept);
     fields.extend_from_slice(b"\r\n");
@@ -115,8 +126,8 @@ pub(crate) fn carry<R: Runtime, C: Io>(
     guard: TaskGuard,
 ) -> impl Future<Output = ()> + Send {
     io.tune_tunnel();
+    let peer = registration.peer();
     let endpoint = registration.tunnel.endpoint();
-    let peer = io.info().peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
     tracing::info!(target: "upstream", { "endpoint-id" = %endpoint, "client-ip" = peer }, "upstream connected");
     let transport = WsTransport::new(io, Role::Server, early);
     let mut work = TunnelLoop::with_handle(rt, transport, registration.tunnel.clone());
@@ -131,6 +142,8 @@ pub(crate) fn carry<R: Runtime, C: Io>(
             done
         })
         .await;
+        let peer = registration.peer();
+        let endpoint = registration.tunnel.endpoint();
         tracing::info!(
             target: "upstream", { "endpoint-id" = %endpoint, "client-ip" = peer, reason = %reason }, "upstream disconnected");
         drop(guard);

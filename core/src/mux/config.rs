@@ -107,8 +107,20 @@ impl Default for Config {
 }
 
 impl Config {
+    /// This one where it is fit for use, so that many sessions share it; else what is made of it.
+    pub(super) fn fitted(self: Arc<Self>) -> Arc<Self> {
+        let clamped = Self::clone(&self).clamped();
+        let same = self.front_room == clamped.front_room
+            && self.quantum == clamped.quantum
+            && self.quantum_max == clamped.quantum_max
+            && self.window_max == clamped.window_max
+            && self.accept_backlog == clamped.accept_backlog
+            && self.close_timeout == clamped.close_timeout;
+        if same { self } else { Arc::new(clamped) }
+    }
+
     /// Brings every value into the range that the session's arithmetic relies on.
-    pub(super) fn clamped(mut self) -> Self {
+    fn clamped(mut self) -> Self {
         self.front_room = self.front_room.min(FRONT_ROOM_MAX);
         self.quantum = self.quantum.clamp(1, OUTBOX_BYTES_MAX);
         self.quantum_max = self.quantum_max.clamp(self.quantum, OUTBOX_BYTES_MAX);

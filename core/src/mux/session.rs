@@ -14,6 +14,7 @@ use super::stream::{Holder, RecvHalf, SendHalf, Stream};
 use super::table::{List, Table};
 use crate::id::StreamId;
 use crate::time::Instant;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// The role in the protocol: which ids this side gives its streams (wire protocol 4.1).
@@ -59,7 +60,7 @@ pub enum Event {
 /// The deadline may move with every call except the pure reads.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     /// The latest time that any call brought, so that timers start in order.
     pub(super) now: Instant,
     pub(super) phase: Phase,
@@ -131,9 +132,10 @@ pub(super) struct News {
 }
 
 impl Session {
-    /// A session over a fresh transport.
-    pub fn new(side: Side, config: Config, now: Instant) -> Self {
-        let config = config.clamped();
+    /// A session over a fresh transport. Sessions that are given the same [`Arc`] share it; values out of range are
+    /// brought into it for this session.
+    pub fn new(side: Side, config: impl Into<Arc<Config>>, now: Instant) -> Self {
+        let config = config.into().fitted();
         Self {
             now,
             phase: Phase::Open,

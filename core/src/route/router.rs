@@ -109,6 +109,10 @@ impl Router {
             return Advert { endpoint, listeners };
         }
         let entry = self.endpoints.entry(Key::new(endpoint.clone())).or_default();
+        if entry.locals.is_empty() {
+            // Most endpoints have one here, and each is part of what an idle tunnel costs.
+            entry.locals.reserve_exact(1);
+        }
         entry.locals.push((tunnel, Arc::default()));
         let listeners = entry.listeners();
         self.tunnels.insert(tunnel, endpoint.clone());

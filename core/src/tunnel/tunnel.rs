@@ -4,6 +4,7 @@ use super::Caps;
 use crate::id::{EndpointId, StreamId};
 use crate::mux::{CloseReason, Config, Event, GoAway, OpenError, RecvStream, SendStream, Session, Side};
 use crate::time::{Deadline, Instant};
+use alloc::sync::Arc;
 use bytes::BytesMut;
 use core::time::Duration;
 
@@ -115,18 +116,33 @@ enum Phase {
 
 impl Tunnel {
     /// The server's side of a tunnel for `endpoint`. The peer may open no streams (wire protocol 4.1: agents
-    /// never do), whatever `config` says.
-    pub fn accepted(endpoint: EndpointId, grant: Grant, mut config: Config, now: Instant) -> Self {
-        config.incoming_max = 0;
+    /// never do), whatever `config` says. One that says so too, with `incoming_max` and `accept_backlog` of 0, is
+    /// shared by all tunnels that are given it.
+    pub fn accepted(
+        endpoint: EndpointId,
+        grant: Grant,
+        config: impl Into<Arc<Config>>,
+        now: Instant,
+    ) -> Self {
+        let mut config = config.into();
+        if config.incoming_max > 0 {
+            Arc::make_mut(&mut config).incoming_max = 0;
+        }
         Self::new(endpoint, Side::Server, config, grant.expires, now)
     }
 
     /// The agent's side of a tunnel for `endpoint`.
-    pub fn dialled(endpoint: EndpointId, config: Config, now: Instant) -> Self {
-        Self::new(endpoint, Side::Client, config, None, now)
+    pub fn dialled(endpoint: EndpointId, config: impl Into<Arc<Config>>, now: Instant) -> Self {
+        Self::new(endpoint, Side::Client, config.into(), None, now)
     }
 
-    fn new(endpoint: EndpointId, side: Side, config: Config, expires: Option<Instant>, now: Instant) -> Self {
+    fn new(
+        endpoint: EndpointId,
+        side: Side,
+        config: Arc<Config>,
+        expires: Option<Instant>,
+        now: Instant,
+    ) -> Self {
         Self {
             endpoint,
             session: Session::new(side, config, now),
