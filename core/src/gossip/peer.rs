@@ -17,6 +17,9 @@ pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Such waits double up to this.
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// What was said of a second process of an id is old after this.
+const RIVAL_FRESH: Duration = Duration::from_secs(30);
+
 /// Another node.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -26,6 +29,8 @@ pub(super) struct Peer {
     pub(super) target: Option<SocketAddr>,
     /// Another address that somebody speaks of in its name: it counts once a stream to it is answered.
     pub(super) moving: Option<(Arc<[u8]>, SocketAddr)>,
+    /// Yet another one, which was not believed, and when: a second process of its id may be there.
+    pub(super) rival: Option<(Arc<[u8]>, Instant)>,
     pub(super) keys: Keys,
     pub(super) left: bool,
     pub(super) unreachable: bool,
@@ -111,6 +116,7 @@ impl Peer {
             addr: Arc::from(addr),
             target,
             moving: None,
+            rival: None,
             keys: Keys::default(),
             left: false,
             unreachable: false,
@@ -156,6 +162,12 @@ impl Peer {
     /// May be told of to third parties: it was heard, or it left, which all are to hear (wire protocol 7.13).
     pub(super) fn is_told_of(&self) -> bool {
         self.is_live() || (self.left && self.proven)
+    }
+
+    /// The address of a second process of its id, as far as somebody spoke of one lately.
+    pub(super) fn rival(&self, now: Instant) -> Option<&[u8]> {
+        let (addr, at) = self.rival.as_ref()?;
+        (now.since(*at) < RIVAL_FRESH && **addr != *self.addr).then_some(&**addr)
     }
 
     /// The next burst starts from what is confirmed.

@@ -116,6 +116,9 @@ impl Node {
             if from != self.addr {
                 self.refuse(Refusal::Impostor);
             }
+            if peer::parse(header.addr) == Some(from) {
+                self.suspect_twin(header.addr);
+            }
             return Sender::Nobody;
         }
         if !self.peers.contains_key(&id) {
@@ -188,6 +191,9 @@ impl Node {
         let silent = !peer.proven || peer.unreachable || peer.detector.silence(now) > MOVE_AFTER;
         let newer = version > peer.keys.version();
         let target = peer::parse(addr);
+        if !silent && target.is_some() && target != Some(me) {
+            peer.rival = Some((addr.into(), now));
+        }
         // Hearsay may be older than what is known, and the own address belongs to nobody else.
         let believed = if direct { silent || newer } else { silent && newer };
         if !believed || target == Some(me) {
