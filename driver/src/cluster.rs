@@ -6,15 +6,15 @@
 use crate::accept::accept;
 use crate::clock::Clock;
 use crate::runtime::{Addr, Datagram, Io, Runtime, Timer};
-use crate::seal::Seal;
+use crate::seal::{self, Seal};
 use crate::shutdown::{Shutdown, Tasks};
 use crate::sync::Mutex;
 use crate::wait::timeout_at;
 use futures::channel::oneshot;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_core::gossip::{
-    Channel, Exchanged, GossipEvent, Key, Node, Progress, SetError, StreamError, StreamKind, StreamReader,
-    Transmit, Value,
+    Channel, Exchanged, GossipEvent, JoinFault, Key, Node, Progress, SetError, StreamError, StreamKind,
+    StreamReader, Transmit, Value,
 };
 use piko_core::id::NodeId;
 use piko_core::time::Instant;
@@ -41,6 +41,11 @@ const INCOMING_MAX: usize = 64;
 const INCOMING_BYTES_MAX: usize = 32 << 20;
 /// One read of a stream.
 const READ_BYTES: usize = 16 * 1024;
+/// So much of what cannot be a message says what it is.
+const BEGIN_BYTES: usize = 8;
+/// For how long, and how far, the rest of a request is read that was refused.
+const LINGER: Duration = Duration::from_millis(500);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// A node's gossip: publishes keys, joins, leaves, looks. Cheap to clone; the loop is [`Gossip::run`].
 #[derive(Clone)]
@@ -62,16 +67,21 @@ struct State {
     node: Node,
     waker: Option<Waker>,
     joins: Vec<oneshot::Sender<Joined>>,
+    /// Of the joins that go on.
+    faults: Vec<(SocketAddr, JoinFault)>,
     leaves: Vec<oneshot::Sender<usize>>,
 }
 
 /// How a join ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Joined {
     /// Addresses at which a node answered.
     pub joined: usize,
     /// Addresses at which none did.
     pub failed: usize,
+    /// What was wrong at those, as far as they were tried.
+    pub faults: Vec<(SocketAddr, JoinFault)>,
 }
 
 impl std::fmt::Debug for Gossip {
@@ -84,7 +94,7 @@ impl Gossip {
     /// A handle of `node`, whose datagrams and streams are sealed when there is a `seal`: then
     /// [`Seal::OVERHEAD_BYTES`] must be left free in its datagrams.
     pub fn new<R: Runtime>(rt: &R, node: Node, seal: Option<Seal>, stream_bytes_max: usize) -> Self {
-        let state = State { node, waker: None, joins: Vec::new(), leaves: Vec::new() };
+        let state = State { node, waker: None, joins: Vec::new(), faults: Vec::new(), leaves: Vec::new() };
         Self {
             inner: Arc::new(Inner {
                 state: Mutex::new(state),
@@ -144,7 +154,7 @@ impl Gossip {
     /// Asks the nodes at `seeds` for what they know. Resolves once all of them have answered or failed.
     pub async fn join(&self, seeds: &[SocketAddr]) -> Joined {
         if seeds.is_empty() {
-            return Joined { joined: 0, failed: 0 };
+            return Joined::default();
         }
         let (done, wait) = oneshot::channel();
         self.with(|state, now| {
@@ -152,7 +162,7 @@ impl Gossip {
             state.node.join(now, seeds);
         });
         // The loop is over: nobody was joined.
-        wait.await.unwrap_or(Joined { joined: 0, failed: seeds.len() })
+        wait.await.unwrap_or_else(|_| Joined { failed: seeds.len(), ..Joined::default() })
     }
 
     /// Says good-bye to all and resolves once some were told or could not be; says how many. The loop has to run.
@@ -213,9 +223,19 @@ impl Gossip {
         let Some(from) = io.info().peer else { return };
         let work = async {
             let mut buffered = Buffered { inner: &self.inner, bytes: 0 };
-            let request = self.read_message(&mut io, StreamReader::request, &mut buffered).await?;
+            let heard = self.read_message(&mut io, StreamReader::request, &mut buffered).await;
+            let (request, notice) = match heard {
+                Heard::Message(message) => (message, None),
+                // No byte is refused, and counted, by the node.
+                Heard::Alien(begin) => (Vec::new(), seal::notice(self.inner.seal.as_ref(), &begin)),
+                Heard::Nothing => return None,
+            };
             let mut reply = Vec::new();
-            self.with(|state, now| state.node.handle_request(now, from, &request, &mut reply)).ok()?;
+            let taken = self.with(|state, now| state.node.handle_request(now, from, &request, &mut reply));
+            if let Some(notice) = notice {
+                return give_notice(rt, &mut io, &notice).await;
+            }
+            taken.ok()?;
             self.write_message(&mut io, reply).await?;
             io.close().await.ok()
         };
@@ -243,8 +263,16 @@ impl Gossip {
             let mut io = rt.connect(&Addr::Ip(to)).await.map_err(|_| StreamError::Connect)?;
             let mut buffered = Buffered { inner: &self.inner, bytes: 0 };
             let reader = |max| StreamReader::reply(kind, max);
-            self.write_message(&mut io, message).await.ok_or(StreamError::BadReply)?;
-            self.read_message(&mut io, reader, &mut buffered).await.ok_or(StreamError::BadReply)
+            // Who refuses a request says so before it has read all of it.
+            let _ = self.write_message(&mut io, message).await;
+            match self.read_message(&mut io, reader, &mut buffered).await {
+                Heard::Message(message) => Ok(message),
+                Heard::Alien(begin) => {
+                    // Counted there, when nobody knows what it is.
+                    seal::noticed(self.inner.seal.as_ref(), &begin).map_or(Ok(Vec::new()), Err)
+                }
+                Heard::Nothing => Err(StreamError::NoReply),
+            }
         };
         let outcome = timeout_at(&rt, Some(until), work).await.unwrap_or(Err(StreamError::TimedOut));
         let outcome = outcome.as_deref().map_err(|error| *error);
@@ -261,49 +289,102 @@ impl Gossip {
         io.flush().await.ok()
     }
 
-    /// One message, or no byte where what came cannot be one: that is refused, and counted, by the node. `None` when
-    /// it did not come.
+    /// One message, unsealed.
     async fn read_message<I: Io>(
         &self,
         io: &mut I,
         reader: impl Fn(usize) -> StreamReader,
         buffered: &mut Buffered<'_>,
-    ) -> Option<Vec<u8>> {
+    ) -> Heard {
         let max = self.inner.stream_bytes_max;
-        let Some(seal) = &self.inner.seal else {
-            let mut reader = reader(max);
-            let mut chunk = vec![0; READ_BYTES];
-            loop {
-                let n = io.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
-                buffered.charge(n)?;
-                match reader.push(&chunk[..n]) {
-                    Ok(Progress::Complete) => return Some(reader.message().to_vec()),
-                    Ok(_) => {}
-                    Err(_) => return Some(Vec::new()),
-                }
-            }
+        let heard = match &self.inner.seal {
+            None => read_open(io, reader(max), buffered).await,
+            Some(seal) => read_sealed(io, seal, reader(max), max, buffered).await,
         };
-        let mut length = [0; 4];
-        io.read_exact(&mut length).await.ok()?;
-        let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
-        if length > max + Seal::OVERHEAD_BYTES {
-            return Some(Vec::new());
+        heard.unwrap_or(Heard::Nothing)
+    }
+}
+
+/// What came over a stream.
+enum Heard {
+    /// Bytes that are no message, or are not sealed like ours: the first of them.
+    Alien(Vec<u8>),
+    /// One message.
+    Message(Vec<u8>),
+    /// The end, before either.
+    Nothing,
+}
+
+impl Heard {
+    fn alien(bytes: &[u8]) -> Self {
+        Self::Alien(bytes.iter().copied().take(BEGIN_BYTES).collect())
+    }
+}
+
+async fn read_open<I: Io>(
+    io: &mut I,
+    mut reader: StreamReader,
+    buffered: &mut Buffered<'_>,
+) -> Option<Heard> {
+    let mut chunk = vec![0; READ_BYTES];
+    loop {
+        let n = io.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
+        buffered.charge(n)?;
+        // No message begins with it, but the notices and the records of those who have a secret.
+        if reader.message().is_empty() && chunk[0] == 0 {
+            return Some(Heard::alien(&chunk[..n]));
         }
-        let mut sealed = Vec::new();
-        let mut chunk = vec![0; READ_BYTES];
-        while sealed.len() < length {
-            let want = (length - sealed.len()).min(READ_BYTES);
-            let n = io.read(&mut chunk[..want]).await.ok().filter(|n| *n > 0)?;
-            buffered.charge(n)?;
-            sealed.extend_from_slice(&chunk[..n]);
-        }
-        let mut plain = Vec::new();
-        let mut reader = reader(max);
-        match seal.open(&sealed, &mut plain).map(|()| reader.push(&plain)) {
-            Some(Ok(Progress::Complete)) => Some(plain),
-            _ => Some(Vec::new()),
+        match reader.push(&chunk[..n]) {
+            Ok(Progress::Complete) => return Some(Heard::Message(reader.message().to_vec())),
+            Ok(_) => {}
+            Err(_) => return Some(Heard::alien(&chunk[..n])),
         }
     }
+}
+
+async fn read_sealed<I: Io>(
+    io: &mut I,
+    seal: &Seal,
+    mut reader: StreamReader,
+    max: usize,
+    buffered: &mut Buffered<'_>,
+) -> Option<Heard> {
+    let mut head = [0; 4];
+    io.read_exact(&mut head).await.ok()?;
+    let length = usize::try_from(u32::from_be_bytes(head)).ok()?;
+    if length > max + Seal::OVERHEAD_BYTES {
+        return Some(Heard::alien(&head));
+    }
+    let mut sealed = Vec::new();
+    let mut chunk = vec![0; READ_BYTES];
+    while sealed.len() < length {
+        let want = (length - sealed.len()).min(READ_BYTES);
+        let n = io.read(&mut chunk[..want]).await.ok().filter(|n| *n > 0)?;
+        buffered.charge(n)?;
+        sealed.extend_from_slice(&chunk[..n]);
+    }
+    let mut plain = Vec::new();
+    match seal.open(&sealed, &mut plain).map(|()| reader.push(&plain)) {
+        Some(Ok(Progress::Complete)) => Some(Heard::Message(plain)),
+        _ => Some(Heard::alien(&[&head, &sealed[..sealed.len().min(BEGIN_BYTES)]].concat())),
+    }
+}
+
+/// Says why there is no answer, and reads on for a while: a connection that is closed over unread bytes is reset,
+/// which can overtake what was said.
+async fn give_notice<R: Runtime>(rt: &R, io: &mut R::Tcp, notice: &[u8]) -> Option<()> {
+    io.write_all(notice).await.ok()?;
+    io.flush().await.ok()?;
+    io.close().await.ok()?;
+    let drained = async {
+        let mut chunk = vec![0; READ_BYTES];
+        let mut left = LINGER_BYTES;
+        while let Ok(n @ 1..) = io.read(&mut chunk).await {
+            left = left.checked_sub(n)?;
+        }
+        Some(())
+    };
+    timeout_at(rt, Some(rt.now() + LINGER), drained).await.ok()?
 }
 
 /// A stream of somebody else, counted.
@@ -416,10 +497,12 @@ impl<R: Runtime, F: FnMut(GossipEvent) + Send> Loop<R, F> {
         }
         while let Some(event) = state.node.poll_event() {
             match event {
+                GossipEvent::JoinFailed { seed, why } => state.faults.push((seed, why)),
                 GossipEvent::JoinEnded { joined, failed } => {
+                    let faults = std::mem::take(&mut state.faults);
                     for waiter in state.joins.drain(..) {
                         // Whoever gave up waiting needs no answer.
-                        let _ = waiter.send(Joined { joined, failed });
+                        let _ = waiter.send(Joined { joined, failed, faults: faults.clone() });
                     }
                 }
                 GossipEvent::LeaveEnded { told } => {

@@ -2,9 +2,9 @@
 
 use crate::peers::Peers;
 use piko_config::{ClusterOptions, Seed};
-use piko_core::gossip::{GossipEvent, Key, PeerView, Value};
+use piko_core::gossip::{GossipEvent, JoinFault, Key, NodeStatus, PeerView, StreamError, Value};
 use piko_core::id::{EndpointId, NodeId};
-use piko_driver::{Gossip, Joined, Runtime, Shutdown, sleep_until};
+use piko_driver::{Gossip, Joined, Runtime, Shutdown, sleep_until, timeout_at};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -27,6 +27,9 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// How long the address behind a name is good for: a pod that is replaced keeps its name and gets another address,
 /// and the DNS may know the old one for a while.
 const RESOLVE_FRESH: Duration = Duration::from_secs(15);
+/// How often a join looks whether somebody has answered, and how long the others may take from then on.
+const MEET_LOOK: Duration = Duration::from_millis(50);
+const MEET_REST: Duration = Duration::from_secs(1);
 /// The first wait after a join that reached nobody; it doubles (behaviour, server 3.10).
 const JOIN_WAIT: Duration = Duration::from_secs(1);
 const JOIN_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -105,6 +108,13 @@ impl Membership {
                 return self.set(&node, key.as_bytes(), value.as_bytes(), internal);
             }
             GossipEvent::Unset { node, key } => self.unset(&node, key.as_bytes()),
+            GossipEvent::Twin { node, own, other } => {
+                tracing::warn!(
+                    target: "cluster",
+                    { "node-id" = %node, addr = %own, "other-addr" = %other },
+                    "another process has this node's id; every process needs a --cluster.node-id of its own"
+                );
+            }
             GossipEvent::Refused { why, count } => {
                 tracing::warn!(target: "gossip", why = ?why, count, "refused messages");
             }
@@ -309,6 +319,39 @@ pub(crate) struct Joiner<R> {
     pub(crate) port: u16,
     /// The own gossip address.
     pub(crate) own: SocketAddr,
+    pub(crate) complaints: Complaints,
+}
+
+/// What was said about seeds that no wait will cure, so that it is said once. Shared by the copies of a joiner.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Complaints(Arc<Mutex<BTreeMap<SocketAddr, JoinFault>>>);
+
+impl Complaints {
+    /// More seeds than a cluster has; whoever has more hears of some again.
+    const MAX: usize = 256;
+
+    /// Warns of seeds at which somebody answered who is none of this cluster.
+    fn about(&self, faults: &[(SocketAddr, JoinFault)]) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (seed, why) in faults {
+            let is_lasting = match why {
+                JoinFault::SameId => true,
+                JoinFault::Stream(why) => matches!(
+                    why,
+                    StreamError::SecretDiffers | StreamError::SecretHere | StreamError::SecretThere
+                ),
+                _ => false,
+            };
+            if !is_lasting || said.get(seed) == Some(why) {
+                continue;
+            }
+            if said.len() >= Self::MAX {
+                said.clear();
+            }
+            said.insert(*seed, *why);
+            tracing::warn!(target: "cluster", { addr = %seed, error = %why }, "a seed is not of this cluster");
+        }
+    }
 }
 
 impl<R: Runtime> Joiner<R> {
@@ -332,14 +375,37 @@ impl<R: Runtime> Joiner<R> {
         if addrs.is_empty() {
             return match last {
                 Some(error) => Err(error),
-                None => Ok(Joined { joined: 0, failed: 0 }),
+                None => Ok(Joined::default()),
             };
         }
-        let joined = self.gossip.join(&addrs).await;
-        match (joined.joined, last) {
-            (0, Some(error)) => Err(error),
-            (0, None) => Err(format!("no node answered at {}", list(&addrs))),
-            _ => Ok(joined),
+        let joined = if all { self.join_some(&addrs).await } else { self.gossip.join(&addrs).await };
+        self.complaints.about(&joined.faults);
+        if joined.joined > 0 {
+            return Ok(joined);
+        }
+        let mut errors: Vec<String> = last.into_iter().collect();
+        errors.extend(joined.faults.iter().map(|(seed, why)| format!("{seed}: {why}")));
+        Err(list(&errors))
+    }
+
+    /// Joins, and waits a moment only for the rest once somebody is there: of the addresses that a name has, one may
+    /// be dead, and swallow what is sent to it for ten seconds.
+    async fn join_some(&self, addrs: &[SocketAddr]) -> Joined {
+        let mut join = std::pin::pin!(self.gossip.join(addrs));
+        let mut wait = MEET_LOOK;
+        loop {
+            if let Ok(joined) = timeout_at(&self.rt, Some(self.rt.now() + wait), join.as_mut()).await {
+                return joined;
+            }
+            if wait == MEET_REST {
+                let mut joined = Joined::default();
+                joined.joined = 1;
+                return joined;
+            }
+            let is_met = |peer: PeerView<'_>| *peer.id() != self.id && peer.status() == NodeStatus::Active;
+            if self.gossip.look(|node| node.peers().any(is_met)) {
+                wait = MEET_REST;
+            }
         }
     }
 
@@ -406,11 +472,15 @@ impl<R: Runtime> Joiner<R> {
     }
 }
 
-fn list(addrs: &[SocketAddr]) -> String {
+fn list(errors: &[String]) -> String {
     const SHOWN: usize = 8;
-    let mut text = addrs.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if addrs.len() > SHOWN {
-        text.push_str(", …");
+    let mut text = errors.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if errors.len() > SHOWN {
+        text.push_str("; …");
+    }
+    if text.is_empty() {
+        // The loop of gossip is over.
+        text.push_str("no node answered");
     }
     text
 }

@@ -1,7 +1,7 @@
 //! Wires the ports of a node, and takes them down in order.
 
 use crate::admin::AdminService;
-use crate::cluster::{self, Joiner, unless};
+use crate::cluster::{self, Complaints, Joiner, unless};
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
@@ -218,9 +218,16 @@ impl<R: Runtime> Server<R> {
             seeds: options.cluster.join.clone(),
             port: bound.gossip.port(),
             own: gossip_addr,
+            complaints: Complaints::default(),
         };
-        let joined = joiner.seeds.is_empty()
-            || unless(&asked, unless(&stop, joiner.first())).await.flatten().unwrap_or(false);
+        let first = async { joiner.seeds.is_empty() || joiner.first().await };
+        let Some(joined) = unless(&asked, unless(&stop, first)).await.flatten() else {
+            tracing::info!(target: "server", "starting shutdown");
+            // It never was ready: nobody sends it anything, and whoever waits in the queues of its ports goes on.
+            drop((upstream, proxy));
+            end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
+            return Ok(());
+        };
         ports::start_upstream(
             &rt,
             &node,
@@ -298,17 +305,28 @@ impl<R: Runtime> Server<R> {
             }
         }
         tracing::info!(target: "upstream", "shutdown upstream server");
-        match timeout_at(&rt, Some(rt.now() + LEAVE_TIME), gossip.leave()).await {
-            Ok(told) => tracing::info!(target: "cluster", told, "left cluster"),
-            Err(_) => tracing::warn!(target: "cluster", "failed to leave cluster"),
-        }
-        gossip_stop.trigger();
-        admin_stop.trigger();
-        let last = rt.now() + Duration::from_secs(1);
-        let _ = timeout_at(&rt, Some(last), operators.idle()).await;
-        tracing::info!(target: "server", "shutdown complete");
+        end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// The last steps of a node: good-bye to the others, then to operators.
+async fn end<R: Runtime>(
+    rt: &R,
+    gossip: &Gossip,
+    gossip_stop: &Shutdown,
+    admin_stop: &Shutdown,
+    operators: &Tasks,
+) {
+    match timeout_at(rt, Some(rt.now() + LEAVE_TIME), gossip.leave()).await {
+        Ok(told) => tracing::info!(target: "cluster", told, "left cluster"),
+        Err(_) => tracing::warn!(target: "cluster", "failed to leave cluster"),
+    }
+    gossip_stop.trigger();
+    admin_stop.trigger();
+    let last = rt.now() + Duration::from_secs(1);
+    let _ = timeout_at(rt, Some(last), operators.idle()).await;
+    tracing::info!(target: "server", "shutdown complete");
 }
 
 /// The node's part in the cluster while it serves. Ends with the reason to end the node.

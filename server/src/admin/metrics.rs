@@ -74,6 +74,9 @@ fn gossip(gossip: &Gossip, text: &mut String) {
     for (why, count) in Refusal::ALL.iter().zip(counters.refused) {
         sample(text, name, &[("reason", reason(*why))], count.into());
     }
+    let name = "piko_gossip_same_id_total";
+    family(text, Kind::Counter, name, "Times that another process was found to have the id of this node");
+    sample(text, name, &[], counters.twins.into());
 }
 
 fn reason(why: Refusal) -> &'static str {
