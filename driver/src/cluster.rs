@@ -175,9 +175,9 @@ impl Gossip {
         wait.await.unwrap_or(0)
     }
 
-    /// The address of a node that advertises a name, as [`GossipEvent::Resolve`] asked for.
-    pub fn resolved(&self, node: &NodeId, addr: SocketAddr) {
-        self.with(|state, now| state.node.handle_resolved(now, node, addr));
+    /// The addresses of a node that advertises a name, as [`GossipEvent::Resolve`] asked for.
+    pub fn resolved(&self, node: &NodeId, addrs: &[SocketAddr]) {
+        self.with(|state, now| state.node.handle_resolved(now, node, addrs));
     }
 
     /// Moves datagrams and streams until `stop` is given. `told` hears every event, in order, under no lock.

@@ -4,7 +4,7 @@ use crate::peers::Peers;
 use piko_config::{ClusterOptions, Seed};
 use piko_core::gossip::{GossipEvent, JoinFault, Key, NodeStatus, PeerView, StreamError, Value};
 use piko_core::id::{EndpointId, NodeId};
-use piko_driver::{Gossip, Joined, Runtime, Shutdown, sleep_until, timeout_at};
+use piko_driver::{Addr, Gossip, Joined, Runtime, Shutdown, sleep_until, timeout_at};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -27,6 +27,9 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// How long the address behind a name is good for: a pod that is replaced keeps its name and gets another address,
 /// and the DNS may know the old one for a while.
 const RESOLVE_FRESH: Duration = Duration::from_secs(15);
+/// So many addresses of a name are tried, each for so long.
+const ADDRS_TRIED: usize = 16;
+const ADDR_TIME: Duration = Duration::from_secs(1);
 /// How often a join looks whether somebody has answered, and how long the others may take from then on.
 const MEET_LOOK: Duration = Duration::from_millis(50);
 const MEET_REST: Duration = Duration::from_secs(1);
@@ -264,7 +267,7 @@ async fn resolve_gossip<R: Runtime>(rt: R, gossip: Gossip, node: NodeId, addr: V
         return;
     };
     match rt.resolve(host, port).await {
-        Ok(addrs) => addrs.first().into_iter().for_each(|addr| gossip.resolved(&node, *addr)),
+        Ok(addrs) => gossip.resolved(&node, &addrs),
         Err(error) => {
             tracing::debug!(target: "gossip", { "node-id" = %node, %error }, "failed to resolve gossip address");
         }
@@ -274,11 +277,41 @@ async fn resolve_gossip<R: Runtime>(rt: R, gossip: Gossip, node: NodeId, addr: V
 /// Looks a name up again and again, until it is out of date.
 async fn find<R: Runtime>(rt: R, membership: Arc<Mutex<Membership>>, lookup: Lookup, stop: Shutdown) {
     while !stop.is_triggered() {
-        let addrs = rt.resolve(&lookup.name, lookup.port).await;
+        let mut addrs = rt.resolve(&lookup.name, lookup.port).await;
+        let in_use = {
+            let membership = membership.lock().unwrap_or_else(PoisonError::into_inner);
+            membership.nodes.get(&lookup.node).and_then(|seen| seen.proxy)
+        };
+        if let Ok(found) = &mut addrs
+            && let Some(addr) = answering(&rt, found, in_use).await
+        {
+            *found = vec![addr];
+        }
         let again = membership.lock().unwrap_or_else(PoisonError::into_inner).found(&lookup, addrs);
         let Some(wait) = again else { return };
         sleep_until(&rt, rt.now() + wait).await;
     }
+}
+
+/// Of several addresses the first that takes connections, the one `in_use` before the others: a name may be an IPv4
+/// and an IPv6 address of which one leads nowhere. `None` when there is no choice, or none of them does.
+async fn answering<R: Runtime>(
+    rt: &R,
+    addrs: &[SocketAddr],
+    in_use: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    if addrs.len() < 2 {
+        return None;
+    }
+    let first = addrs.iter().filter(|addr| Some(**addr) == in_use);
+    let rest = addrs.iter().filter(|addr| Some(**addr) != in_use);
+    for addr in first.chain(rest).take(ADDRS_TRIED) {
+        let connected = timeout_at(rt, Some(rt.now() + ADDR_TIME), rt.connect(&Addr::Ip(*addr))).await;
+        if matches!(connected, Ok(Ok(_))) {
+            return Some(*addr);
+        }
+    }
+    None
 }
 
 /// Publishes which endpoints this node serves, for as long as it runs.

@@ -117,7 +117,7 @@ impl<R: Runtime> Server<R> {
         let id = NodeId::new(&id);
         let secret = secret(&options)?;
         let gossip_text = ports::advertised(options.cluster.gossip.advertise.as_ref(), gossip_bound);
-        let gossip_addr = find(&rt, &gossip_text).await.map_err(|error| StartError {
+        let gossip_addr = find(&rt, &gossip_text, gossip_bound).await.map_err(|error| StartError {
             what: format!("cluster: gossip: advertise addr: {gossip_text}"),
             error,
         })?;
@@ -356,13 +356,18 @@ fn secret(options: &ServerOptions) -> Result<Option<Vec<u8>>, StartError> {
     Ok(Some(text.to_vec()))
 }
 
-/// The address behind `host:port`.
-async fn find<R: Runtime>(rt: &R, text: &str) -> io::Result<SocketAddr> {
+/// The address behind `host:port`: of several one at which this node can be, bound as it is.
+async fn find<R: Runtime>(rt: &R, text: &str, bound: SocketAddr) -> io::Result<SocketAddr> {
     if let Ok(addr) = text.parse() {
         return Ok(addr);
     }
     let missing = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     let (host, port) = text.rsplit_once(':').ok_or_else(missing)?;
     let port = port.parse().map_err(|_| missing())?;
-    rt.resolve(host, port).await?.first().copied().ok_or_else(missing)
+    let addrs = rt.resolve(host, port).await?;
+    let is_bound = |addr: &&SocketAddr| addr.ip() == bound.ip();
+    // `[::]` is every address of both kinds.
+    let is_alike = |addr: &&SocketAddr| addr.is_ipv4() == bound.is_ipv4() || bound.ip().is_unspecified();
+    let best = addrs.iter().find(is_bound).or_else(|| addrs.iter().find(is_alike)).or(addrs.first());
+    best.copied().ok_or_else(missing)
 }

@@ -1,8 +1,10 @@
 //! Joins that do not go as they should: a second process of one id, seeds that are mute or dead, an end in between.
 
 use piko_tests::http::Client;
-use piko_tests::process::{Process, Server, Signal, binary};
+use piko_tests::process::{Agent, Process, Server, Signal, binary};
+use piko_tests::service::Service;
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,5 +115,78 @@ fn a_dead_seed_beside_a_good_one_does_not_hold_a_node_back() {
         assert!(begun.elapsed() < PATIENCE, "they do not know each other");
         // Until the news has come, a datagram or two later.
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A file with lines of `/etc/hosts`, removed with it: two names with an IPv4 and an IPv6 address each, in both orders.
+struct Hosts(PathBuf);
+
+impl Hosts {
+    /// `None`, visibly, where a process cannot have an `/etc/hosts` of its own or there is no IPv6.
+    fn new() -> Option<Self> {
+        let probe = Command::new("unshare").args(["--mount", "true"]).status();
+        if !probe.is_ok_and(|status| status.success()) || TcpListener::bind("[::1]:0").is_err() {
+            let why = "names with two addresses need root, unshare and IPv6";
+            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}");
+            println!("SKIPPED: {why}");
+            return None;
+        }
+        let path = std::env::temp_dir().join(format!("piko-hosts-{}", std::process::id()));
+        let text =
+            "127.0.0.1 localhost\n127.0.0.1 four.test\n::1 four.test\n::1 six.test\n127.0.0.1 six.test\n";
+        std::fs::write(&path, text).expect("a writable place");
+        Some(Self(path))
+    }
+
+    fn server(&self, args: &[&str]) -> Server {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/with-hosts");
+        let (hosts, server) = (self.0.to_str().expect("text"), binary("piko-server"));
+        let env = [("HOSTS", hosts), ("PROGRAM", server.to_str().expect("text"))];
+        Server::start_with(program, args, &env)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Whichever of the two is bound, and whichever comes first: as a seed, as the address of a proxy port, and as that of a
+/// gossip port.
+#[test]
+fn every_address_of_a_name_is_tried() {
+    let Some(hosts) = Hosts::new() else { return };
+    let service = Service::start();
+    for ip in ["127.0.0.1", "[::1]"] {
+        let any = format!("{ip}:0");
+        for name in ["four.test", "six.test"] {
+            let named = format!("{name}:0");
+            let first = hosts.server(&[
+                "--cluster.node-id=first",
+                "--cluster.gossip.bind-addr",
+                &any,
+                "--cluster.gossip.advertise-addr",
+                &named,
+                "--proxy.bind-addr",
+                &any,
+                "--proxy.advertise-addr",
+                &named,
+            ]);
+            let _agent = Agent::http(&first.connect_url(), "named", &service.addr().to_string(), &[]);
+            let seed = format!("{name}:{}", first.gossip().port());
+            let second = hosts.server(&["--cluster.gossip.bind-addr", &any, "--cluster.join", &seed]);
+            second.process.wait_record(0, PATIENCE, "joined cluster").expect("by one of the addresses");
+            let until = Instant::now() + PATIENCE;
+            let status = || {
+                let mut client = Client::connect(second.proxy).expect("the port is open");
+                client.get("/hello", &[("x-piko-endpoint", "named")]).expect("an answer").status()
+            };
+            while status() != 200 {
+                assert!(Instant::now() < until, "{name} with {ip} bound: {}", second.process.tail());
+                // Until the news has come, and the name has been looked up.
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
     }
 }

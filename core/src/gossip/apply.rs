@@ -22,6 +22,9 @@ impl Node {
             } else if self.peers.contains_key(&id) {
                 let ours = self.peers.get(by).is_some_and(|peer| peer.ours);
                 if id != *by && ours {
+                    if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_live()) {
+                        peer.note_rival(entry.addr, self.now);
+                    }
                     self.readdress(&id, entry.addr, entry.version, false);
                 }
                 self.consider_pull(by, &id, entry.version);

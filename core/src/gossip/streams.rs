@@ -465,7 +465,11 @@ impl Node {
                 }
             }
             None if !peer.vouched && !peer.proven && peer.told == Told::Nothing => {
-                self.remove(id);
+                if peer.try_next() {
+                    (peer.sync.wanted, peer.sync.not_before) = (true, now);
+                } else {
+                    self.remove(id);
+                }
             }
             None => {}
         }
@@ -478,6 +482,7 @@ impl Node {
             tracing::info!(node = %id, to = %target, "gossip address changed");
             peer.addr = addr.into();
             peer.target = Some(target);
+            peer.found = (Vec::new(), 0);
             (peer.proven, peer.resolve) = (false, false);
         }
     }

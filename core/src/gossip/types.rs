@@ -227,7 +227,8 @@ pub enum GossipEvent {
         /// How many since the last event of this kind.
         count: u64,
     },
-    /// A node advertises a name in place of an address: resolve it and call `handle_resolved`. Comes again when
+    /// A node advertises a name in place of an address: resolve it and call `handle_resolved` with all of its
+    /// addresses. Comes again when
     /// the node is unreachable, as its address may have changed.
     Resolve {
         /// Which node.
