@@ -102,8 +102,8 @@ impl<R: Runtime> HttpService<R> {
             let now = self.rt.now();
             let left = until.map_or(ADDR_TIME.saturating_mul(2), |until| until.since(now));
             let share = left / u32::try_from(targets.len() - n).unwrap_or(u32::MAX);
-            // Whoever set no limit waits for the last one as long as the system does.
-            let at = if n + 1 < targets.len() { Some(now + share) } else { until };
+            // The last one has as long as the exchange, whose deadline is told apart from a dead address.
+            let at = (n + 1 < targets.len()).then(|| now + share);
             let connected = timeout_at(&self.rt, at, self.rt.connect(target)).await;
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(io) => {

@@ -16,6 +16,7 @@ mod rebalance;
 mod server;
 mod settings;
 mod upstream;
+mod waiting;
 
 pub mod program;
 

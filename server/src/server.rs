@@ -142,7 +142,7 @@ impl<R: Runtime> Server<R> {
         let gossip = Gossip::new(&rt, gossip_node, seal, stream_bytes_max);
         let preference =
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
-        let node = Node::new(preference);
+        let node = Node::new(preference, Clock::of(&rt));
         let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
         let listeners = [proxy, upstream, admin, gossip_port];
         Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options })

@@ -120,9 +120,13 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     };
     let mut fresh = false;
     loop {
+        if let Err(stop) = settle(client, service, &mut exchange, &mut target, &mut up).await {
+            service.release(target, None);
+            return give_up(rt, client, service, exchange, note, stop.step).await;
+        }
         let attempt =
             Attempt { idempotent: up.idempotent, fresh, until: exchange.poll_timeout().map(|d| d.at) };
-        let mut why = match connect(client, service, &mut exchange, &target, attempt).await {
+        let mut why = match attend(client, &mut exchange, service.connect(&target, attempt)).await {
             Ok(Connected { io, pooled }) => {
                 let mut legs = Legs {
                     client,
@@ -180,20 +184,46 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             }
             why.step = exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream);
         }
-        match why {
-            Stop { step: Step::Answer(answer), .. } => {
-                service.release(target, None);
-                let next = say(client, service, &mut exchange, &mut note, &answer);
-                return finish(rt, client, service, exchange, note, next).await;
-            }
-            Stop { .. } => {
-                service.release(target, None);
-                let next = if client.eof { Next::Abort } else { client.http.cut() };
-                service.record(exchange.finish(rt.now()), note);
-                return next.into();
-            }
-        }
+        service.release(target, None);
+        return give_up(rt, client, service, exchange, note, why.step).await;
     }
+}
+
+/// Ends an exchange that no target has served: with an answer, or by a cut where the client has seen a part of one.
+async fn give_up<R: Runtime, C: Io, S: Service>(
+    rt: &R,
+    client: &mut Client<R, C>,
+    service: &S,
+    mut exchange: Exchange,
+    mut note: S::Note,
+    step: Step,
+) -> Ended<S> {
+    if let Step::Answer(answer) = step {
+        let next = say(client, service, &mut exchange, &mut note, &answer);
+        return finish(rt, client, service, exchange, note, next).await;
+    }
+    let next = if client.eof { Next::Abort } else { client.http.cut() };
+    service.record(exchange.finish(rt.now()), note);
+    next.into()
+}
+
+/// Waits until the target is somewhere, and writes the head for it.
+async fn settle<R: Runtime, C: Io, S: Service>(
+    client: &mut Client<R, C>,
+    service: &S,
+    exchange: &mut Exchange,
+    target: &mut S::Target,
+    up: &mut Up,
+) -> Result<(), Stop> {
+    if !service.is_held(target) {
+        return Ok(());
+    }
+    attend(client, exchange, service.settle(target)).await?;
+    let now = client.rt.now();
+    if up.start_again(now, exchange, service.is_tunnel(target)) {
+        return Ok(());
+    }
+    Err(Stop::new(exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream), None))
 }
 
 /// Queues an answer made here, which the record of the request shows like any other.
@@ -262,18 +292,16 @@ enum Outcome {
     Switched,
 }
 
-/// Reaches the target while the client's connection and the clock are watched.
-async fn connect<R: Runtime, C: Io, S: Service>(
+/// Does `work` for the request while the client's connection and the clock are watched.
+async fn attend<R: Runtime, C: Io, T>(
     client: &mut Client<R, C>,
-    service: &S,
     exchange: &mut Exchange,
-    target: &S::Target,
-    attempt: Attempt,
-) -> Result<Connected<S::Up>, Stop> {
-    let mut connecting = pin!(service.connect(target, attempt));
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Stop> {
+    let mut work = pin!(work);
     poll_fn(|cx| {
         loop {
-            if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+            if let Poll::Ready(result) = work.as_mut().poll(cx) {
                 let now = client.rt.now();
                 return Poll::Ready(
                     result

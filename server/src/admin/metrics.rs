@@ -18,6 +18,11 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, now: Instant) -
         "Requests that were sent once more, to another upstream or on another connection",
         &mut text,
     );
+    node.waiting.held_total().render(
+        "piko_proxy_held_total",
+        "Requests that found no upstream and waited a moment for the next one",
+        &mut text,
+    );
     tunnels(node, &mut text);
     upstreams(node, now, &mut text);
     metrics::render_build_info(env!("CARGO_PKG_VERSION"), &mut text);
