@@ -5,16 +5,17 @@
 
 use crate::accept::accept;
 use crate::clock::Clock;
+use crate::hearing::{Buffered, Heard, give_notice, hear};
 use crate::runtime::{Addr, Datagram, Io, Runtime, Timer};
 use crate::seal::{self, Seal};
 use crate::shutdown::{Shutdown, Tasks};
 use crate::sync::Mutex;
 use crate::wait::timeout_at;
 use futures::channel::oneshot;
-use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::io::AsyncWriteExt;
 use piko_core::gossip::{
-    Channel, Exchanged, GossipEvent, JoinFault, Key, Node, Progress, SetError, StreamError, StreamKind,
-    StreamReader, Transmit, Value,
+    Channel, Exchanged, GossipEvent, JoinFault, Key, Node, SetError, StreamError, StreamKind, StreamReader,
+    Transmit, Value,
 };
 use piko_core::id::NodeId;
 use piko_core::time::Instant;
@@ -37,16 +38,6 @@ const JOIN_TIME: Duration = Duration::from_secs(10);
 const LEAVE_TIME: Duration = Duration::from_secs(5);
 /// Streams of others at once (weakness G2); more are closed as they come.
 const INCOMING_MAX: usize = 64;
-/// Bytes of unfinished messages on all streams of others together: two of the longest.
-const INCOMING_BYTES_MAX: usize = 32 << 20;
-/// One read of a stream.
-const READ_BYTES: usize = 16 * 1024;
-/// So much of what cannot be a message says what it is.
-const BEGIN_BYTES: usize = 8;
-/// For how long, and how far, the rest of a request is read that was refused.
-const LINGER: Duration = Duration::from_millis(500);
-const LINGER_BYTES: usize = 1 << 20;
-
 /// A node's gossip: publishes keys, joins, leaves, looks. Cheap to clone; the loop is [`Gossip::run`].
 #[derive(Clone)]
 pub struct Gossip {
@@ -221,13 +212,14 @@ impl Gossip {
             return;
         };
         let Some(from) = io.info().peer else { return };
+        let (seal, max) = (self.inner.seal.as_ref(), self.inner.stream_bytes_max);
         let work = async {
-            let mut buffered = Buffered { inner: &self.inner, bytes: 0 };
-            let heard = self.read_message(&mut io, StreamReader::request, &mut buffered).await;
+            let mut buffered = Buffered::of(&self.inner.incoming_bytes);
+            let heard = hear(&mut io, seal, StreamReader::request(max), max, &mut buffered).await;
             let (request, notice) = match heard {
                 Heard::Message(message) => (message, None),
                 // No byte is refused, and counted, by the node.
-                Heard::Alien(begin) => (Vec::new(), seal::notice(self.inner.seal.as_ref(), &begin)),
+                Heard::Alien(begin) => (Vec::new(), seal::notice(seal, &begin)),
                 Heard::Nothing => return None,
             };
             let mut reply = Vec::new();
@@ -259,17 +251,17 @@ impl Gossip {
             StreamKind::Leave => LEAVE_TIME,
         };
         let until = rt.now() + time;
+        let (seal, max) = (self.inner.seal.as_ref(), self.inner.stream_bytes_max);
         let work = async {
             let mut io = rt.connect(&Addr::Ip(to)).await.map_err(|_| StreamError::Connect)?;
-            let mut buffered = Buffered { inner: &self.inner, bytes: 0 };
-            let reader = |max| StreamReader::reply(kind, max);
+            let mut buffered = Buffered::of(&self.inner.incoming_bytes);
             // Who refuses a request says so before it has read all of it.
             let _ = self.write_message(&mut io, message).await;
-            match self.read_message(&mut io, reader, &mut buffered).await {
+            match hear(&mut io, seal, StreamReader::reply(kind, max), max, &mut buffered).await {
                 Heard::Message(message) => Ok(message),
                 Heard::Alien(begin) => {
                     // Counted there, when nobody knows what it is.
-                    seal::noticed(self.inner.seal.as_ref(), &begin).map_or(Ok(Vec::new()), Err)
+                    seal::noticed(seal, &begin).map_or(Ok(Vec::new()), Err)
                 }
                 Heard::Nothing => Err(StreamError::NoReply),
             }
@@ -288,103 +280,6 @@ impl Gossip {
         io.write_all(&message).await.ok()?;
         io.flush().await.ok()
     }
-
-    /// One message, unsealed.
-    async fn read_message<I: Io>(
-        &self,
-        io: &mut I,
-        reader: impl Fn(usize) -> StreamReader,
-        buffered: &mut Buffered<'_>,
-    ) -> Heard {
-        let max = self.inner.stream_bytes_max;
-        let heard = match &self.inner.seal {
-            None => read_open(io, reader(max), buffered).await,
-            Some(seal) => read_sealed(io, seal, reader(max), max, buffered).await,
-        };
-        heard.unwrap_or(Heard::Nothing)
-    }
-}
-
-/// What came over a stream.
-enum Heard {
-    /// Bytes that are no message, or are not sealed like ours: the first of them.
-    Alien(Vec<u8>),
-    /// One message.
-    Message(Vec<u8>),
-    /// The end, before either.
-    Nothing,
-}
-
-impl Heard {
-    fn alien(bytes: &[u8]) -> Self {
-        Self::Alien(bytes.iter().copied().take(BEGIN_BYTES).collect())
-    }
-}
-
-async fn read_open<I: Io>(
-    io: &mut I,
-    mut reader: StreamReader,
-    buffered: &mut Buffered<'_>,
-) -> Option<Heard> {
-    let mut chunk = vec![0; READ_BYTES];
-    loop {
-        let n = io.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
-        buffered.charge(n)?;
-        // No message begins with it, but the notices and the records of those who have a secret.
-        if reader.message().is_empty() && chunk[0] == 0 {
-            return Some(Heard::alien(&chunk[..n]));
-        }
-        match reader.push(&chunk[..n]) {
-            Ok(Progress::Complete) => return Some(Heard::Message(reader.message().to_vec())),
-            Ok(_) => {}
-            Err(_) => return Some(Heard::alien(&chunk[..n])),
-        }
-    }
-}
-
-async fn read_sealed<I: Io>(
-    io: &mut I,
-    seal: &Seal,
-    mut reader: StreamReader,
-    max: usize,
-    buffered: &mut Buffered<'_>,
-) -> Option<Heard> {
-    let mut head = [0; 4];
-    io.read_exact(&mut head).await.ok()?;
-    let length = usize::try_from(u32::from_be_bytes(head)).ok()?;
-    if length > max + Seal::OVERHEAD_BYTES {
-        return Some(Heard::alien(&head));
-    }
-    let mut sealed = Vec::new();
-    let mut chunk = vec![0; READ_BYTES];
-    while sealed.len() < length {
-        let want = (length - sealed.len()).min(READ_BYTES);
-        let n = io.read(&mut chunk[..want]).await.ok().filter(|n| *n > 0)?;
-        buffered.charge(n)?;
-        sealed.extend_from_slice(&chunk[..n]);
-    }
-    let mut plain = Vec::new();
-    match seal.open(&sealed, &mut plain).map(|()| reader.push(&plain)) {
-        Some(Ok(Progress::Complete)) => Some(Heard::Message(plain)),
-        _ => Some(Heard::alien(&[&head, &sealed[..sealed.len().min(BEGIN_BYTES)]].concat())),
-    }
-}
-
-/// Says why there is no answer, and reads on for a while: a connection that is closed over unread bytes is reset,
-/// which can overtake what was said.
-async fn give_notice<R: Runtime>(rt: &R, io: &mut R::Tcp, notice: &[u8]) -> Option<()> {
-    io.write_all(notice).await.ok()?;
-    io.flush().await.ok()?;
-    io.close().await.ok()?;
-    let drained = async {
-        let mut chunk = vec![0; READ_BYTES];
-        let mut left = LINGER_BYTES;
-        while let Ok(n @ 1..) = io.read(&mut chunk).await {
-            left = left.checked_sub(n)?;
-        }
-        Some(())
-    };
-    timeout_at(rt, Some(rt.now() + LINGER), drained).await.ok()?
 }
 
 /// A stream of somebody else, counted.
@@ -401,26 +296,6 @@ impl<'i> Place<'i> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.incoming.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Bytes of an unfinished message, counted.
-struct Buffered<'i> {
-    inner: &'i Inner,
-    bytes: usize,
-}
-
-impl Buffered<'_> {
-    fn charge(&mut self, bytes: usize) -> Option<()> {
-        self.bytes += bytes;
-        let before = self.inner.incoming_bytes.fetch_add(bytes, Ordering::Relaxed);
-        (before + bytes <= INCOMING_BYTES_MAX).then_some(())
-    }
-}
-
-impl Drop for Buffered<'_> {
-    fn drop(&mut self) {
-        self.inner.incoming_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

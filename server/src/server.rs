@@ -1,7 +1,8 @@
 //! Wires the ports of a node, and takes them down in order.
 
 use crate::admin::AdminService;
-use crate::cluster::{self, Complaints, Joiner, unless};
+use crate::cluster::{self, unless};
+use crate::join::{Complaints, Joiner};
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
