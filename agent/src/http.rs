@@ -4,7 +4,7 @@ use piko_config::{ServiceAddr, Target};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step, cause};
 use piko_core::time::Instant;
-use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Pool, Runtime, Service};
+use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Pool, Runtime, Service, timeout_at};
 use piko_observe::access::{AccessLog, AccessNote};
 use piko_observe::metrics::HttpMetrics;
 use std::io;
@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How long resolved addresses of a service are used: a name may move, and a lookup per connection
 /// costs a thread.
 const ADDRS_TTL: Duration = Duration::from_secs(5);
+
+/// What an address of several may take where the listener has no timeout.
+const ADDR_TIME: Duration = Duration::from_secs(2);
 
 /// The agent may open no further socket: its limit on open files is reached.
 const OUT_OF_DESCRIPTORS: &str = "out-of-descriptors";
@@ -87,16 +90,27 @@ impl<R: Runtime> HttpService<R> {
         Ok(addrs)
     }
 
-    async fn dial(&self) -> Result<R::Tcp, Failure> {
-        let targets = match &self.addr.target {
+    /// A new connection, to the first address of the service that takes one. One that swallows packets leaves the
+    /// others their share of the time `until` then, and comes last for a while.
+    async fn dial(&self, until: Option<Instant>) -> Result<R::Tcp, Failure> {
+        let targets: Vec<Addr> = match &self.addr.target {
             Target::Unix(path) => vec![Addr::Unix(path.clone())],
             Target::Tcp { host, port } => self.addrs(host, *port).await?.into_iter().map(Addr::Ip).collect(),
         };
         let mut last = Failure::Connect(cause::RESOLVE_FAILED);
-        for target in targets {
-            match self.rt.connect(&target).await {
+        for (n, target) in targets.iter().enumerate() {
+            let now = self.rt.now();
+            let left = until.map_or(ADDR_TIME.saturating_mul(2), |until| until.since(now));
+            let share = left / u32::try_from(targets.len() - n).unwrap_or(u32::MAX);
+            // The last one has as long as the exchange, whose deadline is told apart from a dead address.
+            let at = (n + 1 < targets.len()).then(|| now + share);
+            let connected = timeout_at(&self.rt, at, self.rt.connect(target)).await;
+            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(io) => {
                     io.keep_alive(self.keep_alive);
+                    if n > 0 {
+                        self.prefer(n);
+                    }
                     return Ok(io);
                 }
                 Err(error) => {
@@ -112,6 +126,15 @@ impl<R: Runtime> HttpService<R> {
         }
         *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Err(last)
+    }
+
+    /// The first addresses do not answer: the next connection begins behind them.
+    fn prefer(&self, n: usize) {
+        if let Some((_, addrs)) = &mut *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Another lookup may have found fewer meanwhile.
+            let n = n.min(addrs.len());
+            addrs.rotate_left(n);
+        }
     }
 }
 
@@ -147,7 +170,7 @@ impl<R: Runtime> Service for HttpService<R> {
             }
         }
         // Apart, so that not every stream has the room for it.
-        Ok(Connected { io: Box::pin(self.dial()).await?, pooled: false })
+        Ok(Connected { io: Box::pin(self.dial(attempt.until)).await?, pooled: false })
     }
 
     /// There is one service; a stale connection to it is worth a fresh one.

@@ -5,15 +5,16 @@
 
 use crate::accept::accept;
 use crate::clock::Clock;
+use crate::hearing::{Buffered, Heard, give_notice, hear};
 use crate::runtime::{Addr, Datagram, Io, Runtime, Timer};
-use crate::seal::Seal;
+use crate::seal::{self, Seal};
 use crate::shutdown::{Shutdown, Tasks};
 use crate::sync::Mutex;
 use crate::wait::timeout_at;
 use futures::channel::oneshot;
-use futures::io::{AsyncReadExt, AsyncWriteExt};
+use futures::io::AsyncWriteExt;
 use piko_core::gossip::{
-    Channel, Exchanged, GossipEvent, Key, Node, Progress, SetError, StreamError, StreamKind, StreamReader,
+    Channel, Exchanged, GossipEvent, JoinFault, Key, Node, SetError, StreamError, StreamKind, StreamReader,
     Transmit, Value,
 };
 use piko_core::id::NodeId;
@@ -37,11 +38,6 @@ const JOIN_TIME: Duration = Duration::from_secs(10);
 const LEAVE_TIME: Duration = Duration::from_secs(5);
 /// Streams of others at once (weakness G2); more are closed as they come.
 const INCOMING_MAX: usize = 64;
-/// Bytes of unfinished messages on all streams of others together: two of the longest.
-const INCOMING_BYTES_MAX: usize = 32 << 20;
-/// One read of a stream.
-const READ_BYTES: usize = 16 * 1024;
-
 /// A node's gossip: publishes keys, joins, leaves, looks. Cheap to clone; the loop is [`Gossip::run`].
 #[derive(Clone)]
 pub struct Gossip {
@@ -62,16 +58,21 @@ struct State {
     node: Node,
     waker: Option<Waker>,
     joins: Vec<oneshot::Sender<Joined>>,
+    /// Of the joins that go on.
+    faults: Vec<(SocketAddr, JoinFault)>,
     leaves: Vec<oneshot::Sender<usize>>,
 }
 
 /// How a join ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Joined {
     /// Addresses at which a node answered.
     pub joined: usize,
     /// Addresses at which none did.
     pub failed: usize,
+    /// What was wrong at those, as far as they were tried.
+    pub faults: Vec<(SocketAddr, JoinFault)>,
 }
 
 impl std::fmt::Debug for Gossip {
@@ -84,7 +85,7 @@ impl Gossip {
     /// A handle of `node`, whose datagrams and streams are sealed when there is a `seal`: then
     /// [`Seal::OVERHEAD_BYTES`] must be left free in its datagrams.
     pub fn new<R: Runtime>(rt: &R, node: Node, seal: Option<Seal>, stream_bytes_max: usize) -> Self {
-        let state = State { node, waker: None, joins: Vec::new(), leaves: Vec::new() };
+        let state = State { node, waker: None, joins: Vec::new(), faults: Vec::new(), leaves: Vec::new() };
         Self {
             inner: Arc::new(Inner {
                 state: Mutex::new(state),
@@ -144,7 +145,7 @@ impl Gossip {
     /// Asks the nodes at `seeds` for what they know. Resolves once all of them have answered or failed.
     pub async fn join(&self, seeds: &[SocketAddr]) -> Joined {
         if seeds.is_empty() {
-            return Joined { joined: 0, failed: 0 };
+            return Joined::default();
         }
         let (done, wait) = oneshot::channel();
         self.with(|state, now| {
@@ -152,7 +153,7 @@ impl Gossip {
             state.node.join(now, seeds);
         });
         // The loop is over: nobody was joined.
-        wait.await.unwrap_or(Joined { joined: 0, failed: seeds.len() })
+        wait.await.unwrap_or_else(|_| Joined { failed: seeds.len(), ..Joined::default() })
     }
 
     /// Says good-bye to all and resolves once some were told or could not be; says how many. The loop has to run.
@@ -165,9 +166,9 @@ impl Gossip {
         wait.await.unwrap_or(0)
     }
 
-    /// The address of a node that advertises a name, as [`GossipEvent::Resolve`] asked for.
-    pub fn resolved(&self, node: &NodeId, addr: SocketAddr) {
-        self.with(|state, now| state.node.handle_resolved(now, node, addr));
+    /// The addresses of a node that advertises a name, as [`GossipEvent::Resolve`] asked for.
+    pub fn resolved(&self, node: &NodeId, addrs: &[SocketAddr]) {
+        self.with(|state, now| state.node.handle_resolved(now, node, addrs));
     }
 
     /// Moves datagrams and streams until `stop` is given. `told` hears every event, in order, under no lock.
@@ -211,11 +212,22 @@ impl Gossip {
             return;
         };
         let Some(from) = io.info().peer else { return };
+        let (seal, max) = (self.inner.seal.as_ref(), self.inner.stream_bytes_max);
         let work = async {
-            let mut buffered = Buffered { inner: &self.inner, bytes: 0 };
-            let request = self.read_message(&mut io, StreamReader::request, &mut buffered).await?;
+            let mut buffered = Buffered::of(&self.inner.incoming_bytes);
+            let heard = hear(&mut io, seal, StreamReader::request(max), max, &mut buffered).await;
+            let (request, notice) = match heard {
+                Heard::Message(message) => (message, None),
+                // No byte is refused, and counted, by the node.
+                Heard::Alien(begin) => (Vec::new(), seal::notice(seal, &begin)),
+                Heard::Nothing => return None,
+            };
             let mut reply = Vec::new();
-            self.with(|state, now| state.node.handle_request(now, from, &request, &mut reply)).ok()?;
+            let taken = self.with(|state, now| state.node.handle_request(now, from, &request, &mut reply));
+            if let Some(notice) = notice {
+                return give_notice(rt, &mut io, &notice).await;
+            }
+            taken.ok()?;
             self.write_message(&mut io, reply).await?;
             io.close().await.ok()
         };
@@ -239,12 +251,20 @@ impl Gossip {
             StreamKind::Leave => LEAVE_TIME,
         };
         let until = rt.now() + time;
+        let (seal, max) = (self.inner.seal.as_ref(), self.inner.stream_bytes_max);
         let work = async {
             let mut io = rt.connect(&Addr::Ip(to)).await.map_err(|_| StreamError::Connect)?;
-            let mut buffered = Buffered { inner: &self.inner, bytes: 0 };
-            let reader = |max| StreamReader::reply(kind, max);
-            self.write_message(&mut io, message).await.ok_or(StreamError::BadReply)?;
-            self.read_message(&mut io, reader, &mut buffered).await.ok_or(StreamError::BadReply)
+            let mut buffered = Buffered::of(&self.inner.incoming_bytes);
+            // Who refuses a request says so before it has read all of it.
+            let _ = self.write_message(&mut io, message).await;
+            match hear(&mut io, seal, StreamReader::reply(kind, max), max, &mut buffered).await {
+                Heard::Message(message) => Ok(message),
+                Heard::Alien(begin) => {
+                    // Counted there, when nobody knows what it is.
+                    seal::noticed(seal, &begin).map_or(Ok(Vec::new()), Err)
+                }
+                Heard::Nothing => Err(StreamError::NoReply),
+            }
         };
         let outcome = timeout_at(&rt, Some(until), work).await.unwrap_or(Err(StreamError::TimedOut));
         let outcome = outcome.as_deref().map_err(|error| *error);
@@ -259,50 +279,6 @@ impl Gossip {
         };
         io.write_all(&message).await.ok()?;
         io.flush().await.ok()
-    }
-
-    /// One message, or no byte where what came cannot be one: that is refused, and counted, by the node. `None` when
-    /// it did not come.
-    async fn read_message<I: Io>(
-        &self,
-        io: &mut I,
-        reader: impl Fn(usize) -> StreamReader,
-        buffered: &mut Buffered<'_>,
-    ) -> Option<Vec<u8>> {
-        let max = self.inner.stream_bytes_max;
-        let Some(seal) = &self.inner.seal else {
-            let mut reader = reader(max);
-            let mut chunk = vec![0; READ_BYTES];
-            loop {
-                let n = io.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
-                buffered.charge(n)?;
-                match reader.push(&chunk[..n]) {
-                    Ok(Progress::Complete) => return Some(reader.message().to_vec()),
-                    Ok(_) => {}
-                    Err(_) => return Some(Vec::new()),
-                }
-            }
-        };
-        let mut length = [0; 4];
-        io.read_exact(&mut length).await.ok()?;
-        let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
-        if length > max + Seal::OVERHEAD_BYTES {
-            return Some(Vec::new());
-        }
-        let mut sealed = Vec::new();
-        let mut chunk = vec![0; READ_BYTES];
-        while sealed.len() < length {
-            let want = (length - sealed.len()).min(READ_BYTES);
-            let n = io.read(&mut chunk[..want]).await.ok().filter(|n| *n > 0)?;
-            buffered.charge(n)?;
-            sealed.extend_from_slice(&chunk[..n]);
-        }
-        let mut plain = Vec::new();
-        let mut reader = reader(max);
-        match seal.open(&sealed, &mut plain).map(|()| reader.push(&plain)) {
-            Some(Ok(Progress::Complete)) => Some(plain),
-            _ => Some(Vec::new()),
-        }
     }
 }
 
@@ -320,26 +296,6 @@ impl<'i> Place<'i> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.incoming.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Bytes of an unfinished message, counted.
-struct Buffered<'i> {
-    inner: &'i Inner,
-    bytes: usize,
-}
-
-impl Buffered<'_> {
-    fn charge(&mut self, bytes: usize) -> Option<()> {
-        self.bytes += bytes;
-        let before = self.inner.incoming_bytes.fetch_add(bytes, Ordering::Relaxed);
-        (before + bytes <= INCOMING_BYTES_MAX).then_some(())
-    }
-}
-
-impl Drop for Buffered<'_> {
-    fn drop(&mut self) {
-        self.inner.incoming_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -416,10 +372,12 @@ impl<R: Runtime, F: FnMut(GossipEvent) + Send> Loop<R, F> {
         }
         while let Some(event) = state.node.poll_event() {
             match event {
+                GossipEvent::JoinFailed { seed, why } => state.faults.push((seed, why)),
                 GossipEvent::JoinEnded { joined, failed } => {
+                    let faults = std::mem::take(&mut state.faults);
                     for waiter in state.joins.drain(..) {
                         // Whoever gave up waiting needs no answer.
-                        let _ = waiter.send(Joined { joined, failed });
+                        let _ = waiter.send(Joined { joined, failed, faults: faults.clone() });
                     }
                 }
                 GossipEvent::LeaveEnded { told } => {

@@ -11,6 +11,8 @@ mod clock;
 mod cluster;
 mod drive;
 mod entropy;
+#[cfg(feature = "cluster")]
+mod hearing;
 mod pool;
 mod relay;
 mod runtime;

@@ -9,12 +9,17 @@ use crate::sync::Mutex;
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Key, Tag, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
+use piko_core::gossip::StreamError;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
 /// The first byte of what is sealed: the version of this form. No message of gossip begins with it.
 const VERSION: u8 = 0xA1;
+/// What a node answers on a stream to a request that was sealed in another way than its own gossip: a record of one
+/// byte, which no other record is, the version of its seal or 0 for none. It tells an operator what is wrong, and
+/// nobody more than the missing answer would. A node of Go's, or of ours without a secret, takes it for no message.
+const NOTICE: [u8; 4] = [0, 0, 0, 1];
 const NONCE_BYTES: usize = 24;
 const TAG_BYTES: usize = 16;
 /// What the key of gossip is derived with, so that other uses of the secret have other keys.
@@ -84,6 +89,29 @@ impl Seal {
             plain.truncate(start);
         }
         opened.ok()
+    }
+}
+
+/// The notice of a node that heard a request which begins with these bytes and is none to it; `None` when they are no
+/// gossip of any kind.
+pub(crate) fn notice(seal: Option<&Seal>, begin: &[u8]) -> Option<[u8; NOTICE.len() + 1]> {
+    let [a, b, c, d] = NOTICE;
+    match (seal, begin) {
+        // A record of somebody who has a secret.
+        (None, [0, ..]) => Some([a, b, c, d, 0]),
+        // A join or a leave of somebody who has none (wire protocol 7.1), or another secret.
+        (Some(_), [3 | 4, 0, ..] | [_, _, _, _, VERSION, ..]) => Some([a, b, c, d, VERSION]),
+        _ => None,
+    }
+}
+
+/// What an answer that begins with these bytes says of the secrets of both, if it is a notice.
+pub(crate) fn noticed(seal: Option<&Seal>, begin: &[u8]) -> Option<StreamError> {
+    match (seal, begin.strip_prefix(&NOTICE)?.first()?) {
+        (None, &VERSION) => Some(StreamError::SecretThere),
+        (Some(_), &VERSION) => Some(StreamError::SecretDiffers),
+        (Some(_), 0) => Some(StreamError::SecretHere),
+        _ => None,
     }
 }
 
@@ -184,6 +212,21 @@ mod tests {
         }
         assert_eq!(plain, b"before message");
         assert_ne!(seal.seal(b"message"), Some(sealed), "a nonce of its own");
+    }
+
+    #[test]
+    fn a_notice_says_who_has_a_secret() {
+        let seal = Seal::new(b"one");
+        let record = seal.record(b"message").unwrap();
+        let open: &[u8] = &[3, 0, 0x82];
+        let heard = |by: Option<&Seal>, begin: &[u8], at: Option<&Seal>| noticed(by, &notice(at, begin)?);
+        assert_eq!(heard(None, open, Some(&seal)), Some(StreamError::SecretThere));
+        assert_eq!(heard(Some(&seal), &record, Some(&seal)), Some(StreamError::SecretDiffers));
+        assert_eq!(heard(Some(&seal), &record, None), Some(StreamError::SecretHere));
+        for garbage in [&b"GET / HTTP/1.1"[..], &[0x16, 3, 1], &[]] {
+            assert_eq!((notice(None, garbage), notice(Some(&seal), garbage)), (None, None));
+        }
+        assert_eq!(noticed(Some(&seal), &record), None);
     }
 
     #[test]

@@ -1,12 +1,10 @@
 //! The cluster: what gossip tells about other nodes becomes routes, and what this node serves becomes gossip.
 
 use crate::peers::Peers;
-use piko_config::{ClusterOptions, Seed};
-use piko_core::gossip::{GossipEvent, Key, PeerView, Value};
+use piko_core::gossip::{GossipEvent, Key, Value};
 use piko_core::id::{EndpointId, NodeId};
-use piko_driver::{Gossip, Joined, Runtime, Shutdown, sleep_until};
+use piko_driver::{Addr, Gossip, Runtime, Shutdown, sleep_until, timeout_at};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -27,13 +25,9 @@ const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// How long the address behind a name is good for: a pod that is replaced keeps its name and gets another address,
 /// and the DNS may know the old one for a while.
 const RESOLVE_FRESH: Duration = Duration::from_secs(15);
-/// The first wait after a join that reached nobody; it doubles (behaviour, server 3.10).
-const JOIN_WAIT: Duration = Duration::from_secs(1);
-const JOIN_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How often the names of the seeds are resolved anew, for nodes that nobody has heard of: two halves of a cluster
-/// that started apart find each other (weakness G17). Soon at first, since nodes often start together.
-const LOOK_WAIT: Duration = Duration::from_millis(250);
-const LOOK_WAIT_MAX: Duration = Duration::from_secs(15);
+/// So many addresses of a name are tried, each for so long.
+const ADDRS_TRIED: usize = 16;
+const ADDR_TIME: Duration = Duration::from_secs(1);
 
 /// What is known of one other node.
 #[derive(Debug, Default)]
@@ -105,6 +99,13 @@ impl Membership {
                 return self.set(&node, key.as_bytes(), value.as_bytes(), internal);
             }
             GossipEvent::Unset { node, key } => self.unset(&node, key.as_bytes()),
+            GossipEvent::Twin { node, own, other } => {
+                tracing::warn!(
+                    target: "cluster",
+                    { "node-id" = %node, addr = %own, "other-addr" = %other },
+                    "another process has this node's id; every process needs a --cluster.node-id of its own"
+                );
+            }
             GossipEvent::Refused { why, count } => {
                 tracing::warn!(target: "gossip", why = ?why, count, "refused messages");
             }
@@ -254,7 +255,7 @@ async fn resolve_gossip<R: Runtime>(rt: R, gossip: Gossip, node: NodeId, addr: V
         return;
     };
     match rt.resolve(host, port).await {
-        Ok(addrs) => addrs.first().into_iter().for_each(|addr| gossip.resolved(&node, *addr)),
+        Ok(addrs) => gossip.resolved(&node, &addrs),
         Err(error) => {
             tracing::debug!(target: "gossip", { "node-id" = %node, %error }, "failed to resolve gossip address");
         }
@@ -264,11 +265,41 @@ async fn resolve_gossip<R: Runtime>(rt: R, gossip: Gossip, node: NodeId, addr: V
 /// Looks a name up again and again, until it is out of date.
 async fn find<R: Runtime>(rt: R, membership: Arc<Mutex<Membership>>, lookup: Lookup, stop: Shutdown) {
     while !stop.is_triggered() {
-        let addrs = rt.resolve(&lookup.name, lookup.port).await;
+        let mut addrs = rt.resolve(&lookup.name, lookup.port).await;
+        let in_use = {
+            let membership = membership.lock().unwrap_or_else(PoisonError::into_inner);
+            membership.nodes.get(&lookup.node).and_then(|seen| seen.proxy)
+        };
+        if let Ok(found) = &mut addrs
+            && let Some(addr) = answering(&rt, found, in_use).await
+        {
+            *found = vec![addr];
+        }
         let again = membership.lock().unwrap_or_else(PoisonError::into_inner).found(&lookup, addrs);
         let Some(wait) = again else { return };
         sleep_until(&rt, rt.now() + wait).await;
     }
+}
+
+/// Of several addresses the first that takes connections, the one `in_use` before the others: a name may be an IPv4
+/// and an IPv6 address of which one leads nowhere. `None` when there is no choice, or none of them does.
+async fn answering<R: Runtime>(
+    rt: &R,
+    addrs: &[SocketAddr],
+    in_use: Option<SocketAddr>,
+) -> Option<SocketAddr> {
+    if addrs.len() < 2 {
+        return None;
+    }
+    let first = addrs.iter().filter(|addr| Some(**addr) == in_use);
+    let rest = addrs.iter().filter(|addr| Some(**addr) != in_use);
+    for addr in first.chain(rest).take(ADDRS_TRIED) {
+        let connected = timeout_at(rt, Some(rt.now() + ADDR_TIME), rt.connect(&Addr::Ip(*addr))).await;
+        if matches!(connected, Ok(Ok(_))) {
+            return Some(*addr);
+        }
+    }
+    None
 }
 
 /// Publishes which endpoints this node serves, for as long as it runs.
@@ -295,124 +326,6 @@ pub(crate) async fn publish(peers: Peers, gossip: Gossip, stop: Shutdown) {
             }
         });
     }
-}
-
-/// Finds the nodes to join and joins them.
-#[derive(Clone, Debug)]
-pub(crate) struct Joiner<R> {
-    pub(crate) rt: R,
-    pub(crate) gossip: Gossip,
-    /// The own name.
-    pub(crate) id: NodeId,
-    pub(crate) seeds: Vec<Seed>,
-    /// The port of seeds that name none.
-    pub(crate) port: u16,
-    /// The own gossip address.
-    pub(crate) own: SocketAddr,
-}
-
-impl<R: Runtime> Joiner<R> {
-    /// One try at all seeds; `all`: also at nodes that are known already.
-    pub(crate) async fn attempt(&self, all: bool) -> Result<Joined, String> {
-        let mut addrs: Vec<SocketAddr> = Vec::new();
-        let mut last = None;
-        for seed in &self.seeds {
-            match self.rt.resolve(&seed.host, seed.port.unwrap_or(self.port)).await {
-                Ok(found) => addrs.extend(found),
-                // The other seeds may be good (weakness G17).
-                Err(error) => last = Some(format!("resolve {seed}: {error}")),
-            }
-        }
-        addrs.sort_unstable();
-        addrs.dedup();
-        if !all {
-            let known = self.known();
-            addrs.retain(|addr| *addr != self.own && !known.contains(addr));
-        }
-        if addrs.is_empty() {
-            return match last {
-                Some(error) => Err(error),
-                None => Ok(Joined { joined: 0, failed: 0 }),
-            };
-        }
-        let joined = self.gossip.join(&addrs).await;
-        match (joined.joined, last) {
-            (0, Some(error)) => Err(error),
-            (0, None) => Err(format!("no node answered at {}", list(&addrs))),
-            _ => Ok(joined),
-        }
-    }
-
-    /// The first try, which a node makes before it serves.
-    pub(crate) async fn first(&self) -> bool {
-        match self.attempt(true).await {
-            Ok(_) => {
-                self.tell();
-                true
-            }
-            Err(error) => {
-                tracing::warn!(target: "cluster", error, "failed to join cluster");
-                false
-            }
-        }
-    }
-
-    fn tell(&self) {
-        let others = |peer: PeerView<'_>| (*peer.id() != self.id).then(|| peer.id().to_string());
-        let ids: Vec<String> = self.gossip.look(|node| node.peers().filter_map(others).collect());
-        tracing::info!(target: "cluster", { "node-ids" = ?ids }, "joined cluster");
-    }
-
-    /// Tries again until somebody was joined or the time is up; an error says that it is.
-    pub(crate) async fn again(&self, options: &ClusterOptions) -> Result<(), String> {
-        let until = self.rt.now() + options.join_timeout;
-        let mut wait = JOIN_WAIT;
-        loop {
-            let jitter = wait.mul_f64(fastrand::f64() / 10.0);
-            let at = self.rt.now() + wait + jitter;
-            sleep_until(&self.rt, at.min(until)).await;
-            let outcome = self.attempt(true).await;
-            match outcome {
-                Ok(_) => {
-                    self.tell();
-                    return Ok(());
-                }
-                Err(error) if self.rt.now() >= until => return Err(error),
-                Err(error) => tracing::warn!(target: "cluster", error, "failed to join cluster"),
-            }
-            wait = (wait * 2).min(JOIN_WAIT_MAX);
-        }
-    }
-
-    /// Looks for nodes that nobody has told of, for ever.
-    pub(crate) async fn look(&self) -> Infallible {
-        let mut wait = LOOK_WAIT;
-        loop {
-            sleep_until(&self.rt, self.rt.now() + wait).await;
-            wait = (wait * 2).min(LOOK_WAIT_MAX);
-            match self.attempt(false).await {
-                Ok(Joined { joined: 0, .. }) => {}
-                Ok(_) => self.tell(),
-                Err(error) => tracing::debug!(target: "cluster", error, "no further node"),
-            }
-        }
-    }
-
-    /// Gossip addresses of the nodes that are alive.
-    fn known(&self) -> Vec<SocketAddr> {
-        let alive = |peer: &PeerView<'_>| !peer.left() && !peer.unreachable();
-        let addr = |peer: PeerView<'_>| std::str::from_utf8(peer.addr()).ok()?.parse().ok();
-        self.gossip.look(|node| node.peers().filter(alive).filter_map(addr).collect())
-    }
-}
-
-fn list(addrs: &[SocketAddr]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = addrs.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if addrs.len() > SHOWN {
-        text.push_str(", …");
-    }
-    text
 }
 
 /// Runs `work` unless `stop` comes first.

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod cluster;
 mod date;
+mod join;
 mod leg;
 mod local;
 mod node;
@@ -16,6 +17,7 @@ mod rebalance;
 mod server;
 mod settings;
 mod upstream;
+mod waiting;
 
 pub mod program;
 

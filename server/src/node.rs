@@ -1,12 +1,14 @@
 //! What the ports of one node share: the routes, the tunnels, the counters.
 
-use piko_core::id::{EndpointId, TunnelId};
+use crate::waiting::{Held, Waiting};
+use piko_core::id::{EndpointId, NodeId, TunnelId};
 use piko_core::route::{Advert, Elsewhere, Hop, Pick, Preference, Route, Router};
 use piko_core::time::Instant;
 use piko_core::tunnel::Caps;
-use piko_driver::TunnelHandle;
+use piko_driver::{Clock, TunnelHandle};
 use piko_observe::metrics::{Counter, CounterVec, HttpMetrics};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll, Waker};
@@ -32,6 +34,8 @@ pub(crate) struct Node {
     /// Another node has been heard of; never taken back.
     has_others: AtomicBool,
     adverts: Mutex<Adverts>,
+    clock: Clock,
+    pub(crate) waiting: Waiting,
 }
 
 /// A tunnel, and what is told of it.
@@ -76,6 +80,8 @@ impl Adverts {
 /// What a request is sent through.
 #[derive(Debug)]
 pub(crate) enum Via {
+    /// Nobody is there; somebody may come.
+    Held(Held),
     Node,
     Tunnel(TunnelHandle),
 }
@@ -90,7 +96,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl Node {
-    pub(crate) fn new(preference: Preference) -> Arc<Self> {
+    pub(crate) fn new(preference: Preference, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             router: RwLock::new(Router::new(preference)),
             tunnels: RwLock::new(BTreeMap::new()),
@@ -105,6 +111,8 @@ impl Node {
             shed: Counter::new(),
             has_others: AtomicBool::new(false),
             adverts: Mutex::default(),
+            clock,
+            waiting: Waiting::default(),
         })
     }
 
@@ -138,6 +146,7 @@ impl Node {
         let attached = Attached { handle: tunnel.clone(), since: SystemTime::now(), agent, caps };
         write(&self.tunnels).insert(id, attached);
         self.tell(|router| Some(router.attach(endpoint.clone(), id)));
+        self.waiting.served(endpoint);
         Registration { node: self.clone(), id, tunnel }
     }
 
@@ -156,6 +165,48 @@ impl Node {
     /// Changes what is known of other nodes.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Router)) {
         change(&mut write(&self.router));
+    }
+
+    /// Takes a tunnel out of the routes; `None` when it is out already.
+    fn detach(&self, id: TunnelId) {
+        let mut vacant = None;
+        self.tell(|router| {
+            let advert = router.detach(id)?;
+            vacant = (!router.is_served(advert.endpoint.as_bytes())).then(|| advert.endpoint.clone());
+            Some(advert)
+        });
+        self.waiting.vacated(self.clock.now(), vacant);
+    }
+
+    /// Another node has so many listeners on an endpoint; 0 is none.
+    pub(crate) fn remote(&self, node: &NodeId, endpoint: EndpointId, listeners: u32) {
+        let mut vacant = None;
+        self.update(|router| {
+            let was = router.is_served(endpoint.as_bytes());
+            router.remote(node, endpoint.clone(), listeners);
+            vacant = (was && !router.is_served(endpoint.as_bytes())).then(|| endpoint.clone());
+        });
+        if listeners > 0 {
+            self.waiting.served(&endpoint);
+        }
+        self.waiting.vacated(self.clock.now(), vacant);
+    }
+
+    /// A node is active at this address.
+    pub(crate) fn node_up(&self, node: &NodeId, proxy: SocketAddr) {
+        self.update(|router| router.node_up(node.clone(), proxy));
+        self.meet_others();
+        self.waiting.wake();
+    }
+
+    /// A node is unreachable, or has left.
+    pub(crate) fn node_down(&self, node: &NodeId) {
+        let mut vacant = Vec::new();
+        self.update(|router| {
+            router.node_down(node);
+            vacant = router.left_alone(node).cloned().collect();
+        });
+        self.waiting.vacated(self.clock.now(), vacant);
     }
 
     /// There are other nodes.
@@ -211,6 +262,11 @@ impl Node {
         }
     }
 
+    /// Somebody is known for the endpoint.
+    pub(crate) fn is_served(&self, endpoint: &EndpointId) -> bool {
+        read(&self.router).is_served(endpoint.as_bytes())
+    }
+
     /// Requests for the endpoint that are under way through tunnels of this node.
     pub(crate) fn outstanding(&self, endpoint: &EndpointId) -> usize {
         read(&self.router).outstanding(endpoint.as_bytes())
@@ -253,7 +309,7 @@ impl Node {
 
     /// Takes a tunnel down in order: no new requests, those in flight end within `grace`.
     pub(crate) fn retire(&self, id: TunnelId, grace: Duration) {
-        self.tell(|router| router.detach(id));
+        self.detach(id);
         let handle = read(&self.tunnels).get(&id).map(|tunnel| tunnel.handle.clone());
         if let Some(handle) = handle {
             handle.drain(grace);
@@ -287,7 +343,7 @@ pub(crate) struct Registration {
 impl Registration {
     /// Takes the tunnel out of the routes; its open streams go on. Counted once, however often called.
     pub(crate) fn detach(&self) {
-        self.node.tell(|router| router.detach(self.id));
+        self.node.detach(self.id);
     }
 
     /// Where the agent is, for the log.

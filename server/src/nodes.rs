@@ -28,7 +28,7 @@ type Place<R> = (SocketAddr, Arc<Pool<R>>);
 
 /// The pools of all nodes that are up.
 pub(crate) struct Nodes<R: Runtime> {
-    rt: R,
+    pub(crate) rt: R,
     pools: RwLock<BTreeMap<NodeId, Place<R>>>,
     /// Connections that were opened, for the metrics.
     pub(crate) dials: Arc<Counter>,

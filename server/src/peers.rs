@@ -33,14 +33,13 @@ impl Peers {
     /// A node is active, and takes requests at `proxy`; or its address has changed.
     pub fn node_up(&self, node: &NodeId, proxy: SocketAddr) {
         self.pools.up(node, proxy);
-        self.node.update(|router| router.node_up(node.clone(), proxy));
-        self.node.meet_others();
+        self.node.node_up(node, proxy);
     }
 
     /// A node is unreachable or has left: no more requests, and its idle connections are closed. What it
     /// listens on is kept for its return.
     pub fn node_down(&self, node: &NodeId) {
-        self.node.update(|router| router.node_down(node));
+        self.node.node_down(node);
         self.pools.down(node);
     }
 
@@ -58,7 +57,7 @@ impl Peers {
 
     /// A node has so many listeners on an endpoint; 0 is none.
     pub fn remote(&self, node: &NodeId, endpoint: EndpointId, listeners: u32) {
-        self.node.update(|router| router.remote(node, endpoint, listeners));
+        self.node.remote(node, endpoint, listeners);
     }
 
     /// Which endpoints of this node have changed since the last call, with their present number of listeners

@@ -29,7 +29,15 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-    let server = match Server::bind(rt, options).await {
+    // A name that is to be advertised may take long to look up.
+    let bound = tokio::select! {
+        bound = Server::bind(rt, options) => bound,
+        name = next(&mut interrupt, &mut terminate) => {
+            tracing::info!(target: "main", signal = name, "received shutdown signal");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let server = match bound {
         Ok(server) => server,
         Err(error) => {
             tracing::error!(target: "main", %error, "failed to run server");

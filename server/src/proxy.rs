@@ -13,11 +13,12 @@ use piko_core::proxy::{
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
-use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, Members, Runtime, Service};
+use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, Members, Runtime, Service, timeout_at};
 use piko_observe::access::{AccessLog, AccessNote};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// Requests of the proxy port.
 #[derive(Debug)]
@@ -37,9 +38,25 @@ pub(crate) struct ProxyService<R: Runtime> {
 pub(crate) struct Target {
     endpoint: EndpointId,
     hop: Hop,
-    pick: Pick,
+    /// `None` while it is held.
+    pick: Option<Pick>,
     via: Via,
     tried: Vec<Route>,
+    /// It was held; once is enough.
+    waited: bool,
+}
+
+impl Target {
+    fn route(&self) -> Option<&Route> {
+        self.pick.as_ref().map(Pick::route)
+    }
+}
+
+/// Failures behind which the endpoint's next upstream is probably about to be known: who was asked says that it lost
+/// its own. What a service or a connection does wrong is no such sign.
+fn is_absence(why: Failure) -> bool {
+    let absent = [cause::NO_UPSTREAM, cause::UPSTREAM_GOING_AWAY];
+    matches!(why, Failure::Refused(cause) | Failure::Connect(cause) if absent.contains(&cause))
 }
 
 impl<R: Runtime> ProxyService<R> {
@@ -51,6 +68,10 @@ impl<R: Runtime> ProxyService<R> {
         }
         Some((pick, via))
     }
+}
+
+fn nobody(endpoint: &EndpointId) {
+    tracing::warn!(target: "proxy.http", { "endpoint-id" = %endpoint }, "no available upstreams");
 }
 
 impl<R: Runtime> Service for ProxyService<R> {
@@ -98,6 +119,12 @@ impl<R: Runtime> Service for ProxyService<R> {
         if exchange.asks_load() {
             exchange.set_load(self.node.outstanding(&endpoint));
         }
+        let held = || match hop {
+            // The node that sent it knows more, and may try others.
+            Hop::Forwarded => None,
+            Hop::First if is_tcp => None,
+            Hop::First => self.node.waiting.hold(now, &endpoint, false),
+        };
         match self.select(now, &endpoint, hop, &[]) {
             Some((_, Via::Tunnel(_))) if is_tcp => Decision::Answer(Answer::request_error(
                 Place::Server,
@@ -107,11 +134,17 @@ impl<R: Runtime> Service for ProxyService<R> {
             )),
             Some((pick, via)) => {
                 let keep_alive = matches!(via, Via::Node);
-                let target = Target { endpoint, hop, pick, via, tried: Vec::new() };
+                let target =
+                    Target { endpoint, hop, pick: Some(pick), via, tried: Vec::new(), waited: false };
                 Decision::Proxy { target, keep_alive, keep_head: may_leave }
             }
             None => {
-                tracing::warn!(target: "proxy.http", { "endpoint-id" = %endpoint }, "no available upstreams");
+                if let Some(held) = held() {
+                    let via = Via::Held(held);
+                    let target = Target { endpoint, hop, pick: None, via, tried: Vec::new(), waited: true };
+                    return Decision::Proxy { target, keep_alive: false, keep_head: true };
+                }
+                nobody(&endpoint);
                 match exchange.handle_failed(now, Side::Upstream, Failure::NoUpstream) {
                     Step::Answer(answer) => Decision::Answer(answer),
                     _ => Decision::Answer(Answer::no_upstream(Place::Server)),
@@ -122,7 +155,9 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     async fn connect(&self, target: &Target, attempt: Attempt) -> Result<Connected<Self::Up>, Failure> {
         let Via::Tunnel(tunnel) = &target.via else {
-            let Route::Remote { node, proxy } = target.pick.route() else { return Err(Failure::NoUpstream) };
+            let Some(Route::Remote { node, proxy }) = target.route() else {
+                return Err(Failure::NoUpstream);
+            };
             // Apart, so that not every connection has the room for it.
             let Connected { io, pooled } = Box::pin(self.nodes.connect(node, *proxy, attempt)).await?;
             return Ok(Connected { io: Leg::Node(io), pooled });
@@ -141,23 +176,58 @@ impl<R: Runtime> Service for ProxyService<R> {
             // A kept connection that was closed meanwhile says nothing about its node.
             _ => return,
         };
-        target.pick.fail(self.clock.now(), blame);
+        if let Some(pick) = &mut target.pick {
+            pick.fail(self.clock.now(), blame);
+        }
+    }
+
+    fn is_held(&self, target: &Target) -> bool {
+        matches!(target.via, Via::Held(_))
+    }
+
+    async fn settle(&self, target: &mut Target) -> Result<(), Failure> {
+        let Via::Held(held) = &target.via else { return Ok(()) };
+        let (endpoint, hop, tried) = (&target.endpoint, target.hop, &mut target.tried);
+        let look = poll_fn(|cx| {
+            // First, so that what comes in between is not missed.
+            held.register(cx);
+            if !self.node.is_served(endpoint) {
+                // Who comes behind this has not been asked, also under the name of one that has.
+                tried.clear();
+            }
+            match self.select(self.clock.now(), endpoint, hop, tried) {
+                Some(found) => Poll::Ready(found),
+                None => Poll::Pending,
+            }
+        });
+        let found = match timeout_at(&self.nodes.rt, Some(held.until), look).await {
+            Ok(found) => Some(found),
+            // An upstream that left and came back on one node may be no news to anybody else.
+            Err(_) => self.select(self.clock.now(), endpoint, hop, &[]),
+        };
+        let Some((pick, via)) = found else {
+            nobody(&target.endpoint);
+            return Err(Failure::NoUpstream);
+        };
+        (target.pick, target.via) = (Some(pick), via);
+        Ok(())
     }
 
     fn answered(&self, target: &mut Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
         let sender = if self.is_tunnel(target) { Sender::Tunnel } else { Sender::Node };
+        let Some(pick) = &mut target.pick else { return None };
         if sender == Sender::Node
             && let Some(load) = load_of(head)
         {
-            target.pick.hint(self.clock.now(), load);
+            pick.hint(self.clock.now(), load);
         }
         match trouble(head, sender, behind) {
             None => {
-                target.pick.answered();
+                pick.answered();
                 None
             }
             Some(trouble) => {
-                target.pick.fail(self.clock.now(), trouble.fault);
+                pick.fail(self.clock.now(), trouble.fault);
                 trouble.failure
             }
         }
@@ -173,22 +243,32 @@ impl<R: Runtime> Service for ProxyService<R> {
             tracing::debug!(target: "proxy.http", { "endpoint-id" = %target.endpoint }, "too many retries");
             return false;
         }
-        target.tried.push(target.pick.route().clone());
-        let Some((pick, via)) = self.select(now, &target.endpoint, target.hop, &target.tried) else {
-            return false;
+        target.tried.extend(target.route().cloned());
+        let found = self.select(now, &target.endpoint, target.hop, &target.tried);
+        let held = || {
+            let may_wait = target.hop == Hop::First && !target.waited && is_absence(why);
+            may_wait.then(|| self.node.waiting.hold(now, &target.endpoint, true)).flatten()
         };
-        target.pick = pick;
-        target.via = via;
+        match found {
+            Some((pick, via)) => (target.pick, target.via) = (Some(pick), via),
+            None => match held() {
+                Some(held) => {
+                    (target.pick, target.via, target.waited) = (None, Via::Held(held), true);
+                }
+                None => return false,
+            },
+        }
         true
     }
 
     fn is_tunnel(&self, target: &Target) -> bool {
-        matches!(target.via, Via::Tunnel(_))
+        // Without other nodes, whoever comes is a tunnel.
+        matches!(target.via, Via::Tunnel(_)) || (self.is_held(target) && !self.node.has_others())
     }
 
     fn release(&self, target: Target, reusable: Option<Self::Up>) {
-        match (reusable, target.pick.route()) {
-            (Some(Leg::Node(io)), Route::Remote { node, proxy }) => self.nodes.keep(node, *proxy, io),
+        match (reusable, target.route()) {
+            (Some(Leg::Node(io)), Some(Route::Remote { node, proxy })) => self.nodes.keep(node, *proxy, io),
             // A stream carries one request; this one was written for a connection that carries more.
             (Some(mut io), _) => io.finish_lazily(),
             (None, _) => {}

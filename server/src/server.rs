@@ -1,7 +1,8 @@
 //! Wires the ports of a node, and takes them down in order.
 
 use crate::admin::AdminService;
-use crate::cluster::{self, Joiner, unless};
+use crate::cluster::{self, unless};
+use crate::join::{Complaints, Joiner};
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
@@ -117,7 +118,7 @@ impl<R: Runtime> Server<R> {
         let id = NodeId::new(&id);
         let secret = secret(&options)?;
         let gossip_text = ports::advertised(options.cluster.gossip.advertise.as_ref(), gossip_bound);
-        let gossip_addr = find(&rt, &gossip_text).await.map_err(|error| StartError {
+        let gossip_addr = find(&rt, &gossip_text, gossip_bound).await.map_err(|error| StartError {
             what: format!("cluster: gossip: advertise addr: {gossip_text}"),
             error,
         })?;
@@ -142,7 +143,7 @@ impl<R: Runtime> Server<R> {
         let gossip = Gossip::new(&rt, gossip_node, seal, stream_bytes_max);
         let preference =
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
-        let node = Node::new(preference);
+        let node = Node::new(preference, Clock::of(&rt));
         let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
         let listeners = [proxy, upstream, admin, gossip_port];
         Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, options })
@@ -218,9 +219,16 @@ impl<R: Runtime> Server<R> {
             seeds: options.cluster.join.clone(),
             port: bound.gossip.port(),
             own: gossip_addr,
+            complaints: Complaints::default(),
         };
-        let joined = joiner.seeds.is_empty()
-            || unless(&asked, unless(&stop, joiner.first())).await.flatten().unwrap_or(false);
+        let first = async { joiner.seeds.is_empty() || joiner.first().await };
+        let Some(joined) = unless(&asked, unless(&stop, first)).await.flatten() else {
+            tracing::info!(target: "server", "starting shutdown");
+            // It never was ready: nobody sends it anything, and whoever waits in the queues of its ports goes on.
+            drop((upstream, proxy));
+            end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
+            return Ok(());
+        };
         ports::start_upstream(
             &rt,
             &node,
@@ -298,17 +306,28 @@ impl<R: Runtime> Server<R> {
             }
         }
         tracing::info!(target: "upstream", "shutdown upstream server");
-        match timeout_at(&rt, Some(rt.now() + LEAVE_TIME), gossip.leave()).await {
-            Ok(told) => tracing::info!(target: "cluster", told, "left cluster"),
-            Err(_) => tracing::warn!(target: "cluster", "failed to leave cluster"),
-        }
-        gossip_stop.trigger();
-        admin_stop.trigger();
-        let last = rt.now() + Duration::from_secs(1);
-        let _ = timeout_at(&rt, Some(last), operators.idle()).await;
-        tracing::info!(target: "server", "shutdown complete");
+        end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// The last steps of a node: good-bye to the others, then to operators.
+async fn end<R: Runtime>(
+    rt: &R,
+    gossip: &Gossip,
+    gossip_stop: &Shutdown,
+    admin_stop: &Shutdown,
+    operators: &Tasks,
+) {
+    match timeout_at(rt, Some(rt.now() + LEAVE_TIME), gossip.leave()).await {
+        Ok(told) => tracing::info!(target: "cluster", told, "left cluster"),
+        Err(_) => tracing::warn!(target: "cluster", "failed to leave cluster"),
+    }
+    gossip_stop.trigger();
+    admin_stop.trigger();
+    let last = rt.now() + Duration::from_secs(1);
+    let _ = timeout_at(rt, Some(last), operators.idle()).await;
+    tracing::info!(target: "server", "shutdown complete");
 }
 
 /// The node's part in the cluster while it serves. Ends with the reason to end the node.
@@ -338,13 +357,18 @@ fn secret(options: &ServerOptions) -> Result<Option<Vec<u8>>, StartError> {
     Ok(Some(text.to_vec()))
 }
 
-/// The address behind `host:port`.
-async fn find<R: Runtime>(rt: &R, text: &str) -> io::Result<SocketAddr> {
+/// The address behind `host:port`: of several one at which this node can be, bound as it is.
+async fn find<R: Runtime>(rt: &R, text: &str, bound: SocketAddr) -> io::Result<SocketAddr> {
     if let Ok(addr) = text.parse() {
         return Ok(addr);
     }
     let missing = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
     let (host, port) = text.rsplit_once(':').ok_or_else(missing)?;
     let port = port.parse().map_err(|_| missing())?;
-    rt.resolve(host, port).await?.first().copied().ok_or_else(missing)
+    let addrs = rt.resolve(host, port).await?;
+    let is_bound = |addr: &&SocketAddr| addr.ip() == bound.ip();
+    // `[::]` is every address of both kinds.
+    let is_alike = |addr: &&SocketAddr| addr.is_ipv4() == bound.is_ipv4() || bound.ip().is_unspecified();
+    let best = addrs.iter().find(is_bound).or_else(|| addrs.iter().find(is_alike)).or(addrs.first());
+    best.copied().ok_or_else(missing)
 }

@@ -37,6 +37,12 @@ fn metric(node: &Server, name: &str) -> u64 {
     text.lines().filter_map(value).map(|value| value as u64).sum()
 }
 
+/// Why a node was not let in, as its log says.
+fn refusal(node: &Server) -> String {
+    let (_, record) = node.process.wait_record(0, PATIENCE, "failed to join cluster").expect("is not let in");
+    record["error"].as_str().expect("a reason").to_owned()
+}
+
 /// A file of its own for the test, removed with it.
 struct Secret(PathBuf);
 
@@ -78,8 +84,11 @@ fn nodes_with_the_secret_serve_each_other_and_others_have_no_part() {
     let mut other = vec!["--cluster.join", &seed, "--cluster.secret", "another secret"];
     other.extend(tries);
     let d = node("d", &other);
-    for node in [&c, &d] {
-        node.process.wait_record(0, PATIENCE, "failed to join cluster").expect("is not let in");
+    for (node, why) in [
+        (&c, "the peer has a cluster secret, and this node speaks without one"),
+        (&d, "the peer does not share this node's cluster secret"),
+    ] {
+        assert_eq!(refusal(node), format!("{seed}: {why}"), "{}", node.process.tail());
     }
     // Their operators may look at a as well: what came over the streams is counted.
     wait_for("a counts what it refused", || {
@@ -112,6 +121,22 @@ fn without_a_secret_a_client_can_keep_its_request_here_as_in_go() {
     let _agent = Agent::http(&a.connect_url(), "open", &service.addr().to_string(), &[]);
     wait_for("b finds the way to a", || status(&b, "open", &[]) == 200);
     assert_eq!(status(&b, "open", &[("x-piko-forward", "true")]), 502);
+}
+
+#[test]
+fn a_node_whose_seed_has_no_secret_ends_and_says_so() {
+    let a = node("a", &[]);
+    let seed = a.gossip().to_string();
+    let args = ["--cluster.join", &seed, "--cluster.secret", "mine alone", "--cluster.join-timeout", "1s"];
+    let mut b = node("b", &args);
+    let why = format!("{seed}: the peer speaks without a cluster secret, and this node has one");
+    assert_eq!(refusal(&b), why);
+    assert_eq!(b.process.wait_exit(PATIENCE).expect("it gives up").code(), Some(1));
+    assert!(b.process.tail().contains(&format!("cluster join: {why}")), "{}", b.process.tail());
+    // Once, however often it tried; and an operator of a hears that somebody comes with something else.
+    let warned = b.process.lines(0).iter().filter(|line| line.text.contains("a seed is not of this")).count();
+    assert_eq!(warned, 1, "{}", b.process.tail());
+    a.process.wait_record(0, PATIENCE, "refused messages").expect("told");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Clusters of real gossip nodes on one clock over a small network: spreading, leaving, dying, coming back.
 
-use piko_core::gossip::{Config, GossipEvent, NodeStatus};
+use piko_core::gossip::{Config, GossipEvent, JoinFault, NodeStatus};
 use piko_core::id::NodeId;
 use piko_tests::model::gossip::{World, addr, id};
 use std::time::Duration;
@@ -131,7 +131,75 @@ fn a_restart_with_the_same_id_is_adopted() {
         world.join(2, &[addr(0), addr(1)]);
         let took = settled(&mut world, ms(2000));
         println!("restart on port {port}: {took:?}");
+        // An address of a former life is no second process.
+        world.run_for(ms(15_000));
+        assert!(world.hosts.iter().all(|host| host.node.counters().twins == 0));
     }
+}
+
+/// How often host `n` was told of a second process with its id, each time at `other`.
+fn twins(world: &World, n: usize, other: usize) -> usize {
+    let told = |event: &&GossipEvent| match event {
+        GossipEvent::Twin { node, own, other: at } => {
+            let own_host = &world.hosts[n].node;
+            assert_eq!(
+                (own_host.peer(node).map(|own| own.addr()), *at),
+                (Some(&*own.to_string().into_bytes()), addr(other))
+            );
+            true
+        }
+        _ => false,
+    };
+    world.hosts[n].log.iter().filter(told).count()
+}
+
+/// However they meet: by a join of the one at the other, at a third node, or at two nodes that know each other.
+#[test]
+fn two_processes_of_one_id_are_both_told() {
+    for (seed_of_first, seed_of_second) in [(3, 1), (0, 0), (0, 3)] {
+        let mut world = World::new(4, 7, Config::default());
+        world.liars = true;
+        world.kill(1);
+        world.kill(2);
+        world.join(3, &[addr(0)]);
+        settled(&mut world, ms(100));
+        world.restart(1, NodeId::new("twin"), addr(1));
+        world.join(1, &[addr(seed_of_first)]);
+        world.run_for(ms(3_000));
+        assert_eq!(world.hosts[1].node.counters().twins, 0);
+        world.restart(2, NodeId::new("twin"), addr(2));
+        world.join(2, &[addr(seed_of_second)]);
+        let both = |world: &World| twins(world, 1, 2) == 1 && twins(world, 2, 1) == 1;
+        let took = world.run_until(ms(1_000), both).expect("both are told");
+        println!("seeds {seed_of_first} and {seed_of_second}: both told after {took:?}");
+        for n in [1, 2] {
+            assert!(world.hosts[n].node.counters().twins >= 1);
+        }
+        // While it goes on each hears of it now and then, and nobody else takes part in it.
+        world.run_for(Duration::from_secs(300));
+        for (n, other) in [(1, 2), (2, 1)] {
+            let told = twins(&world, n, other);
+            assert!(told <= 6, "{told} times in five minutes");
+        }
+        for n in [0, 3] {
+            assert_eq!(world.hosts[n].node.counters().twins, 0);
+        }
+    }
+}
+
+#[test]
+fn a_seed_with_the_own_id_is_no_node_that_was_joined() {
+    let mut world = World::new(2, 3, Config::default());
+    world.restart(1, id(0), addr(1));
+    world.join(1, &[addr(0)]);
+    world.run_for(ms(100));
+    let failed = GossipEvent::JoinFailed { seed: addr(0), why: JoinFault::SameId };
+    let ended = GossipEvent::JoinEnded { joined: 0, failed: 1 };
+    assert!(
+        world.hosts[1].log.contains(&failed) && world.hosts[1].log.contains(&ended),
+        "{:?}",
+        world.hosts[1].log
+    );
 }
 
 #[test]

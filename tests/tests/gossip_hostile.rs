@@ -280,10 +280,36 @@ fn g12_names_are_somebody_elses_business() {
     assert_eq!(node.poll_event(), Some(event));
     assert_eq!(node.poll_event(), None);
     assert_eq!(node.poll_transmit(now, &mut Vec::new()), None);
-    node.handle_resolved(now, &named, liar());
+    node.handle_resolved(now, &named, &[liar()]);
     // Who it is has to be seen: it is asked over a stream.
     let asked = world.run_until(ms(500), |world| world.astray.contains_key(&liar()));
     assert!(asked.is_some());
+}
+
+/// A name may stand for an IPv4 and an IPv6 address, of which one leads nowhere.
+#[test]
+fn every_address_of_a_name_is_tried() {
+    for at in 0..3 {
+        let mut world = World::new(2, 5, Config::default());
+        world.liars = true;
+        let named = NodeId::new("named");
+        world.restart(1, named.clone(), addr(1));
+        let mut out = Vec::new();
+        let me = Header { node_id: b"named", addr: b"peer.example:8003" };
+        wire::put_request(&mut out, StreamKind::Join, &me);
+        wire::put_list(&mut out, 0);
+        wire::put_list(&mut out, 0);
+        let now = world.now;
+        let node = &mut world.hosts[0].node;
+        node.handle_request(now, liar(), &out, &mut Vec::new()).expect("a join");
+        let mut addrs = vec![victim(), liar()];
+        addrs.insert(at, addr(1));
+        node.handle_resolved(now, &named, &addrs);
+        world.settle(0);
+        let took = world.run_until(ms(10_000), |world| world.is_active(0, &named));
+        println!("the {}. of three addresses answers: known after {took:?}", at + 1);
+        assert!(took.is_some(), "at {at}");
+    }
 }
 
 #[test]

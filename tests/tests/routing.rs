@@ -11,6 +11,8 @@ mod cluster;
 mod failure;
 #[path = "routing/forward.rs"]
 mod forward;
+#[path = "routing/held.rs"]
+mod held;
 #[path = "routing/pool.rs"]
 mod pool;
 #[path = "routing/relay.rs"]

@@ -17,10 +17,14 @@ impl Node {
         for entry in entries {
             let Some(id) = name(entry.id) else { continue };
             if id == self.me {
+                self.suspect_twin(entry.addr);
                 self.quoted(entry.version, entry.left);
             } else if self.peers.contains_key(&id) {
                 let ours = self.peers.get(by).is_some_and(|peer| peer.ours);
                 if id != *by && ours {
+                    if let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.is_live()) {
+                        peer.note_rival(entry.addr, self.now);
+                    }
                     self.readdress(&id, entry.addr, entry.version, false);
                 }
                 self.consider_pull(by, &id, entry.version);
@@ -68,6 +72,7 @@ impl Node {
     pub(super) fn apply(&mut self, by: &NodeId, section: &Section<'_>) {
         let Some(id) = name(section.id) else { return };
         if id == self.me {
+            self.suspect_twin(section.addr);
             if let Some(last) = section.entries.last() {
                 self.quoted(last.version, false);
             }

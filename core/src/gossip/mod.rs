@@ -45,6 +45,12 @@
 //! address. Only proven nodes are announced as events, told of to others, and believed about others. A stranger
 //! gets at most as many bytes as came from it, and only at the address that they came from.
 //!
+//! # Two of one name
+//!
+//! A node that hears of its own id at another address asks there over a stream: an old address of its own is silent,
+//! a second process answers, and both say so as [`GossipEvent::Twin`]. Others keep the one that they know while it
+//! is alive, and tell either of the other's address.
+//!
 //! # Leaving, dying, coming back
 //!
 //! A node that left or is unreachable for `expiry` is forgotten, and a gravestone remembers its last version for
@@ -65,14 +71,15 @@ mod rounds;
 mod send;
 mod state;
 mod streams;
+mod twin;
 mod types;
 
 pub use codec::{StreamKind, StreamReader};
 pub use config::Config;
 pub use node::Node;
 pub use types::{
-    CAPS_KEY, CAPS_VALUE, Channel, Counters, Exchanged, GossipEvent, Key, KeyView, NodeInfo, NodeStatus,
-    PacketError, PeerView, Progress, Refusal, SetError, StreamError, Transmit, Value,
+    CAPS_KEY, CAPS_VALUE, Channel, Counters, Exchanged, GossipEvent, JoinFault, Key, KeyView, NodeInfo,
+    NodeStatus, PacketError, PeerView, Progress, Refusal, SetError, StreamError, Transmit, Value,
 };
 
 /// The wire format alone, for tests, tools and fuzzers.

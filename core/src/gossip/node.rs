@@ -6,6 +6,7 @@ use super::peer::{self, Peer, Told};
 use super::rounds;
 use super::state::{self, Keys};
 use super::streams::Streams;
+use super::twin::Twin;
 use super::types::{
     CAPS_KEY, CAPS_VALUE, Counters, GossipEvent, Key, NodeInfo, NodeStatus, PacketError, PeerView, Refusal,
     SetError, Value,
@@ -56,6 +57,7 @@ pub struct Node {
     /// The last digest of a stranger.
     pub(super) stranger: Option<Stranger>,
     pub(super) streams: Streams,
+    pub(super) twin: Twin,
     /// The order in which peers get their rounds: Go's, and ours.
     pub(super) cycles: [VecDeque<NodeId>; 2],
     pub(super) round_at: Instant,
@@ -116,6 +118,7 @@ impl Node {
             ready: VecDeque::new(),
             stranger: None,
             streams: Streams::default(),
+            twin: Twin::new(now),
             cycles: [VecDeque::new(), VecDeque::new()],
             round_at: now,
             probes_left: rounds::ROUND_PROBES,
@@ -181,6 +184,9 @@ impl Node {
     pub fn poll_event(&mut self) -> Option<GossipEvent> {
         if let Some(refused) = self.refused_event() {
             return Some(refused);
+        }
+        if let Some(twin) = self.twin_event() {
+            return Some(twin);
         }
         if let Some(event) = self.streams.poll_event() {
             return Some(event);

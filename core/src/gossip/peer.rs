@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::detector::Detector;
+use super::node::NAME_BYTES_MAX;
 use super::state::Keys;
 use super::types::{Key, NodeStatus};
 use crate::id::NodeId;
@@ -17,6 +18,12 @@ pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Such waits double up to this.
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// What was said of a second process of an id is old after this.
+const RIVAL_FRESH: Duration = Duration::from_secs(30);
+
+/// Addresses of a name that are tried.
+pub(super) const FOUND_MAX: usize = 16;
+
 /// Another node.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -24,8 +31,12 @@ pub(super) struct Peer {
     pub(super) addr: Arc<[u8]>,
     /// Where that is; a name has none until it is resolved.
     pub(super) target: Option<SocketAddr>,
+    /// What its name stands for, and which of them `target` is: one may be dead while another lives.
+    pub(super) found: (Vec<SocketAddr>, usize),
     /// Another address that somebody speaks of in its name: it counts once a stream to it is answered.
     pub(super) moving: Option<(Arc<[u8]>, SocketAddr)>,
+    /// Yet another one, which was not believed, and when: a second process of its id may be there.
+    pub(super) rival: Option<(Arc<[u8]>, Instant)>,
     pub(super) keys: Keys,
     pub(super) left: bool,
     pub(super) unreachable: bool,
@@ -110,7 +121,9 @@ impl Peer {
         Self {
             addr: Arc::from(addr),
             target,
+            found: (Vec::new(), 0),
             moving: None,
+            rival: None,
             keys: Keys::default(),
             left: false,
             unreachable: false,
@@ -156,6 +169,31 @@ impl Peer {
     /// May be told of to third parties: it was heard, or it left, which all are to hear (wire protocol 7.13).
     pub(super) fn is_told_of(&self) -> bool {
         self.is_live() || (self.left && self.proven)
+    }
+
+    /// Moves on to the next address of its name. False when that is the first one again, or there is only one.
+    pub(super) fn try_next(&mut self) -> bool {
+        let (addrs, at) = &mut self.found;
+        if addrs.len() < 2 {
+            return false;
+        }
+        *at = (*at + 1) % addrs.len();
+        self.target = addrs.get(*at).copied();
+        self.any_source = false;
+        *at != 0
+    }
+
+    /// Somebody who is where it says, or is proven, speaks of this node at an address.
+    pub(super) fn note_rival(&mut self, addr: &[u8], now: Instant) {
+        if *addr != *self.addr && parse(addr).is_some() && addr.len() <= NAME_BYTES_MAX {
+            self.rival = Some((addr.into(), now));
+        }
+    }
+
+    /// The address of a second process of its id, as far as somebody spoke of one lately.
+    pub(super) fn rival(&self, now: Instant) -> Option<&[u8]> {
+        let (addr, at) = self.rival.as_ref()?;
+        (now.since(*at) < RIVAL_FRESH && **addr != *self.addr).then_some(&**addr)
     }
 
     /// The next burst starts from what is confirmed.

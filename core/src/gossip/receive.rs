@@ -6,6 +6,7 @@ use super::peer::{self, Answer, Peer, Told};
 use super::types::{PacketError, Refusal};
 use crate::id::NodeId;
 use crate::time::Instant;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -116,6 +117,9 @@ impl Node {
             if from != self.addr {
                 self.refuse(Refusal::Impostor);
             }
+            if peer::parse(header.addr) == Some(from) {
+                self.suspect_twin(header.addr);
+            }
             return Sender::Nobody;
         }
         if !self.peers.contains_key(&id) {
@@ -188,6 +192,9 @@ impl Node {
         let silent = !peer.proven || peer.unreachable || peer.detector.silence(now) > MOVE_AFTER;
         let newer = version > peer.keys.version();
         let target = peer::parse(addr);
+        if direct && !silent {
+            peer.note_rival(addr, now);
+        }
         // Hearsay may be older than what is known, and the own address belongs to nobody else.
         let believed = if direct { silent || newer } else { silent && newer };
         if !believed || target == Some(me) {
@@ -210,6 +217,7 @@ impl Node {
                 tracing::debug!(node = %id, "gossip address changed");
                 peer.addr = addr.into();
                 peer.target = target;
+                peer.found = (Vec::new(), 0);
                 peer.resolve = target.is_none();
                 (peer.proven, peer.any_source) = (false, false);
                 peer.sync.wanted = true;
@@ -219,16 +227,24 @@ impl Node {
         }
     }
 
-    /// What the name of a [`GossipEvent::Resolve`](super::GossipEvent::Resolve) stands for. Nothing happens when the
-    /// node has an address by now that is no name. A name that cannot be resolved needs no call.
-    pub fn handle_resolved(&mut self, now: Instant, node: &NodeId, addr: SocketAddr) {
+    /// What the name of a [`GossipEvent::Resolve`](super::GossipEvent::Resolve) stands for: its addresses, of which
+    /// the first 16 are tried in turn until the node answers at one. Nothing happens when the node has an address by
+    /// now that is no name. A name that cannot be resolved needs no call.
+    pub fn handle_resolved(&mut self, now: Instant, node: &NodeId, addrs: &[SocketAddr]) {
         self.observe(now);
-        let (addr, now) = (peer::canonical(addr), self.now);
+        let now = self.now;
         let Some(peer) = self.peers.get_mut(node) else { return };
-        if peer::parse(&peer.addr).is_some() || addr == self.addr || peer.target == Some(addr) {
+        let others = addrs.iter().map(|addr| peer::canonical(*addr)).filter(|addr| *addr != self.addr);
+        let addrs: Vec<SocketAddr> = others.take(peer::FOUND_MAX).collect();
+        if peer::parse(&peer.addr).is_some() || addrs.is_empty() {
             return;
         }
-        peer.target = Some(addr);
+        let known = addrs.iter().position(|addr| Some(*addr) == peer.target);
+        peer.found = (addrs, known.unwrap_or(0));
+        if known.is_some() {
+            return;
+        }
+        peer.target = peer.found.0.first().copied();
         (peer.proven, peer.any_source) = (false, false);
         (peer.probe_at, peer.probe_wait, peer.ask) = (now, peer::RETRY, peer.vouched);
         self.owe(node);

@@ -91,7 +91,11 @@ impl Node {
             .map(|(id, _)| id)
             .collect();
         if !lost.is_empty() {
-            asked.push(lost[self.rng.below(lost.len() as u64) as usize].clone());
+            let id = lost[self.rng.below(lost.len() as u64) as usize].clone();
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.try_next();
+            }
+            asked.push(id);
         }
         let now = self.now;
         let unproven =
@@ -99,6 +103,7 @@ impl Node {
         for (id, peer) in unproven.filter(|(_, peer)| peer.probe_at <= now).take(ROUND_PROBES / 2) {
             self.probes_left -= 1;
             peer.probe_at = now + peer.probe_wait;
+            peer.try_next();
             peer.probe_wait = (peer.probe_wait * 2).min(RETRY_MAX);
             // Datagrams that come from elsewhere never prove it; a stream does.
             peer.sync.wanted |= peer.probe_wait > super::peer::RETRY * 4;

@@ -144,6 +144,7 @@ impl Node {
         }
         let mut writer = PacketWriter::digest(out, self.config.packet_bytes_max, &self.header(), request)?;
         let mut written = u64::from(writer.digest_entry(&self.own_entry()));
+        let rival = self.peers.get(to).and_then(|peer| Some((peer.rival(self.now)?, peer)));
         for id in core::iter::once(to).chain(others) {
             let Some(peer) = self.peers.get(id) else { continue };
             let (id, addr) = (id.as_str().as_bytes(), &*peer.addr);
@@ -152,6 +153,11 @@ impl Node {
                 break;
             }
             written += 1;
+            // Behind the entry that confirms what it pushed. Go's make nothing of it.
+            if let Some((addr, peer)) = rival.filter(|_| id == to.as_str().as_bytes()) {
+                let entry = DigestEntry { id, addr, version: peer.keys.version(), left: false };
+                written += u64::from(writer.digest_entry(&entry));
+            }
         }
         self.counters.digest_entries_out += written;
         Some(())

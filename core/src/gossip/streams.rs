@@ -6,7 +6,7 @@ use super::peer::{self, Told};
 use super::receive::name;
 use super::send::entry;
 use super::state::{Keys, LEFT};
-use super::types::{Channel, Exchanged, GossipEvent, PacketError, Refusal, StreamError, Transmit};
+use super::types::{Channel, Exchanged, GossipEvent, JoinFault, PacketError, Refusal, StreamError, Transmit};
 use crate::id::NodeId;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -49,6 +49,8 @@ struct Joins {
     open: usize,
     joined: usize,
     failed: usize,
+    /// What was wrong with the last seeds that failed, until it is told.
+    faults: VecDeque<(SocketAddr, JoinFault)>,
 }
 
 #[derive(Debug)]
@@ -64,13 +66,20 @@ enum What {
     Leave,
     /// With the own version that the peer has once it answers.
     Sync(NodeId, u64),
+    /// Whether a second process of the own id is there.
+    Twin,
 }
 
 impl Streams {
     pub(super) fn poll_event(&mut self) -> Option<GossipEvent> {
-        if let Some(Joins { open: 0, joined, failed }) = self.joins {
-            self.joins = None;
-            return Some(GossipEvent::JoinEnded { joined, failed });
+        if let Some(joins) = &mut self.joins {
+            if let Some((seed, why)) = joins.faults.pop_front() {
+                return Some(GossipEvent::JoinFailed { seed, why });
+            }
+            if let Joins { open: 0, joined, failed, .. } = *joins {
+                self.joins = None;
+                return Some(GossipEvent::JoinEnded { joined, failed });
+            }
         }
         if let Some((0, told)) = self.leave {
             self.leave = None;
@@ -166,6 +175,11 @@ impl Node {
             self.put_join(out, None, 0);
             return Some(self.stream(What::Join, to, StreamKind::Join, out.len()));
         }
+        if let Some(to) = self.twin.poll_ask(self.now) {
+            // Its own keys are no news to it.
+            self.put_join(out, None, self.own.version());
+            return Some(self.stream(What::Twin, to, StreamKind::Join, out.len()));
+        }
         while let Some(id) = self.streams.next_wanting() {
             let Some(to) = self.may_sync(&id) else { continue };
             let known = self.peers.get(&id).map_or(0, |peer| peer.push.known);
@@ -202,7 +216,7 @@ impl Node {
                 What::Sync(id, _) => {
                     self.peers.get(id).is_some_and(|other| is_proof(other) && member(other) == member(peer))
                 }
-                What::Join | What::Leave => false,
+                What::Join | What::Leave | What::Twin => false,
             };
             if self.streams.active.values().filter(proof).count() >= PROOFS_MAX {
                 return None;
@@ -275,6 +289,11 @@ impl Node {
             if !digest.iter().all(|entry| entry.id == header.node_id) || header.addr != &*self.addr_text {
                 self.refuse(Refusal::Impostor);
             }
+            // The source of a stream is certain, its port is another one.
+            match peer::parse(header.addr) {
+                Some(addr) if addr.ip() == from.ip() && addr != self.addr => self.twin_found(addr),
+                _ => self.suspect_twin(header.addr),
+            }
             return;
         }
         let stated = digest.iter().find(|entry| entry.id == header.node_id).map_or(0, |entry| entry.version);
@@ -318,6 +337,8 @@ impl Node {
     }
 
     /// The answer to a join: what its digest lacks, complete (wire protocol 7.5), oneself first.
+    ///
+    /// A second process of a known id is told the address of the first: a node with nothing new, which Go passes over.
     fn put_lacking(&mut self, out: &mut Vec<u8>, header: &Header<'_>, digest: &[DigestEntry<'_>]) {
         let known: BTreeMap<&[u8], u64> = digest.iter().map(|entry| (entry.id, entry.version)).collect();
         let version = |id: &[u8]| known.get(id).copied();
@@ -329,11 +350,18 @@ impl Node {
         });
         let me = self.header();
         let own = lacks(me.node_id, &self.own) && me.node_id != header.node_id;
-        codec::put_list(out, usize::from(own) + told.clone().count());
+        let twin = name(header.node_id).and_then(|id| self.peers.get(&id)).filter(|peer| {
+            let other = *peer.addr != *header.addr && peer.target != peer::parse(header.addr);
+            other && peer.is_live()
+        });
+        codec::put_list(out, usize::from(own) + usize::from(twin.is_some()) + told.clone().count());
         // Heads of sections come on top, and the reader has the same limit for all of it.
         let end = out.len() + self.config.stream_bytes_max / 4 * 3;
         if own {
             self.put_own(out, version(me.node_id).unwrap_or(0), ours, end - out.len());
+        }
+        if let Some(peer) = twin {
+            codec::put_section(out, &Header { node_id: header.node_id, addr: &peer.addr }, 0, None);
         }
         for (id, peer) in told {
             let node = Header { node_id: id.as_str().as_bytes(), addr: &peer.addr };
@@ -357,30 +385,42 @@ impl Node {
         let (reply, result) = match outcome.map(|bytes| (bytes.len(), Reply::decode(kind, bytes))) {
             Ok((bytes, Ok(reply))) => {
                 self.counters.stream_bytes_in += bytes as u64;
-                (name(reply.header.node_id).map(|id| (id, reply)), Ok(()))
+                let id = name(reply.header.node_id);
+                (id.map(|id| (id, reply)).ok_or(StreamError::BadReply), Ok(()))
             }
-            Ok((_, Err(error))) => (None, Err(self.refuse_error(error))),
-            Err(_) => (None, Ok(())),
+            Ok((_, Err(error))) => (Err(StreamError::BadReply), Err(self.refuse_error(error))),
+            Err(error) => (Err(error), Ok(())),
         };
         match what {
             What::Join => self.joined(to, reply),
-            What::Leave => self.leave_done(reply.is_some()),
-            What::Sync(id, sent) => self.synced(&id, to, sent, reply),
+            What::Leave => self.leave_done(reply.is_ok()),
+            What::Sync(id, sent) => self.synced(&id, to, sent, reply.ok()),
+            What::Twin => {
+                self.twin.asked();
+                if let Ok((id, reply)) = reply {
+                    self.meet_twin(&id, reply.header.addr, to);
+                }
+            }
         }
         result
     }
 
-    fn joined(&mut self, seed: SocketAddr, reply: Option<(NodeId, Reply<'_>)>) {
+    fn joined(&mut self, seed: SocketAddr, reply: Result<(NodeId, Reply<'_>), StreamError>) {
+        let fault = match &reply {
+            Ok((id, reply)) => self.meet_twin(id, reply.header.addr, seed).then_some(JoinFault::SameId),
+            Err(error) => Some(JoinFault::Stream(*error)),
+        };
         let joins = self.streams.joins.get_or_insert_default();
         joins.open = joins.open.saturating_sub(1);
-        let Some((id, reply)) = reply else {
+        if let Some(fault) = fault {
             joins.failed += 1;
-            return;
-        };
-        joins.joined += 1;
-        if id == self.me {
-            return;
+            // Who joins on and on and polls no events hears of the first ones only.
+            joins.faults.truncate(SEEDS_MAX - 1);
+            joins.faults.push_back((seed, fault));
+        } else {
+            joins.joined += 1;
         }
+        let Some((id, reply)) = reply.ok().filter(|(id, _)| *id != self.me) else { return };
         let here = peer::parse(reply.header.addr) == Some(seed);
         if self.peers.contains_key(&id) {
             // Nobody else answers there, whatever the version.
@@ -425,7 +465,11 @@ impl Node {
                 }
             }
             None if !peer.vouched && !peer.proven && peer.told == Told::Nothing => {
-                self.remove(id);
+                if peer.try_next() {
+                    (peer.sync.wanted, peer.sync.not_before) = (true, now);
+                } else {
+                    self.remove(id);
+                }
             }
             None => {}
         }
@@ -438,6 +482,7 @@ impl Node {
             tracing::info!(node = %id, to = %target, "gossip address changed");
             peer.addr = addr.into();
             peer.target = Some(target);
+            peer.found = (Vec::new(), 0);
             (peer.proven, peer.resolve) = (false, false);
         }
     }

@@ -112,9 +112,33 @@ pub enum StreamError {
     /// Nobody could be reached at the address.
     #[error("connect failed")]
     Connect,
+    /// The peer hung up and said nothing.
+    #[error("closed without an answer, as nodes of another cluster secret do")]
+    NoReply,
+    /// Both have a secret of their cluster, and it is not the same. Like the next two, known to the driver alone.
+    #[error("the peer does not share this node's cluster secret")]
+    SecretDiffers,
+    /// This node has a secret of its cluster.
+    #[error("the peer speaks without a cluster secret, and this node has one")]
+    SecretHere,
+    /// The peer has a secret of its cluster.
+    #[error("the peer has a cluster secret, and this node speaks without one")]
+    SecretThere,
     /// No answer in time.
     #[error("timed out")]
     TimedOut,
+}
+
+/// Why a seed was not joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinFault {
+    /// Another process of the same id answers there: it takes what this node says for its own words.
+    #[error("a node with the id of this one answers there")]
+    SameId,
+    /// There was no answer.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
 }
 
 /// Whether a stream message is complete.
@@ -180,6 +204,13 @@ pub enum GossipEvent {
         /// Addresses at which none did.
         failed: usize,
     },
+    /// A seed was not joined; comes before `JoinEnded`.
+    JoinFailed {
+        /// The address.
+        seed: SocketAddr,
+        /// What was wrong there.
+        why: JoinFault,
+    },
     /// All that were to be told of the leave were told or could not be; comes once after `leave`.
     LeaveEnded {
         /// Nodes that acknowledged it.
@@ -196,7 +227,8 @@ pub enum GossipEvent {
         /// How many since the last event of this kind.
         count: u64,
     },
-    /// A node advertises a name in place of an address: resolve it and call `handle_resolved`. Comes again when
+    /// A node advertises a name in place of an address: resolve it and call `handle_resolved` with all of its
+    /// addresses. Comes again when
     /// the node is unreachable, as its address may have changed.
     Resolve {
         /// Which node.
@@ -214,6 +246,16 @@ pub enum GossipEvent {
         value: Value,
         /// Whether the key is marked as internal; applications' keys are not.
         internal: bool,
+    },
+    /// Another process has the id of this node, as a stream to or from it has shown. The first is told at once,
+    /// then at most one event per minute while it goes on.
+    Twin {
+        /// The id of both.
+        node: NodeId,
+        /// The gossip address of this process.
+        own: SocketAddr,
+        /// That of the other one.
+        other: SocketAddr,
     },
     /// A node was silent for too long.
     Unreachable(NodeId),
@@ -280,6 +322,8 @@ pub struct Counters {
     pub delta_entries_out: u64,
     /// Refusals, in the order of [`Refusal::ALL`].
     pub refused: [u64; 6],
+    /// Times that another process was found to have the id of this node.
+    pub twins: u64,
 }
 
 /// How a node stands.

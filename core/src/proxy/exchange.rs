@@ -459,7 +459,7 @@ impl Exchange {
             return Step::Retry;
         }
         let answer = match (why, self.retry.last_cause()) {
-            (Failure::NoUpstream, None) => Answer::no_upstream(place),
+            (Failure::NoUpstream, None | Some(cause::NO_UPSTREAM)) => Answer::no_upstream(place),
             // There was an upstream; that no other is left is not what went wrong.
             (Failure::NoUpstream, Some(last)) => Answer::unreachable(place, last),
             _ => Answer::unreachable(place, cause),

@@ -54,6 +54,10 @@ impl Entry {
         self.locals.is_empty() && self.remotes.is_empty()
     }
 
+    pub(super) fn is_served(&self) -> bool {
+        !self.locals.is_empty() || self.remotes.iter().any(|remote| remote.state.is_up())
+    }
+
     pub(super) fn best_local(&self, choice: Choice<'_>) -> Option<BestLocal> {
         if self.locals.is_empty() {
             return None;

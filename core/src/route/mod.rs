@@ -29,6 +29,11 @@
 //!   that fails too, it is set aside for twice as long, up to 60 s.
 //!
 //! Neither keeps a request from the only upstream that there is.
+//!
+//! # When nobody is left
+//!
+//! [`Vacancies`] says which requests may wait for a moment: those for an endpoint that lost its last upstream a
+//! moment ago, for the news of its next one is probably on the way.
 
 mod balance;
 mod entry;
@@ -36,9 +41,11 @@ mod key;
 mod load;
 mod pick;
 mod router;
+mod vacancy;
 
 pub use pick::{Fault, Pick};
 pub use router::{Advert, Elsewhere, Hop, Preference, Route, Router};
+pub use vacancy::{HOLD, Vacancies};
 
 #[cfg(test)]
 mod tests;

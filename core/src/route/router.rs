@@ -225,6 +225,19 @@ impl Router {
         }
     }
 
+    /// Whether somebody may get requests for `endpoint`: a tunnel of this process, or a node that is up.
+    pub fn is_served(&self, endpoint: &[u8]) -> bool {
+        self.entry(endpoint).is_some_and(Entry::is_served)
+    }
+
+    /// The endpoints that `node` has and nobody serves: those that its end has left alone. Walks the table; nodes
+    /// go rarely.
+    pub fn left_alone(&self, node: &NodeId) -> impl Iterator<Item = &EndpointId> {
+        let has = |entry: &Entry| entry.remotes.iter().any(|remote| remote.node == *node);
+        let left = move |entry: &Entry| has(entry) && !entry.is_served();
+        self.endpoints.iter().filter(move |(_, entry)| left(entry)).map(|(key, _)| &key.endpoint)
+    }
+
     /// Requests for `endpoint` that are under way through the tunnels of this process.
     pub fn outstanding(&self, endpoint: &[u8]) -> usize {
         let Some(entry) = self.entry(endpoint) else { return 0 };

@@ -55,6 +55,30 @@ fn with_locals(count: u64) -> Router {
 }
 
 #[test]
+fn what_a_node_leaves_alone_is_what_nobody_else_serves() {
+    let mut router = Router::default();
+    for name in ["a", "b"] {
+        router.node_up(node(name), addr(1));
+    }
+    router.attach(ep("here"), TunnelId(1));
+    for (name, endpoint) in [("a", "ep"), ("a", "both"), ("b", "both"), ("a", "here")] {
+        router.remote(&node(name), ep(endpoint), 1);
+    }
+    let left = |router: &Router, name| router.left_alone(&node(name)).cloned().collect::<Vec<_>>();
+    assert_eq!(left(&router, "a"), []);
+    router.node_down(&node("a"));
+    assert_eq!(left(&router, "a"), [ep("ep")]);
+    let served = |router: &Router| ["ep", "both", "here", "other"].map(|e| router.is_served(e.as_bytes()));
+    assert_eq!(served(&router), [false, true, true, false]);
+    router.node_down(&node("b"));
+    assert_eq!(left(&router, "b"), [ep("both")]);
+    router.detach(TunnelId(1));
+    assert_eq!(served(&router), [false; 4]);
+    router.node_up(node("a"), addr(1));
+    assert_eq!(served(&router), [true, true, true, false]);
+}
+
+#[test]
 fn threads_can_share_a_router() {
     fn shared<T: Send + Sync>(_: &T) {}
     shared(&Router::default());

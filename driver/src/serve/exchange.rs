@@ -160,7 +160,15 @@ pub(super) async fn proxy<R: Runtime, C: Io, S: Service>(
 ) -> Ended<S> {
     let mut fresh = false;
     let next = loop {
-        let stop = match try_once(client, service, &mut forward, &mut target, fresh).await {
+        let mut settled = Ok(());
+        if service.is_held(&target) {
+            settled = Box::pin(settle(client, service, &mut forward, &mut target)).await;
+        }
+        let tried = match settled {
+            Ok(()) => try_once(client, service, &mut forward, &mut target, fresh).await,
+            Err(stop) => Tried::Stopped(stop),
+        };
+        let stop = match tried {
             Tried::Done(next, reusable) => {
                 service.release(target, reusable);
                 break next;
@@ -213,7 +221,8 @@ async fn try_once<R: Runtime, C: Io, S: Service>(
     let Forward { work, up } = forward;
     let until = work.exchange.poll_timeout().map(|d| d.at);
     let attempt = Attempt { idempotent: up.idempotent, fresh, until };
-    let (io, pooled) = match connect(client, service, &mut work.exchange, target, attempt).await {
+    let connecting = pin!(service.connect(target, attempt));
+    let (io, pooled) = match attend(client, &mut work.exchange, connecting).await {
         Ok(Connected { io, pooled }) => (io, pooled),
         Err(stop) => return Tried::Stopped(stop),
     };
@@ -275,6 +284,22 @@ impl<S: Service> Work<S> {
     pub(super) fn record<R: Runtime, C: Io>(self, client: &mut Client<R, C>, service: &S) {
         service.record(self.exchange.finish(client.now()), self.note);
     }
+}
+
+/// Waits until the target is somewhere, and writes the head for it.
+async fn settle<R: Runtime, C: Io, S: Service>(
+    client: &mut Client<R, C>,
+    service: &S,
+    forward: &mut Forward<S>,
+    target: &mut S::Target,
+) -> Result<(), Box<Stop>> {
+    let Forward { work, up } = forward;
+    attend(client, &mut work.exchange, pin!(service.settle(target))).await?;
+    let now = client.now();
+    if up.start_again(now, &work.exchange, service.is_tunnel(target)) {
+        return Ok(());
+    }
+    Err(Stop::new(work.exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream), None))
 }
 
 /// Queues an answer made here, which the record of the request shows like any other.
@@ -346,18 +371,15 @@ enum Outcome {
     Switched,
 }
 
-/// Reaches the target while the client's connection and the clock are watched.
-async fn connect<R: Runtime, C: Io, S: Service>(
+/// Does `work` for the request while the client's connection and the clock are watched.
+async fn attend<R: Runtime, C: Io, T>(
     client: &mut Client<R, C>,
-    service: &S,
     exchange: &mut Exchange,
-    target: &S::Target,
-    attempt: Attempt,
-) -> Result<Connected<S::Up>, Box<Stop>> {
-    let mut connecting = pin!(service.connect(target, attempt));
+    mut work: Pin<&mut impl Future<Output = Result<T, Failure>>>,
+) -> Result<T, Box<Stop>> {
     poll_fn(|cx| {
         loop {
-            if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
+            if let Poll::Ready(result) = work.as_mut().poll(cx) {
                 return Poll::Ready(result.map_err(|why| {
                     Stop::new(exchange.handle_failed(client.now(), Leg::Upstream, why), Some(why))
                 }));

@@ -53,6 +53,19 @@ pub trait Service: Send + Sync + 'static {
     /// only its connection was bad. False leaves the target as it was, for its release: there is none.
     fn again(&self, failed: &mut Self::Target, why: Failure) -> bool;
 
+    /// The target has to wait until there is somewhere to send the request: see [`Self::settle`].
+    fn is_held(&self, target: &Self::Target) -> bool {
+        let _ = target;
+        false
+    }
+
+    /// Waits, for a short time, until a held target is somewhere. An error says that it is not, and ends the
+    /// request.
+    fn settle(&self, target: &mut Self::Target) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = target;
+        std::future::ready(Ok(()))
+    }
+
     /// The target failed before its response, whatever becomes of the request.
     fn failed(&self, target: &mut Self::Target, why: Failure) {
         let _ = (target, why);

@@ -40,7 +40,12 @@ pub(super) async fn connect<R: Runtime>(
         }
     };
     let mut last = cause::RESOLVE_FAILED;
-    for addr in addrs {
+    for (n, addr) in addrs.iter().copied().enumerate() {
+        // One that swallows packets leaves the others their chance.
+        let until = until.map(|until| {
+            let now = rt.now();
+            now + until.since(now) / u32::try_from(addrs.len() - n).unwrap_or(u32::MAX)
+        });
         last = match timeout_at(rt, until, rt.connect(&Addr::Ip(addr))).await {
             Ok(Ok(io)) => return Ok(Connected { io, pooled: false }),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,

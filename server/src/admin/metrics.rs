@@ -18,6 +18,11 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, now: Instant) -
         "Requests that were sent once more, to another upstream or on another connection",
         &mut text,
     );
+    node.waiting.held_total().render(
+        "piko_proxy_held_total",
+        "Requests that found no upstream and waited a moment for the next one",
+        &mut text,
+    );
     tunnels(node, &mut text);
     upstreams(node, now, &mut text);
     metrics::render_build_info(env!("CARGO_PKG_VERSION"), &mut text);
@@ -74,6 +79,9 @@ fn gossip(gossip: &Gossip, text: &mut String) {
     for (why, count) in Refusal::ALL.iter().zip(counters.refused) {
         sample(text, name, &[("reason", reason(*why))], count.into());
     }
+    let name = "piko_gossip_same_id_total";
+    family(text, Kind::Counter, name, "Times that another process was found to have the id of this node");
+    sample(text, name, &[], counters.twins.into());
 }
 
 fn reason(why: Refusal) -> &'static str {

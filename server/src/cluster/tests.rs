@@ -17,9 +17,14 @@ impl Follow for Ups {
     fn down(&self, _: &NodeId) {}
 }
 
+/// Nothing here depends on it.
+fn clock() -> piko_driver::Clock {
+    piko_runtime_tokio::block_on(|rt| async move { piko_driver::Clock::of(&rt) })
+}
+
 fn membership() -> (Membership, Arc<Ups>) {
     let ups = Arc::new(Ups::default());
-    let mut membership = Membership::new(Peers::new(Node::new(Preference::Local), ups.clone()));
+    let mut membership = Membership::new(Peers::new(Node::new(Preference::Local, clock()), ups.clone()));
     assert!(membership.event(GossipEvent::Joined(NodeId::new("b"))).is_none());
     set(&mut membership, ADMIN_ADDR, "10.0.0.1:8002");
     (membership, ups)

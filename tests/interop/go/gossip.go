@@ -36,6 +36,8 @@ type remote struct {
 	left    bool
 	silent  bool
 	entries map[string]gossipEntry
+	// Zero while it is alive.
+	expiry time.Time
 }
 
 // window is the failure detector: the mean of the last 50 intervals.
@@ -47,6 +49,10 @@ type window struct {
 const (
 	interval  = 100 * time.Millisecond
 	packetMax = 1400
+	// expiry is how long a node is remembered that left or is silent, as in Go Piko.
+	expiry = 60 * time.Second
+	// compactAt is the number of deleted keys behind which a node tells everything anew.
+	compactAt = 100
 )
 
 func (w *window) report(now time.Time) {
@@ -76,6 +82,48 @@ func (m *member) set(key, value string, internal, deleted bool) {
 	own := m.nodes[m.id]
 	own.version++
 	own.entries[key] = gossipEntry{key, value, own.version, internal, deleted}
+}
+
+// unset deletes a key; what is not there stays so.
+func (m *member) unset(key string) {
+	if entry, ok := m.nodes[m.id].entries[key]; ok && !entry.Deleted {
+		m.set(key, "", false, true)
+	}
+}
+
+// compact drops the own deleted keys once there are many, and gives all others new versions.
+func (m *member) compact() {
+	own := m.nodes[m.id]
+	var kept []gossipEntry
+	deleted := 0
+	for _, entry := range own.after(0) {
+		if entry.Deleted {
+			deleted++
+		} else if entry.Key != "_internal:compact" {
+			kept = append(kept, entry)
+		}
+	}
+	if deleted < compactAt {
+		return
+	}
+	until := own.version
+	own.entries = map[string]gossipEntry{}
+	for _, entry := range kept {
+		m.set(entry.Key, entry.Value, entry.Internal, false)
+	}
+	m.set("_internal:compact", strconv.FormatUint(until, 10), true, false)
+	say("compacted", fields{"deleted": deleted})
+}
+
+// expire forgets who left or was silent for long enough; others may tell of them again.
+func (m *member) expire(now time.Time) {
+	for id, node := range m.nodes {
+		if !node.expiry.IsZero() && now.After(node.expiry) {
+			delete(m.nodes, id)
+			delete(m.heard, id)
+			say("expired", fields{"id": id})
+		}
+	}
 }
 
 // after gives the entries of a node above a version, by version.
@@ -128,6 +176,7 @@ func (m *member) applyDelta(delta []deltaElement) {
 			switch {
 			case entry.Internal && entry.Key == "_internal:left":
 				node.left = true
+				node.expiry = time.Now().Add(expiry)
 				say("left", fields{"id": element.ID})
 			case entry.Internal && entry.Key == "_internal:compact":
 				until, err := strconv.ParseUint(entry.Value, 10, 64)
@@ -137,6 +186,10 @@ func (m *member) applyDelta(delta []deltaElement) {
 				for key, old := range node.entries {
 					if old.Version <= until {
 						delete(node.entries, key)
+						if !old.Internal && !old.Deleted {
+							old.Deleted = true
+							say("key", fields{"id": element.ID, "entry": old})
+						}
 					}
 				}
 			case !entry.Internal:
@@ -253,6 +306,10 @@ func (m *member) round() {
 		silent := m.heard[id].phi(now) > 20
 		if silent != node.silent {
 			node.silent = silent
+			node.expiry = time.Time{}
+			if silent {
+				node.expiry = now.Add(expiry)
+			}
 			say("liveness", fields{"id": id, "unreachable": silent})
 		}
 		if silent {
@@ -355,6 +412,9 @@ func gossip(args []string) int {
 	join := flags.String("join", "", "address of a member")
 	keys := flags.String("set", "", "keys, as a=1,b=2")
 	many := flags.Int("many", 0, "so many endpoints more, after one second")
+	churn := flags.Int("churn", 0, "so many endpoints that come and go, after one second")
+	advertise := flags.String("advertise", "", "host that others are told, in place of the address")
+	proxied := flags.Bool("proxy", false, "serve a proxy port")
 	if flags.Parse(args) != nil || flags.NArg() > 0 {
 		return 2
 	}
@@ -366,9 +426,19 @@ func gossip(args []string) int {
 	if err != nil {
 		return 1
 	}
-	m := &member{id: *id, addr: listener.Addr().String(), udp: udp, nodes: map[string]*remote{}, heard: map[string]*window{}}
+	told := listener.Addr().String()
+	if *advertise != "" {
+		told = net.JoinHostPort(*advertise, strconv.Itoa(listener.Addr().(*net.TCPAddr).Port))
+	}
+	m := &member{id: *id, addr: told, udp: udp, nodes: map[string]*remote{}, heard: map[string]*window{}}
 	m.nodes[m.id] = &remote{addr: m.addr, entries: map[string]gossipEntry{}}
-	m.set("proxy_addr", "127.0.0.1:18000", false, false)
+	proxyAddr := "127.0.0.1:18000"
+	if *proxied {
+		if proxyAddr, err = m.serveProxy(); err != nil {
+			return 1
+		}
+	}
+	m.set("proxy_addr", proxyAddr, false, false)
 	m.set("admin_addr", "127.0.0.1:18002", false, false)
 	for _, pair := range strings.Split(*keys, ",") {
 		if key, value, ok := strings.Cut(pair, "="); ok {
@@ -394,7 +464,7 @@ func gossip(args []string) int {
 			go m.serve(conn)
 		}
 	}()
-	say("listening", fields{"addr": m.addr})
+	say("listening", fields{"addr": listener.Addr().String(), "proxy": proxyAddr})
 	if *join != "" {
 		err := m.exchange(kindJoin, *join)
 		say("joined", fields{"error": text(err)})
@@ -403,14 +473,25 @@ func gossip(args []string) int {
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)
 	ticker := time.NewTicker(interval)
 	later := time.After(time.Second)
+	ticks := 0
 	for {
 		select {
 		case <-ticker.C:
 			m.round()
+			if ticks++; ticks%10 == 0 {
+				m.mu.Lock()
+				m.compact()
+				m.expire(time.Now())
+				m.mu.Unlock()
+			}
 		case <-later:
 			m.mu.Lock()
 			for n := range *many {
 				m.set("endpoint:go-"+strconv.Itoa(n), "1", false, false)
+			}
+			for n := range *churn {
+				m.set("endpoint:churn-"+strconv.Itoa(n), "1", false, false)
+				m.unset("endpoint:churn-" + strconv.Itoa(n))
 			}
 			m.mu.Unlock()
 			say("set", fields{"many": *many})

@@ -45,9 +45,12 @@
 //
 // As a member of a gossip cluster (stands against our gossip node):
 //
-//	peer gossip [-id go] [-addr 127.0.0.1:0] [-join host:port] [-set a=1,b=2] [-many 0]
+//	peer gossip [-id go] [-addr 127.0.0.1:0] [-advertise host] [-join host:port] [-set a=1,b=2] [-many 0]
+//	            [-churn 0] [-proxy]
 //
-// keeps the pace and the rules of Go Piko, on UDP and TCP, until SIGINT or SIGTERM, on which it leaves.
+// keeps the pace and the rules of Go Piko, on UDP and TCP, until SIGINT or SIGTERM, on which it leaves. With -proxy
+// it serves a proxy port: requests for its own endpoints are answered with "go: " and the body they came with, others go
+// to a node that has theirs, by net/http's reverse proxy.
 //
 // All print JSON lines on stdout:
 //
@@ -63,6 +66,9 @@
 //	{"event":"key","id":"n1","entry":{"key":"a","value":"1","version":3,"deleted":false}}   gossip: its key
 //	{"event":"liveness","id":"n1","unreachable":true}                   gossip: what its silence says
 //	{"event":"left","id":"n1"}                                          gossip: it leaves
+//	{"event":"expired","id":"n1"}                                       gossip: it is forgotten
+//	{"event":"compacted","deleted":100}                                 gossip: its own keys have new versions
+//	{"event":"request","endpoint":"e1","forwarded":true,"header":{...}} gossip: at its proxy port
 //	{"event":"bad","error":"..."}                                       gossip: a message that Go cannot read
 //
 // Exit status: 0 when it ended on purpose and all results were without an error, 1 otherwise, 2 for usage.

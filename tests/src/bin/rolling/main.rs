@@ -17,6 +17,7 @@ use piko_tests::runs::{Outcome, run_each};
 
 const HELP: &str = "\
 usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>] [--rounds <n>] [--lines <n>]
+               [--hasty]
   all         every run below
   direct      every node and every agent restarts; the clients go to nodes that are ready
   nginx       the same through nginx with kept connections, as docs/cluster.md recommends it
@@ -25,6 +26,7 @@ usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>] [--roun
   freeze      a node is stopped (SIGSTOP) and goes on: what fails, and for how long
   --quick     the same, small
   --rounds    how often everything restarts
+  --hasty     the next agent goes as soon as the one before it says that it is connected, whatever the nodes know
   --lines     how many WebSockets and event streams there are, which hold every end up to the grace
 environment: PIKO_BIN_DIR
 ";
@@ -55,6 +57,8 @@ struct Size {
     rounds: usize,
     /// WebSockets and event streams beside them.
     lines: usize,
+    /// Agents restart without a look at what the nodes know.
+    hasty: bool,
     endpoints: usize,
     /// How long a node goes on serving while it is not ready.
     drain_delay: &'static str,
@@ -68,6 +72,7 @@ const FULL: Size = Size {
     rate: 1_000.0,
     rounds: 1,
     lines: 200,
+    hasty: false,
     endpoints: 3,
     drain_delay: "3s",
     grace: "2s",
@@ -77,6 +82,7 @@ const QUICK: Size = Size {
     rate: 300.0,
     rounds: 1,
     lines: 12,
+    hasty: false,
     endpoints: 2,
     drain_delay: "1s",
     grace: "1500ms",
@@ -88,7 +94,8 @@ fn main() -> ExitCode {
     let mut good = true;
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--quick" => size = QUICK,
+            "--quick" => size = Size { hasty: size.hasty, ..QUICK },
+            "--hasty" => size.hasty = true,
             "--requests" => good &= set(&mut size.requests, args.next()),
             "--rate" => good &= set(&mut size.rate, args.next()),
             "--rounds" => good &= set(&mut size.rounds, args.next()),

@@ -28,7 +28,7 @@ pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way, 
     let lines = Lines::start(way, size.lines);
     let part = size.requests / 10;
     load.wait(part);
-    let restarted = (0..size.rounds).try_for_each(|_| roll(setup, &load, pause));
+    let restarted = (0..size.rounds).try_for_each(|_| roll(setup, &load, pause, size.hasty));
     load.wait(size.requests.max(load.done() + part));
     let lines = lines.judge();
     let judged = setup.judge(load);
@@ -36,7 +36,7 @@ pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way, 
 }
 
 /// Restarts every node and every agent once.
-fn roll(setup: &mut Setup, load: &Load, pause: Duration) -> Outcome {
+fn roll(setup: &mut Setup, load: &Load, pause: Duration, hasty: bool) -> Outcome {
     for i in 0..setup.cluster.members.len() {
         let failed = load.failed();
         let took = setup.cluster.members[i].terminate();
@@ -63,8 +63,10 @@ fn roll(setup: &mut Setup, load: &Load, pause: Duration) -> Outcome {
         let endpoint = agent.endpoint.clone();
         setup.agents[i] = setup.agent(&endpoint);
         // The other agent of this endpoint goes next. A node that has it alone must have heard of this one, which takes
-        // some milliseconds from the moment at which the agent is connected.
-        setup.cluster.wait_listeners(&endpoint, AGENTS_EACH);
+        // some milliseconds from the moment at which the agent is connected; who does not wait for that makes requests wait.
+        if !hasty {
+            setup.cluster.wait_listeners(&endpoint, AGENTS_EACH);
+        }
         println!(
             "  {:.1} s, agent {i}: ended and started again; {} failed meanwhile",
             load.start_time().elapsed().as_secs_f64(),

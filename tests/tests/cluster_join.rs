@@ -1,0 +1,192 @@
+//! Joins that do not go as they should: a second process of one id, seeds that are mute or dead, an end in between.
+
+use piko_tests::http::Client;
+use piko_tests::process::{Agent, Process, Server, Signal, binary};
+use piko_tests::service::Service;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const SAME_ID: &str =
+    "another process has this node's id; every process needs a --cluster.node-id of its own";
+
+fn text(node: &Server, target: &str) -> String {
+    let mut client = Client::connect(node.admin).expect("the port is open");
+    client.get(target, &[]).expect("an answer").body.text()
+}
+
+fn same_id_total(node: &Server) -> u64 {
+    let value = |line: &str| line.strip_prefix("piko_gossip_same_id_total ")?.parse().ok();
+    text(node, "/metrics").lines().find_map(value).expect("the counter")
+}
+
+/// Whether both say, with both addresses, that there are two of them.
+fn both_tell(one: &Server, two: &Server) {
+    for (node, other) in [(one, two), (two, one)] {
+        let (_, record) = node.process.wait_record(0, PATIENCE, SAME_ID).expect("told");
+        assert_eq!(record["level"], "warn");
+        assert_eq!(record["node-id"], "twin");
+        assert_eq!(record["addr"], node.gossip().to_string());
+        assert_eq!(record["other-addr"], other.gossip().to_string());
+        assert!(same_id_total(node) >= 1);
+    }
+}
+
+#[test]
+fn two_processes_of_one_id_say_so() {
+    let one = Server::start(&["--cluster.node-id", "twin"]);
+    let seed = one.gossip().to_string();
+    // A node that meets nobody but its double is no part of a cluster.
+    let mut two = Server::start(&[
+        "--cluster.node-id",
+        "twin",
+        "--cluster.join",
+        &seed,
+        "--cluster.join-timeout",
+        "1s",
+    ]);
+    both_tell(&one, &two);
+    assert_eq!(two.process.wait_exit(PATIENCE).expect("it gives up").code(), Some(1));
+    let tail = two.process.tail();
+    assert!(tail.contains(&format!("cluster join: {seed}: a node with the id of this one")), "{tail}");
+    // It met its double at least twice, and both said it once.
+    for node in [&one, &two] {
+        let lines = node.process.lines(0);
+        assert_eq!(lines.iter().filter(|line| line.text.contains(SAME_ID)).count(), 1, "{lines:?}");
+    }
+}
+
+#[test]
+fn two_processes_of_one_id_that_share_a_third_node_say_so() {
+    let third = Server::start(&["--cluster.node-id", "third"]);
+    let seed = third.gossip().to_string();
+    let twin = || Server::start(&["--cluster.node-id", "twin", "--cluster.join", &seed]);
+    let (one, two) = (twin(), twin());
+    both_tell(&one, &two);
+    assert_eq!(same_id_total(&third), 0);
+}
+
+/// A node whose seed takes connections and never answers, before it is ready.
+fn hanging(seed: &str, args: &[&str]) -> Process {
+    let mut command = Command::new(binary("piko-server"));
+    for port in ["proxy", "upstream", "admin", "cluster.gossip"] {
+        command.args([format!("--{port}.bind-addr"), "127.0.0.1:0".to_owned()]);
+    }
+    command.args(["--cluster.join", seed]).args(args);
+    Process::spawn("piko-server", &mut command).expect("it starts")
+}
+
+#[test]
+fn a_node_that_was_never_ready_ends_at_once() {
+    // The kernel accepts, nobody answers.
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let seed = mute.local_addr().expect("bound").to_string();
+    for signal in [Signal::Term, Signal::Int] {
+        // The drain delay is the default of 3 s.
+        let mut node = hanging(&seed, &[]);
+        node.wait_record(0, PATIENCE, "starting gossip").expect("it begins");
+        // Its question has arrived, so the join is under way.
+        let (_asked, _) = mute.accept().expect("a connection");
+        let begun = Instant::now();
+        node.signal(signal).expect("sent");
+        let status = node.wait_exit(PATIENCE).expect("the end");
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}: {}", node.tail());
+        assert_eq!(status.code(), Some(0), "{}", node.tail());
+        node.wait_record(0, PATIENCE, "shutdown complete").expect("in order");
+    }
+}
+
+#[test]
+fn a_dead_seed_beside_a_good_one_does_not_hold_a_node_back() {
+    let good = Server::start(&["--cluster.node-id", "good"]);
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let seeds = format!("{},{}", mute.local_addr().expect("bound"), good.gossip());
+    let begun = Instant::now();
+    let node = Server::start(&["--cluster.node-id", "node", "--cluster.join", &seeds]);
+    node.process.wait_record(0, PATIENCE, "starting proxy server").expect("it serves");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "a join in all takes 10 s: {took:?}");
+    node.process.wait_record(0, PATIENCE, "joined cluster").expect("it says so");
+    while text(&node, "/status/cluster/nodes").matches("\"active\"").count() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "they do not know each other");
+        // Until the news has come, a datagram or two later.
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A file with lines of `/etc/hosts`, removed with it: two names with an IPv4 and an IPv6 address each, in both orders.
+struct Hosts(PathBuf);
+
+impl Hosts {
+    /// `None`, visibly, where a process cannot have an `/etc/hosts` of its own or there is no IPv6.
+    fn new() -> Option<Self> {
+        let probe = Command::new("unshare").args(["--mount", "true"]).status();
+        if !probe.is_ok_and(|status| status.success()) || TcpListener::bind("[::1]:0").is_err() {
+            let why = "names with two addresses need root, unshare and IPv6";
+            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}");
+            println!("SKIPPED: {why}");
+            return None;
+        }
+        let path = std::env::temp_dir().join(format!("piko-hosts-{}", std::process::id()));
+        let text =
+            "127.0.0.1 localhost\n127.0.0.1 four.test\n::1 four.test\n::1 six.test\n127.0.0.1 six.test\n";
+        std::fs::write(&path, text).expect("a writable place");
+        Some(Self(path))
+    }
+
+    fn server(&self, args: &[&str]) -> Server {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/with-hosts");
+        let (hosts, server) = (self.0.to_str().expect("text"), binary("piko-server"));
+        let env = [("HOSTS", hosts), ("PROGRAM", server.to_str().expect("text"))];
+        Server::start_with(program, args, &env)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Whichever of the two is bound, and whichever comes first: as a seed, as the address of a proxy port, and as that of a
+/// gossip port.
+#[test]
+fn every_address_of_a_name_is_tried() {
+    let Some(hosts) = Hosts::new() else { return };
+    let service = Service::start();
+    for ip in ["127.0.0.1", "[::1]"] {
+        let any = format!("{ip}:0");
+        for name in ["four.test", "six.test"] {
+            let named = format!("{name}:0");
+            let first = hosts.server(&[
+                "--cluster.node-id=first",
+                "--cluster.gossip.bind-addr",
+                &any,
+                "--cluster.gossip.advertise-addr",
+                &named,
+                "--proxy.bind-addr",
+                &any,
+                "--proxy.advertise-addr",
+                &named,
+            ]);
+            let _agent = Agent::http(&first.connect_url(), "named", &service.addr().to_string(), &[]);
+            let seed = format!("{name}:{}", first.gossip().port());
+            let second = hosts.server(&["--cluster.gossip.bind-addr", &any, "--cluster.join", &seed]);
+            second.process.wait_record(0, PATIENCE, "joined cluster").expect("by one of the addresses");
+            let until = Instant::now() + PATIENCE;
+            let status = || {
+                let mut client = Client::connect(second.proxy).expect("the port is open");
+                client.get("/hello", &[("x-piko-endpoint", "named")]).expect("an answer").status()
+            };
+            while status() != 200 {
+                assert!(Instant::now() < until, "{name} with {ip} bound: {}", second.process.tail());
+                // Until the news has come, and the name has been looked up.
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
