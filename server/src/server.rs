@@ -103,6 +103,11 @@ impl<R: Runtime> Server<R> {
     /// # Errors
     /// Which port could not be opened, or why the cluster's secret could not be read.
     pub async fn bind(rt: R, options: ServerOptions) -> Result<Self, StartError> {
+        // Plain text on a port that was meant for TLS would be worse than no port.
+        if options.proxy.tls.is_some() || options.upstream.tls.is_some() || options.admin.tls.is_some() {
+            let what = "tls".to_owned();
+            return Err(StartError { what, error: io::ErrorKind::Unsupported.into() });
+        }
         let (proxy, proxy_addr) = ports::listen(&rt, "proxy", &options.proxy.bind).await?;
         let (upstream, upstream_addr) = ports::listen(&rt, "upstream", &options.upstream.bind).await?;
         let (admin, admin_addr) = ports::listen(&rt, "admin", &options.admin.bind).await?;
