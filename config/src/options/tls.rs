@@ -3,7 +3,9 @@
 //! The files are read by whoever opens the port or connects, at the start and again whenever they change.
 
 use super::fault;
-use crate::error::{UsageError, quoted};
+use crate::error::UsageError;
+#[cfg(feature = "server")]
+use crate::error::quoted;
 use crate::values::Values;
 
 /// A certificate chain and its key, as paths of PEM files.
@@ -25,6 +27,7 @@ pub enum TlsVersion {
     V13,
 }
 
+#[cfg(feature = "server")]
 impl TlsVersion {
     fn parse(text: &str) -> Option<Self> {
         match text {
