@@ -15,6 +15,7 @@ mod proxy;
 mod rebalance;
 mod server;
 mod settings;
+mod tls;
 mod upstream;
 
 pub mod program;
