@@ -138,6 +138,11 @@ impl TlsClient {
         Ok((status, body))
     }
 
+    /// Without this type around it.
+    pub fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.0
+    }
+
     /// The stream, for what this type does not do.
     pub fn stream(&mut self) -> &mut StreamOwned<ClientConnection, TcpStream> {
         &mut self.0
