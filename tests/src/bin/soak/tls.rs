@@ -66,6 +66,8 @@ pub(crate) fn rotate(quick: bool) -> Outcome {
     let _agent = Agent::http(&server.connect_url(), ENDPOINT, &addr, &["--access-log.disable"]);
     let trust = Trust::new(&setup.authority, None, &[]).without_resumption();
     let mut old = TlsClient::connect(server.proxy, "localhost", &trust).map_err(text)?;
+    // A connection without a request is closed after --proxy.http.read-header-timeout.
+    check(old.get("/hello", &FIELDS).map_err(text)?.0 == 200, || "no answer".to_owned())?;
     let (wanted, rotations) = if quick { (400, 2) } else { (20_000, 20) };
     let load = Load::default();
     let slowest = thread::scope(|scope| {
