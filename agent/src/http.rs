@@ -1,10 +1,13 @@
 //! The HTTP listener: each stream of the tunnel carries requests for one service.
 
+use crate::tls::Link;
 use piko_config::{ServiceAddr, Target};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step, cause};
 use piko_core::time::Instant;
-use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Pool, Runtime, Service, timeout_at};
+use piko_driver::{
+    Addr, Attempt, Connected, Decision, Io, IoInfo, MaybeTls, Pool, Runtime, Service, timeout_at,
+};
 use piko_observe::access::{AccessLog, AccessNote};
 use piko_observe::metrics::HttpMetrics;
 use std::io;
@@ -43,6 +46,8 @@ pub(crate) struct HttpService<R: Runtime> {
     pool: Pool<R>,
     /// The interval of TCP's probes on connections to the service.
     keep_alive: Option<Duration>,
+    /// Plain or TLS.
+    link: Link,
     addrs: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
     access: AccessLog,
     metrics: Arc<HttpMetrics>,
@@ -61,13 +66,30 @@ impl<R: Runtime> HttpService<R> {
         config.response_timeout = timeout;
         config.base_path = (!addr.path.is_empty()).then(|| Arc::from(addr.path.as_bytes()));
         config.base_query = addr.query.as_ref().map(|query| Arc::from(query.as_bytes()));
-        Self { rt, addr, config, pool, keep_alive: None, addrs: Mutex::new(None), access, metrics }
+        Self {
+            rt,
+            addr,
+            config,
+            pool,
+            keep_alive: None,
+            link: Link::default(),
+            addrs: Mutex::new(None),
+            access,
+            metrics,
+        }
     }
 
     /// Sets the interval of TCP's probes on connections to the service; `None` is without.
     #[must_use]
     pub(crate) fn keep_alive(mut self, interval: Option<Duration>) -> Self {
         self.keep_alive = interval;
+        self
+    }
+
+    /// Sets how the service is reached.
+    #[must_use]
+    pub(crate) fn link(mut self, link: Link) -> Self {
+        self.link = link;
         self
     }
 
@@ -90,9 +112,20 @@ impl<R: Runtime> HttpService<R> {
         Ok(addrs)
     }
 
+    /// Connects, and does the handshake of a service with TLS.
+    async fn connect_to(&self, target: &Addr) -> io::Result<MaybeTls<R::Tcp>> {
+        let io = self.rt.connect(target).await?;
+        io.keep_alive(self.keep_alive);
+        let host = match &self.addr.target {
+            Target::Tcp { host, .. } => host,
+            Target::Unix(_) => "localhost",
+        };
+        self.link.secure::<R>(io, host).await
+    }
+
     /// A new connection, to the first address of the service that takes one. One that swallows packets leaves the
     /// others their share of the time `until` then, and comes last for a while.
-    async fn dial(&self, until: Option<Instant>) -> Result<R::Tcp, Failure> {
+    async fn dial(&self, until: Option<Instant>) -> Result<MaybeTls<R::Tcp>, Failure> {
         let targets: Vec<Addr> = match &self.addr.target {
             Target::Unix(path) => vec![Addr::Unix(path.clone())],
             Target::Tcp { host, port } => self.addrs(host, *port).await?.into_iter().map(Addr::Ip).collect(),
@@ -104,10 +137,9 @@ impl<R: Runtime> HttpService<R> {
             let share = left / u32::try_from(targets.len() - n).unwrap_or(u32::MAX);
             // The last one has as long as the exchange, whose deadline is told apart from a dead address.
             let at = (n + 1 < targets.len()).then(|| now + share);
-            let connected = timeout_at(&self.rt, at, self.rt.connect(target)).await;
+            let connected = timeout_at(&self.rt, at, self.connect_to(target)).await;
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(io) => {
-                    io.keep_alive(self.keep_alive);
                     if n > 0 {
                         self.prefer(n);
                     }
@@ -139,7 +171,7 @@ impl<R: Runtime> HttpService<R> {
 }
 
 impl<R: Runtime> Service for HttpService<R> {
-    type Up = R::Tcp;
+    type Up = MaybeTls<R::Tcp>;
     type Target = ();
     type Switched = ();
     type Note = Option<Box<AccessNote>>;
@@ -163,7 +195,7 @@ impl<R: Runtime> Service for HttpService<R> {
         }
     }
 
-    async fn connect(&self, (): &(), attempt: Attempt) -> Result<Connected<R::Tcp>, Failure> {
+    async fn connect(&self, (): &(), attempt: Attempt) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
         if !attempt.fresh {
             if let Some(io) = self.pool.take(attempt.idempotent) {
                 return Ok(Connected { io, pooled: true });
@@ -178,7 +210,7 @@ impl<R: Runtime> Service for HttpService<R> {
         why == Failure::Stale
     }
 
-    fn release(&self, (): (), reusable: Option<R::Tcp>) {
+    fn release(&self, (): (), reusable: Option<MaybeTls<R::Tcp>>) {
         if let Some(io) = reusable {
             self.pool.put(io);
         }

@@ -13,6 +13,7 @@ pub(crate) use command::{asked, command, old_command};
 use crate::output;
 use fetch::Source;
 use model::{ClusterNode, Counts, GossipNode, GossipState, ListedNode, Upstream};
+use piko_config::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::process::ExitCode;
@@ -44,6 +45,12 @@ pub(crate) struct Query {
     pub(crate) subject: Subject,
     /// The admin port, as given.
     pub(crate) url: String,
+    /// Sent as `Authorization: Bearer …`, where not empty.
+    pub(crate) token: Secret,
+    /// Authorities to trust at an https URL; `None` is those of the machine.
+    pub(crate) root_cas: Option<String>,
+    /// Believe whoever answers there.
+    pub(crate) insecure_skip_verify: bool,
     /// The node that is meant, where it is not the one at `url`.
     pub(crate) forward: Option<String>,
     pub(crate) form: Form,
@@ -51,7 +58,7 @@ pub(crate) struct Query {
 
 /// Asks and prints.
 pub(crate) fn run(query: &Query) -> ExitCode {
-    let source = match Source::parse(&query.url, query.forward.as_deref()) {
+    let source = match Source::parse(query) {
         Ok(source) => source,
         Err(error) => {
             eprintln!("config: server: {error}");

@@ -6,6 +6,7 @@ mod cluster;
 mod log;
 #[cfg(feature = "server")]
 mod server;
+mod tls;
 
 pub use agent::{
     AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, ListenerOptions, PoolOptions,
@@ -18,6 +19,7 @@ pub use server::{
     AdminOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, ServerInvocation,
     ServerOptions, UpstreamOptions,
 };
+pub use tls::{ClientTlsOptions, KeyPairFiles, ServerTlsOptions, TlsVersion};
 
 use crate::error::UsageError;
 use crate::value::BindAddr;

@@ -220,7 +220,8 @@ mod tests {
                     assert!(
                         !variable.ends_with(taken)
                             || variable.ends_with("BIND_ADDR")
-                            || variable.ends_with("ADVERTISE_ADDR"),
+                            || variable.ends_with("ADVERTISE_ADDR")
+                            || variable.ends_with("TLS_CLIENT_SERVER_NAME"),
                         "{variable}"
                     );
                 }

@@ -2,9 +2,12 @@
 
 use crate::server::{JoinError, Server};
 use piko_config::ServerOptions;
-use piko_driver::Shutdown;
+use piko_driver::tls::Crypto;
+use piko_driver::{Reloader, Runtime, Shutdown, Terminal};
 use piko_runtime_tokio::Tokio;
+use rustls::crypto::aws_lc_rs;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a node until a signal ends it. A second signal ends the process at once.
@@ -29,9 +32,16 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
+    let hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::error!(target: "main", %error, "failed to run server");
+            return ExitCode::FAILURE;
+        }
+    };
     // A name that is to be advertised may take long to look up.
     let bound = tokio::select! {
-        bound = Server::bind(rt, options) => bound,
+        bound = Server::bind_with(rt.clone(), options, Some(crypto())) => bound,
         name = next(&mut interrupt, &mut terminate) => {
             tracing::info!(target: "main", signal = name, "received shutdown signal");
             return ExitCode::SUCCESS;
@@ -44,7 +54,8 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let stop = Shutdown::new();
+    let (reloader, stop) = (server.reloader(), Shutdown::new());
+    rt.spawn(hear_hangups(hangup, reloader, stop.clone()));
     let running = server.run(stop.clone());
     tokio::pin!(running);
     tokio::select! {
@@ -60,6 +71,19 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
             tracing::warn!(target: "main", signal = name, "received another signal; not waiting any longer");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// SIGHUP has files read again, unless it says that the program's terminal is gone.
+async fn hear_hangups(mut hangup: Signal, reloader: Reloader, stop: Shutdown) {
+    let terminal = Terminal::look();
+    while hangup.recv().await.is_some() {
+        if terminal.is_gone() {
+            tracing::info!(target: "main", signal = "hangup", "received shutdown signal");
+            return stop.trigger();
+        }
+        tracing::info!(target: "main", signal = "hangup", "reading files again");
+        reloader.reload();
     }
 }
 
@@ -91,4 +115,11 @@ fn raise_file_limit() {
             tracing::warn!(target: "main", %error, "the limit on open files stays");
         }
     }
+}
+
+/// aws-lc-rs (design guide A.7), passed on and never the default of the process: a build of the whole workspace has
+/// another one beside it.
+pub fn crypto() -> Crypto {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Crypto { provider, tickets: Some(aws_lc_rs::Ticketer::new) }
 }

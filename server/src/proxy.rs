@@ -13,7 +13,9 @@ use piko_core::proxy::{
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
-use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, Members, Runtime, Service, timeout_at};
+use piko_driver::{
+    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Runtime, Service, timeout_at,
+};
 use piko_observe::access::{AccessLog, AccessNote};
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -75,7 +77,7 @@ fn nobody(endpoint: &EndpointId) {
 }
 
 impl<R: Runtime> Service for ProxyService<R> {
-    type Up = Leg<R::Tcp>;
+    type Up = Leg<MaybeTls<R::Tcp>>;
     type Target = Target;
     type Switched = Infallible;
     type Note = Option<Box<AccessNote>>;

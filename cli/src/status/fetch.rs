@@ -1,10 +1,12 @@
 //! One `GET` of an admin port, on the machines of `piko-core`.
 
+use super::Query;
 use bytes::{Buf, BytesMut};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use piko_config::ConnectUrl;
+use piko_config::{ConnectUrl, Secret};
 use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Version};
-use piko_driver::{Addr, Runtime, timeout_at};
+use piko_driver::tls::{ClientFiles, Connector};
+use piko_driver::{Addr, MaybeTls, Runtime, timeout_at};
 use piko_runtime_tokio::Tokio;
 use std::io;
 use std::time::Duration;
@@ -20,20 +22,33 @@ const READ_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Source {
     url: ConnectUrl,
+    /// How an https URL is asked.
+    tls: Option<Connector>,
+    token: Secret,
     forward: Option<String>,
 }
 
 impl Source {
-    /// The text says what is wrong with the URL.
-    pub(super) fn parse(url: &str, forward: Option<&str>) -> Result<Self, String> {
-        if url.is_empty() {
+    /// The text says what is wrong with the URL, the token or the file of authorities.
+    pub(super) fn parse(query: &Query) -> Result<Self, String> {
+        if query.url.is_empty() {
             return Err("missing url".to_owned());
         }
-        let url = ConnectUrl::parse(url).map_err(|error| format!("invalid url: {error}"))?;
-        if url.tls {
-            return Err("invalid url: https needs TLS, which this build does not have".to_owned());
+        let url = ConnectUrl::parse(&query.url).map_err(|error| format!("invalid url: {error}"))?;
+        if query.token.reveal().bytes().any(|byte| byte.is_ascii_control()) {
+            return Err("token: a control character (such as a line break at the end)".to_owned());
         }
-        Ok(Self { url, forward: forward.map(str::to_owned) })
+        let files = ClientFiles {
+            root_cas: query.root_cas.as_ref().map(Into::into),
+            insecure_skip_verify: query.insecure_skip_verify,
+            ..ClientFiles::default()
+        };
+        let connector = url.tls.then(|| Connector::new(files, piko_server::program::crypto())).transpose();
+        let tls = connector.map_err(|error| format!("tls: {error}"))?;
+        if query.insecure_skip_verify {
+            eprintln!("warning: --server.tls.insecure-skip-verify: whoever answers is believed");
+        }
+        Ok(Self { url, tls, token: query.token.clone(), forward: query.forward.clone() })
     }
 
     /// The body of a 200; an error in Go's words where Go has some.
@@ -58,7 +73,13 @@ impl Source {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address").to_string();
         for addr in addrs {
             match rt.connect(&Addr::Ip(addr)).await {
-                Ok(io) => return self.exchange(rt, io, target).await,
+                Ok(io) => {
+                    let io = match &self.tls {
+                        Some(tls) => tls.connect(io, host).await.map_err(|error| error.to_string())?,
+                        None => MaybeTls::Plain(io),
+                    };
+                    return self.exchange(rt, io, target).await;
+                }
                 Err(error) => last = format!("connect {addr}: {error}"),
             }
         }
@@ -68,15 +89,18 @@ impl Source {
     async fn exchange(
         &self,
         rt: &Tokio,
-        mut io: <Tokio as Runtime>::Tcp,
+        mut io: MaybeTls<<Tokio as Runtime>::Tcp>,
         target: &str,
     ) -> Result<Vec<u8>, String> {
         let mut http = ClientConn::new(Config::default(), rt.now());
-        let fields = format!(
+        let mut fields = format!(
             "Host: {}\r\nUser-Agent: piko/{}\r\nAccept: application/json\r\n",
             self.url.authority(),
             env!("CARGO_PKG_VERSION")
         );
+        if !self.token.reveal().is_empty() {
+            fields.extend(["Authorization: Bearer ", self.token.reveal(), "\r\n"]);
+        }
         let head = RequestHead {
             method: b"GET",
             target: target.as_bytes(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AccessLogOptions, LogOptions, bind, fault, grace_period};
+use super::{AccessLogOptions, ClientTlsOptions, LogOptions, bind, fault, grace_period};
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
 use crate::values::{Command, Values};
@@ -47,6 +47,8 @@ pub struct ConnectOptions {
     pub tenant_id: Option<String>,
     /// One attempt: resolving, connecting, TLS and the upgrade together.
     pub timeout: Duration,
+    /// TLS to the server, where its URL asks for it.
+    pub tls: ClientTlsOptions,
     /// The token, for `Authorization: Bearer …`; fit for a header.
     pub token: Option<Secret>,
     /// The server's upstream port.
@@ -69,6 +71,8 @@ pub struct ListenerOptions {
     pub protocol: Protocol,
     /// How long to wait for the service: to connect, and for the head of a response; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// TLS to the service, where its address asks for it.
+    pub tls: ClientTlsOptions,
 }
 
 /// Kept connections to a service.
@@ -154,6 +158,7 @@ impl ConnectOptions {
         Ok(Self {
             url,
             timeout,
+            tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
             token: header_text(values, "connect.token")?.map(Secret::new),
             tenant_id: header_text(values, "connect.tenant-id")?.map(str::to_owned),
             exit_on_failure: values.flag("connect.exit-on-failure"),
@@ -224,6 +229,7 @@ impl ListenerOptions {
             access_log: AccessLogOptions::from_values(values, "access-log", &section)?,
             pool: PoolOptions::from_values(values),
             timeout: values.optional_duration("timeout"),
+            tls: ClientTlsOptions::from_values(values, "tls", &format!("{section}tls: "), false)?,
         })
     }
 }

@@ -30,6 +30,10 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("connect.exit-on-failure", Kind::Bool, "false", "Exit when the first connection does not come about"),
     flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as"),
     flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
+    flag("connect.tls.cert", Kind::Text, "", "A PEM file: the certificate to show to a server that asks for one"),
+    flag("connect.tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the server shows: for tests only"),
+    flag("connect.tls.key", Kind::Text, "", "A PEM file: the key of --connect.tls.cert"),
+    flag("connect.tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust; those of the machine when empty"),
     flag("connect.token", Kind::Text, "", "The token to authenticate with").secret().reloadable(),
     flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
     Flag::new(
@@ -55,4 +59,8 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
     listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever")
         .reloadable(),
+    http("tls.cert", Kind::Text, "", "A PEM file: the certificate to show to an https service that asks for one"),
+    http("tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the service shows: for tests only"),
+    http("tls.key", Kind::Text, "", "A PEM file: the key of --tls.cert"),
+    http("tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust for the service; those of the machine when empty"),
 ];

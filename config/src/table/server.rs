@@ -7,9 +7,35 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'sta
     Flag::new(&[Verb::Server], name, kind, default, help)
 }
 
+// The same words for each port.
+const CERT: &str =
+    "A PEM file: the certificate chain of this port, which speaks TLS with it; read again when it changes";
+const KEY: &str = "A PEM file: the key of the certificate";
+const CLIENT_CAS: &str = "A PEM file: authorities; clients must show a certificate of one of them";
+const MIN_VERSION: &str = "The oldest version of TLS to speak: 1.2 or 1.3";
+const SNI_CERTS: &str = "More certificates as <cert>:<key>, or one file with both; a client gets the one with the name that it asks for";
+const CLIENT_CERT: &str = "A PEM file: the certificate to show to other nodes that ask for one";
+const CLIENT_KEY: &str = "A PEM file: the key of the certificate for other nodes";
+const CLIENT_ROOT_CAS: &str =
+    "A PEM file: the authorities to trust for other nodes; those of the machine when empty";
+const CLIENT_SERVER_NAME: &str =
+    "The name to find in the certificates of other nodes; their address when empty";
+const CLIENT_INSECURE: &str = "Take whatever certificate other nodes show: for tests only";
+const NO_CLIENT: &str = "no effect: nodes do not reach each other at the upstream port";
+
 pub(super) const FLAGS: &[Flag] = &[
     flag("admin.advertise-addr", Kind::Bind, "", "The admin address that other nodes are told; the one really bound when empty"),
     flag("admin.bind-addr", Kind::Bind, ":8002", "Where to listen for status, health and metrics requests; port 0 picks a free one"),
+    flag("admin.tls.cert", Kind::Text, "", CERT),
+    flag("admin.tls.client-cas", Kind::Text, "", CLIENT_CAS),
+    flag("admin.tls.client.cert", Kind::Text, "", CLIENT_CERT),
+    flag("admin.tls.client.insecure-skip-verify", Kind::Bool, "false", CLIENT_INSECURE),
+    flag("admin.tls.client.key", Kind::Text, "", CLIENT_KEY),
+    flag("admin.tls.client.root-cas", Kind::Text, "", CLIENT_ROOT_CAS),
+    flag("admin.tls.client.server-name", Kind::Text, "", CLIENT_SERVER_NAME),
+    flag("admin.tls.key", Kind::Text, "", KEY),
+    flag("admin.tls.min-version", Kind::Text, "1.2", MIN_VERSION),
+    flag("admin.tls.sni-certs", Kind::List, "", SNI_CERTS),
     flag("cluster.abort-if-join-fails", Kind::Bool, "true", "End the process when no node could be joined in time"),
     flag("cluster.gossip.advertise-addr", Kind::Bind, "", "The gossip address that other nodes are told; the one really bound when empty"),
     flag("cluster.gossip.bind-addr", Kind::Bind, ":8003", "Where to listen for other nodes, over UDP and TCP; port 0 picks a free one"),
@@ -69,9 +95,29 @@ pub(super) const FLAGS: &[Flag] = &[
         "Take an upstream of this node unless another node is clearly less busy; false spreads requests evenly over the cluster",
     ),
     flag("proxy.timeout", Kind::Duration, "30s", "How long to wait for the head of a response; 0 is for ever").reloadable(),
+    flag("proxy.tls.cert", Kind::Text, "", CERT),
+    flag("proxy.tls.client-cas", Kind::Text, "", CLIENT_CAS),
+    flag("proxy.tls.client.cert", Kind::Text, "", CLIENT_CERT),
+    flag("proxy.tls.client.insecure-skip-verify", Kind::Bool, "false", CLIENT_INSECURE),
+    flag("proxy.tls.client.key", Kind::Text, "", CLIENT_KEY),
+    flag("proxy.tls.client.root-cas", Kind::Text, "", CLIENT_ROOT_CAS),
+    flag("proxy.tls.client.server-name", Kind::Text, "", CLIENT_SERVER_NAME),
+    flag("proxy.tls.key", Kind::Text, "", KEY),
+    flag("proxy.tls.min-version", Kind::Text, "1.2", MIN_VERSION),
+    flag("proxy.tls.sni-certs", Kind::List, "", SNI_CERTS),
     flag("upstream.advertise-addr", Kind::Bind, "", "Not used: nodes do not reach each other there").without_effect("no effect: no node needs the upstream address of another"),
     flag("upstream.bind-addr", Kind::Bind, ":8001", "Where to listen for agents; port 0 picks a free one"),
     flag("upstream.rebalance.min-conns", Kind::Int, "50", "Nodes with fewer agents than this shed none"),
     flag("upstream.rebalance.shed-rate", Kind::Float, "0.005", "The most agents to shed each second, as a share of the nodes' average"),
     flag("upstream.rebalance.threshold", Kind::Float, "0", "How far above the nodes' average a node has to be to shed agents, as a share of it; 0 is never"),
+    flag("upstream.tls.cert", Kind::Text, "", CERT),
+    flag("upstream.tls.client-cas", Kind::Text, "", CLIENT_CAS),
+    flag("upstream.tls.client.cert", Kind::Text, "", CLIENT_CERT).without_effect(NO_CLIENT),
+    flag("upstream.tls.client.insecure-skip-verify", Kind::Bool, "false", CLIENT_INSECURE).without_effect(NO_CLIENT),
+    flag("upstream.tls.client.key", Kind::Text, "", CLIENT_KEY).without_effect(NO_CLIENT),
+    flag("upstream.tls.client.root-cas", Kind::Text, "", CLIENT_ROOT_CAS).without_effect(NO_CLIENT),
+    flag("upstream.tls.client.server-name", Kind::Text, "", CLIENT_SERVER_NAME).without_effect(NO_CLIENT),
+    flag("upstream.tls.key", Kind::Text, "", KEY),
+    flag("upstream.tls.min-version", Kind::Text, "1.2", MIN_VERSION),
+    flag("upstream.tls.sni-certs", Kind::List, "", SNI_CERTS),
 ];

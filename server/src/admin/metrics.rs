@@ -2,13 +2,14 @@
 
 use super::status::status_counts;
 use crate::node::Node;
+use crate::tls::NodeTls;
 use piko_core::gossip::{Counters, Refusal};
 use piko_core::id::NodeId;
 use piko_core::time::Instant;
 use piko_driver::Gossip;
 use piko_observe::metrics::{self, Kind, family, sample};
 
-pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, now: Instant) -> String {
+pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, now: Instant) -> String {
     let mut text = String::with_capacity(8 * 1024);
     cluster(gossip, own, &mut text);
     self::gossip(gossip, &mut text);
@@ -23,6 +24,7 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, now: Instant) -
         "Requests that found no upstream and waited a moment for the next one",
         &mut text,
     );
+    metrics::render_reloads(tls.reloader.counts(), tls.reloader.is_current(), &mut text);
     tunnels(node, &mut text);
     upstreams(node, now, &mut text);
     metrics::render_build_info(env!("CARGO_PKG_VERSION"), &mut text);
