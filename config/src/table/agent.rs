@@ -1,12 +1,19 @@
 //! The flags of `piko agent` (behaviour reference, CLI 2.1 and 2.3).
 
-use super::{Flag, Verb, Yaml};
+use super::{Flag, Verb, Yaml, common};
 use crate::value::Kind;
+
+/// Every command of the agent.
+const VERBS: &[Verb] = &[Verb::Agent, Verb::AgentHttp, Verb::AgentStart, Verb::AgentTcp];
 
 /// Taken by every command of the agent.
 const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    const VERBS: &[Verb] = &[Verb::Agent, Verb::AgentHttp, Verb::AgentStart, Verb::AgentTcp];
     Flag::new(VERBS, name, kind, default, help)
+}
+
+/// What stands under an entry of `listeners`, and is an argument of `agent http` and `agent tcp`.
+const fn entry(name: &'static str, default: &'static str, help: &'static str) -> Flag {
+    Flag::new(&[], name, Kind::Text, default, help).yaml(Yaml::Listener)
 }
 
 /// Settings of a listener, whatever it speaks. `--endpoints` makes HTTP listeners, so `agent` alone takes them too.
@@ -27,11 +34,18 @@ pub(super) const FLAGS: &[Flag] = &[
     http("access-log.request-headers.block-list", Kind::List, "", "Request headers not to log").reloadable(),
     http("access-log.response-headers.allow-list", Kind::List, "", "The only response headers to log").reloadable(),
     http("access-log.response-headers.block-list", Kind::List, "", "Response headers not to log").reloadable(),
+    entry("addr", "", "The service: a port of localhost, host:port, a URL, or unix:/path"),
+    common::config_expand_env(VERBS),
+    common::config_path(VERBS),
     flag("connect.exit-on-failure", Kind::Bool, "false", "Exit when the first connection does not come about"),
+    flag("connect.proxy-url", Kind::Text, "", "The HTTP or SOCKS5 proxy to connect through")
+        .without_effect("no effect yet: the agent connects without a proxy"),
     flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as"),
     flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
-    flag("connect.token", Kind::Text, "", "The token to authenticate with").secret().reloadable(),
+    flag("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
+    flag("connect.token-file", Kind::Text, "", "A file that holds the token"),
     flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
+    entry("endpoint-id", "", "The endpoint to register"),
     Flag::new(
         &[Verb::Agent],
         "endpoints",
@@ -49,8 +63,9 @@ pub(super) const FLAGS: &[Flag] = &[
         .reloadable(),
     http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit")
         .reloadable(),
-    flag("log.level", Kind::Text, "info", "The least severe records to log: debug, info, warn or error").reloadable(),
-    flag("log.subsystems", Kind::List, "", "Subsystems whose records are all logged, whatever the level").reloadable(),
+    common::log_level(VERBS),
+    common::log_subsystems(VERBS),
+    entry("protocol", "http", "What is spoken with the service: http or tcp"),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
     listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever")
