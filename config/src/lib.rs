@@ -71,6 +71,8 @@ pub mod front_lexopt;
 mod options;
 #[cfg(feature = "yaml")]
 mod print;
+#[cfg(feature = "yaml")]
+pub mod reload;
 mod table;
 mod value;
 mod values;

@@ -218,6 +218,11 @@ impl Flag {
         self.name.replace('-', "_")
     }
 
+    /// Whether it stands under the entries of a list in a file.
+    pub fn in_list(&self) -> bool {
+        matches!(self.yaml, Yaml::Listener | Yaml::Port)
+    }
+
     /// Whether the command takes it.
     pub fn belongs_to(&self, verb: Verb) -> bool {
         self.verbs.contains(&verb)

@@ -5,6 +5,7 @@ mod answers;
 mod cluster;
 mod date;
 mod leg;
+mod live;
 mod local;
 mod node;
 mod nodes;
@@ -18,6 +19,8 @@ mod settings;
 mod upstream;
 
 pub mod program;
+pub mod reload;
 
+pub use live::Live;
 pub use peers::Peers;
 pub use server::{Bound, JoinError, Server, StartError};

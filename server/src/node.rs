@@ -27,11 +27,21 @@ pub(crate) struct Node {
     pub(crate) remote_dials: Arc<Counter>,
     /// Requests that were sent once more, to another upstream or on another connection.
     pub(crate) retries: Counter,
+    /// Configurations that were read while the node runs.
+    pub(crate) reloads: Reloads,
     /// Tunnels that were sent to other nodes, because this one had more than its share.
     pub(crate) shed: Counter,
     /// Another node has been heard of; never taken back.
     has_others: AtomicBool,
     adverts: Mutex<Adverts>,
+}
+
+/// Configurations that were read while the node runs.
+#[derive(Debug, Default)]
+pub(crate) struct Reloads {
+    pub(crate) applied: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) last_failed: AtomicBool,
 }
 
 /// A tunnel, and what is told of it.
@@ -102,6 +112,7 @@ impl Node {
             remote_requests: CounterVec::new(),
             remote_dials: Arc::new(Counter::new()),
             retries: Counter::new(),
+            reloads: Reloads::default(),
             shed: Counter::new(),
             has_others: AtomicBool::new(false),
             adverts: Mutex::default(),

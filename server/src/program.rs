@@ -1,10 +1,12 @@
 //! The program around a node: log, signals, exit status. Shared by `piko-server` and `piko server`.
 
+use crate::reload::{self, Why};
 use crate::server::{JoinError, Server};
 use piko_config::ServerOptions;
 use piko_driver::Shutdown;
 use piko_runtime_tokio::Tokio;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a node until a signal ends it. A second signal ends the process at once.
@@ -29,7 +31,14 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-    let server = match Server::bind(rt, options).await {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::error!(target: "main", %error, "failed to run server");
+            return ExitCode::FAILURE;
+        }
+    };
+    let server = match Server::bind(rt, options.clone()).await {
         Ok(server) => server,
         Err(error) => {
             tracing::error!(target: "main", %error, "failed to run server");
@@ -37,10 +46,15 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
         }
     };
     let stop = Shutdown::new();
+    let reloading = reload::run(&options, server.reload_parts(), server.live(), async |has_files| {
+        next_look(&mut hangup, has_files).await
+    });
     let running = server.run(stop.clone());
     tokio::pin!(running);
     tokio::select! {
         ended = &mut running => return exit(ended),
+        // Runs for ever.
+        () = reloading => {}
         name = next(&mut interrupt, &mut terminate) => {
             tracing::info!(target: "main", signal = name, "received shutdown signal");
         }
@@ -52,6 +66,16 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
             tracing::warn!(target: "main", signal = name, "received another signal; not waiting any longer");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// How often files are looked at: a new certificate counts within a second, of which two looks are a half.
+const LOOK: Duration = Duration::from_millis(250);
+
+async fn next_look(hangup: &mut Signal, has_files: bool) -> Why {
+    tokio::select! {
+        _ = hangup.recv() => Why::Signal,
+        () = tokio::time::sleep(LOOK), if has_files => Why::File,
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("connect.proxy-url", Kind::Text, "", "The HTTP or SOCKS5 proxy to connect through")
         .without_effect("no effect yet: the agent connects without a proxy"),
     flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as"),
-    flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
+    flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take"),
     flag("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
     flag("connect.token-file", Kind::Text, "", "A file that holds the token"),
     flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
@@ -54,20 +54,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "HTTP listeners as <endpoint>/<addr>, such as my-endpoint/localhost:4000 (for `agent` without a command)",
     )
     .yaml(Yaml::Absent),
-    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight").reloadable(),
+    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight"),
     http("http-client.disable-compression", Kind::Bool, "false", "Do not ask the service for compressed responses")
         .without_effect("no effect: Piko never compresses or unpacks"),
-    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever")
-        .reloadable(),
-    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never")
-        .reloadable(),
-    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit")
-        .reloadable(),
+    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever"),
+    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never"),
+    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit"),
     common::log_level(VERBS),
     common::log_subsystems(VERBS),
     entry("protocol", "http", "What is spoken with the service: http or tcp"),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
-    listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever")
-        .reloadable(),
+    listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever"),
 ];
