@@ -64,9 +64,9 @@ impl Live {
     pub fn count(&self, was_applied: bool) {
         let reloads = &self.node.reloads;
         if was_applied {
-            reloads.applied.inc()
+            reloads.applied.inc();
         } else {
-            reloads.refused.inc()
+            reloads.refused.inc();
         }
         reloads.last_failed.store(!was_applied, Ordering::Relaxed);
     }

@@ -27,10 +27,15 @@ const COVERED: &[&str] = &[
     "access-log.request-headers.block-list",
     "access-log.response-headers.allow-list",
     "access-log.response-headers.block-list",
+    // Both in `tests/config_files.rs`.
+    "config.expand-env",
+    "config.path",
     "connect.exit-on-failure",
     "connect.tenant-id",
     "connect.timeout",
     "connect.token",
+    // In `tests/config_files.rs`.
+    "connect.token-file",
     "connect.url",
     "endpoints",
     "grace-period",
