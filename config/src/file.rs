@@ -5,6 +5,7 @@ mod expand;
 #[cfg(feature = "yaml")]
 mod yaml;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::env::Env;
@@ -62,15 +63,12 @@ impl File {
 
 /// A secret from its file: all but the line break at the end, or what is wrong with it.
 pub(crate) fn secret(path: &Path) -> Result<String, String> {
-    /// More than any token, and far less than what a mistaken path may lead to.
+    /// More than any token, and less than what a mistaken path may lead to (`/dev/zero`).
     const BYTES_MAX: u64 = 1 << 20;
     let told = |error: &std::io::Error| format!("{}: {}", path.display(), reason(error));
-    let length = std::fs::metadata(path).map_err(|error| told(&error))?.len();
-    if length > BYTES_MAX {
-        return Err(format!("{}: more than {BYTES_MAX} bytes", path.display()));
-    }
-    let bytes = std::fs::read(path).map_err(|error| told(&error))?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{}: no UTF-8 text", path.display()))?;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| told(&error))?;
+    file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| told(&error))?;
     match text.trim() {
         "" => Err(format!("{}: the file is empty", path.display())),
         text => Ok(text.to_owned()),

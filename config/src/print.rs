@@ -6,7 +6,7 @@ use crate::error::UsageError;
 use crate::options::AgentOptions;
 #[cfg(feature = "server")]
 use crate::options::{BenchOptions, ForwardOptions, ServerOptions, TestClusterOptions};
-use crate::table::{Effect, Flag, Program, Yaml, flags};
+use crate::table::{Flag, Program, Yaml, flags};
 use crate::value::Value;
 use crate::values::{Source, Values};
 
@@ -78,7 +78,7 @@ fn print(values: &Values) -> String {
     let mut page = Page::default();
     for flag in flags(values.program()) {
         let source = values.source(flag.name);
-        let told = flag.effect == Effect::Works || source != Source::Default;
+        let told = flag.works() || source != Source::Default;
         if let (Some(path), true, Yaml::Same | Yaml::At(_)) = (flag.yaml_path(), told, flag.yaml) {
             let origin = if source == Source::Default { String::new() } else { values.origin(flag.name) };
             page.key(&path, &shown(flag, values), &origin);
@@ -110,7 +110,7 @@ fn default(program: Program) -> String {
     let mut page = Page::default();
     page.text.push_str("# All keys with their defaults. What is left out of a file has its default.\n");
     page.text.push_str("# Flags beat variables, variables beat the file.\n\n");
-    for flag in flags(program).iter().filter(|flag| flag.shown()) {
+    for flag in flags(program).iter().filter(|flag| flag.works()) {
         if let (Some(path), Yaml::Same | Yaml::At(_)) = (flag.yaml_path(), flag.yaml) {
             page.comment(&path, &format!("{} [--{}, {}]", flag.help, flag.name, flag.env()));
             page.key(&path, &text_of(&default_of(flag)), "");
@@ -120,7 +120,7 @@ fn default(program: Program) -> String {
     page.section(&[]);
     let _ = writeln!(page.text, "{list}: []\n# Such as:\n# {list}:");
     let mut inner = Page::default();
-    for flag in flags(program).iter().filter(|flag| flag.shown()) {
+    for flag in flags(program).iter().filter(|flag| flag.works()) {
         if let (Yaml::Listener | Yaml::Port, Some(path)) = (flag.yaml, flag.yaml_path()) {
             let example = examples.iter().find(|(name, _)| *name == flag.name);
             let value = example.map_or_else(|| text_of(&default_of(flag)), |(_, text)| quoted(text));
@@ -258,7 +258,7 @@ impl Page {
     fn entry(&mut self, values: &Values) {
         let mut inner = Self::default();
         for flag in flags(values.program()) {
-            let told = flag.effect == Effect::Works || values.source(flag.name) != Source::Default;
+            let told = flag.works() || values.source(flag.name) != Source::Default;
             if let (Yaml::Listener | Yaml::Port, Some(path), true) = (flag.yaml, flag.yaml_path(), told) {
                 let key = path.split_once("[].").map_or(path.as_str(), |(_, key)| key);
                 inner.key(key, &shown(flag, values), "");

@@ -228,8 +228,13 @@ impl Flag {
         self.verbs.contains(&verb)
     }
 
-    /// Whether `--help` shows it: flags without effect stay out of sight.
+    /// Whether `--help` shows it: flags without effect stay out of sight, and so does what only a file can say.
     pub fn shown(&self) -> bool {
+        self.works() && !self.verbs.is_empty()
+    }
+
+    /// Whether it does what its help says.
+    pub fn works(&self) -> bool {
         self.effect == Effect::Works
     }
 

@@ -172,19 +172,18 @@ impl Values {
     pub fn resolve(command: Command, given: &[(&str, String)], env: Env<'_>) -> Result<Self, UsageError> {
         let verb = command.verb();
         let program = verb.program();
-        let mut known = Vec::with_capacity(given.len());
-        let mut unknown = None;
-        for (name, text) in given {
-            match table::find(program, name).filter(|flag| flag.belongs_to(verb)) {
-                Some(flag) => known.push((flag.name, text.clone())),
-                // Of several, the same one is told whichever front collected them.
-                None => unknown = Some(unknown.map_or(*name, |least| (*name).min(least))),
-            }
-        }
-        if let Some(name) = unknown {
+        let taken = || flags(program).iter().filter(|flag| flag.belongs_to(verb));
+        let is_taken = |name: &str| taken().any(|flag| flag.name == name);
+        // Of several, the same one is told whichever front collected them.
+        if let Some(name) = given.iter().map(|(name, _)| *name).filter(|name| !is_taken(name)).min() {
             return Err(UsageError::unknown_flag(verb, &format!("--{name}")));
         }
-        known.sort_by_key(|(name, _)| *name);
+        // In the order of the table, which is that of the names: a sort of its own would cost the small agent 4 KiB.
+        let mut known = Vec::with_capacity(given.len());
+        for flag in taken() {
+            let texts = given.iter().filter(|(name, _)| *name == flag.name);
+            known.extend(texts.map(|(_, text)| (flag.name, text.clone())));
+        }
         let layers = Layers { verb, given: &known, env };
         let file = layers.file()?;
         let mut values = Self {
@@ -210,7 +209,10 @@ impl Values {
             values.rows.push(settings);
         }
         values.row = None;
-        values.start.given = known;
+        // Nobody asks again in a build that reads no files.
+        if cfg!(feature = "yaml") {
+            values.start.given = known;
+        }
         Ok(values)
     }
 
@@ -234,7 +236,8 @@ impl Values {
 
     /// How many entries `listeners` or `ports` has in the file.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        // A build that reads no files carries nothing for their entries.
+        if cfg!(feature = "yaml") { self.rows.len() } else { 0 }
     }
 
     /// The values of one entry of `listeners` or `ports`: what it says itself, and defaults for the rest of what such
@@ -261,7 +264,7 @@ impl Values {
 
     /// Whether these are the values of an entry of the file.
     pub(crate) fn in_row(&self) -> bool {
-        self.row.is_some()
+        cfg!(feature = "yaml") && self.row.is_some()
     }
 
     /// What these values were made of.
@@ -312,7 +315,7 @@ impl Values {
         let flag = entry.flag;
         match (entry.source, &self.start.file, flag.yaml_path()) {
             (Source::Environment, ..) => flag.env(),
-            (Source::File, Some(file), Some(key)) => {
+            (Source::File, Some(file), Some(key)) if cfg!(feature = "yaml") => {
                 let at = self.row.map_or_else(String::new, |row| row.to_string());
                 format!("{}: {}", file.display(), key.replacen("[]", &format!("[{at}]"), 1))
             }

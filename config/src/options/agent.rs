@@ -7,7 +7,7 @@ use super::{
 };
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
-use crate::values::{Command, Source, Start, Values};
+use crate::values::{Command, Start, Values};
 
 /// What the command line of an agent asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,8 +203,7 @@ impl ListenerOptions {
         addr: &str,
     ) -> Result<Self, UsageError> {
         // The same words for arguments, and for keys of a file, which are named behind them.
-        let refuse = |key: &str, message: String| match values.source(key) == Source::File || values.in_row()
-        {
+        let refuse = |key: &str, message: String| match values.in_row() {
             true => fault(values, &[key], &message),
             false => UsageError::usage(message),
         };

@@ -42,7 +42,7 @@ fn the_defaults_load_and_change_nothing() {
         let defaults = Values::defaults(command.clone());
         for flag in flags(loaded.program()).iter().filter(|flag| flag.name != "config.path") {
             assert_eq!(loaded.value(flag.name), defaults.value(flag.name), "{command:?} {}", flag.name);
-            let stands = matches!(flag.yaml, Yaml::Same | Yaml::At(_)) && flag.shown();
+            let stands = matches!(flag.yaml, Yaml::Same | Yaml::At(_)) && flag.works();
             assert_eq!(loaded.source(flag.name) == Source::File, stands, "{command:?} {}", flag.name);
         }
         assert!(Task::Check.run(&loaded).expect("is good").ends_with("the configuration is good\n"));

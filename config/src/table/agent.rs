@@ -11,7 +11,8 @@ const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'sta
     Flag::new(VERBS, name, kind, default, help)
 }
 
-/// What stands under an entry of `listeners`, and is an argument of `agent http` and `agent tcp`.
+/// What stands under an entry of `listeners` in a file, and is an argument of `agent http` and `agent tcp`.
+#[cfg(feature = "yaml")]
 const fn entry(name: &'static str, default: &'static str, help: &'static str) -> Flag {
     Flag::new(&[], name, Kind::Text, default, help).yaml(Yaml::Listener)
 }
@@ -34,6 +35,7 @@ pub(super) const FLAGS: &[Flag] = &[
     http("access-log.request-headers.block-list", Kind::List, "", "Request headers not to log").reloadable(),
     http("access-log.response-headers.allow-list", Kind::List, "", "The only response headers to log").reloadable(),
     http("access-log.response-headers.block-list", Kind::List, "", "Response headers not to log").reloadable(),
+    #[cfg(feature = "yaml")]
     entry("addr", "", "The service: a port of localhost, host:port, a URL, or unix:/path"),
     common::config_expand_env(VERBS),
     common::config_path(VERBS),
@@ -45,6 +47,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
     flag("connect.token-file", Kind::Text, "", "A file that holds the token"),
     flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
+    #[cfg(feature = "yaml")]
     entry("endpoint-id", "", "The endpoint to register"),
     Flag::new(
         &[Verb::Agent],
@@ -62,6 +65,7 @@ pub(super) const FLAGS: &[Flag] = &[
     http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit"),
     common::log_level(VERBS),
     common::log_subsystems(VERBS),
+    #[cfg(feature = "yaml")]
     entry("protocol", "http", "What is spoken with the service: http or tcp"),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
