@@ -2,14 +2,14 @@
 
 use crate::http::HttpService;
 use crate::metrics::Metrics;
+use crate::tls::{Connectors, Crypto, Link};
 use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
 use piko_config::{AgentOptions, BindAddr, BindHost, ListenerOptions, Protocol};
 use piko_core::tunnel::Backoff;
 use piko_core::{http1, mux};
-use piko_driver::Pool;
 use piko_driver::{
-    Addr, HeadBudget, ListenOptions, Listener as _, Port, Runtime, Shutdown, Stream, Tasks, accept, serve,
-    sleep_until,
+    Addr, HeadBudget, ListenOptions, Listener as _, LoadError, Pool, Port, Reloader, Runtime, Shutdown,
+    Stream, Tasks, accept, serve, sleep_until,
 };
 use piko_observe::access::{AccessLog, AccessOptions};
 use piko_observe::metrics::HttpMetrics;
@@ -32,8 +32,10 @@ const IDLE_CONN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// A feature that does not exist yet.
+    /// What this build or this caller cannot do.
     Unsupported(&'static str),
+    /// A file of certificates cannot be used: of which part, and why.
+    Tls(String, LoadError),
     /// The connect URL does not name a server.
     Url(BadUrl),
     /// A listener was refused for good.
@@ -45,7 +47,8 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unsupported(what) => write!(f, "{what} is not supported yet"),
+            Self::Unsupported(what) => write!(f, "{what} is not supported by this build"),
+            Self::Tls(part, error) => write!(f, "{part}: {error}"),
             Self::Url(error) => write!(f, "connect: invalid url: {error}"),
             Self::Listen(endpoint, error) => write!(f, "listen: {endpoint}: {error}"),
             Self::Metrics(addr, error) => write!(f, "server listen: {addr}: {error}"),
@@ -62,6 +65,7 @@ type Observer = dyn Fn(&Event<'_>) + Send + Sync;
 pub struct Agent<R> {
     rt: R,
     options: AgentOptions,
+    tls: Connectors,
     observer: Option<Arc<Observer>>,
 }
 
@@ -72,18 +76,29 @@ impl<R> fmt::Debug for Agent<R> {
 }
 
 impl<R: Runtime> Agent<R> {
-    /// Checks what can be checked without a connection.
+    /// Checks what can be checked without a connection. Options that ask for TLS need [`Self::with_tls`].
+    ///
+    /// # Errors
+    /// What this build does not have.
     pub fn new(rt: R, options: AgentOptions) -> Result<Self, RunError> {
+        Self::with_tls(rt, options, None)
+    }
+
+    /// As [`Self::new`], with the cryptography for TLS, and reads the files of certificates.
+    ///
+    /// # Errors
+    /// Also: which file cannot be used, and why.
+    pub fn with_tls(rt: R, options: AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
         if options.listeners.iter().any(|listener| listener.protocol == Protocol::Tcp) {
             return Err(RunError::Unsupported("a tcp listener"));
         }
-        if options.listeners.iter().any(|listener| listener.addr.tls) {
-            return Err(RunError::Unsupported("an https service"));
-        }
-        if options.connect.url.tls {
-            return Err(RunError::Unsupported("a connect url with https"));
-        }
-        Ok(Self { rt, options, observer: None })
+        let tls = Connectors::load(&options, crypto)?;
+        Ok(Self { rt, options, tls, observer: None })
+    }
+
+    /// What reads the files of certificates again.
+    pub fn reloader(&self) -> Reloader {
+        self.tls.reloader.clone()
     }
 
     /// Called when a tunnel comes up, is lost, or an attempt fails, after the line in the log. Must not block.
@@ -97,16 +112,18 @@ impl<R: Runtime> Agent<R> {
     /// grace period. Fails when the server refuses a listener for good, or when the first connection
     /// fails and the options say to exit then.
     pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
-        let Self { rt, options, observer } = self;
-        let upstream = upstream(&rt, &options, observer)?;
+        let Self { rt, options, tls, observer } = self;
+        let upstream = upstream(&rt, &options, &tls, observer)?;
         let mut metrics = Vec::new();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
         let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
-        for listener in &options.listeners {
+        #[cfg(feature = "tls-of-caller")]
+        rt.spawn(tls.reloader.clone().watch(rt.clone(), quit.clone()));
+        for (listener, link) in options.listeners.iter().zip(&tls.services) {
             let counters = Arc::new(HttpMetrics::new("piko_agent", Some(&listener.endpoint)));
             metrics.push(counters.clone());
-            let service = Arc::new(service(&rt, listener, &options, counters));
+            let service = Arc::new(service(&rt, listener, link, &options, counters));
             let tunnel = upstream
                 .listen_in_background(&listener.endpoint)
                 .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
@@ -117,7 +134,7 @@ impl<R: Runtime> Agent<R> {
             listeners.push(tunnel);
         }
         if let Some(bind) = &options.metrics {
-            serve_metrics(&rt, bind, metrics, &quit).await?;
+            serve_metrics(&rt, bind, metrics, &tls.reloader, &quit).await?;
         }
         let refused = first_refusal(&listeners);
         let stopped = stop.wait();
@@ -188,6 +205,7 @@ async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
 fn upstream<R: Runtime>(
     rt: &R,
     options: &AgentOptions,
+    tls: &Connectors,
     observer: Option<Arc<Observer>>,
 ) -> Result<Upstream<R>, RunError> {
     let mut backoff = Backoff::default();
@@ -204,6 +222,12 @@ fn upstream<R: Runtime>(
             observer(event);
         }
     });
+    #[cfg(feature = "tls-of-caller")]
+    if let Some(connector) = &tls.server {
+        upstream = upstream.tls(connector.clone());
+    }
+    #[cfg(not(feature = "tls-of-caller"))]
+    let _ = tls;
     if let Some(token) = &options.connect.token {
         upstream = upstream.token(token.reveal());
     }
@@ -244,6 +268,7 @@ fn report(event: &Event<'_>) {
 fn service<R: Runtime>(
     rt: &R,
     listener: &ListenerOptions,
+    link: &Link,
     options: &AgentOptions,
     metrics: Arc<HttpMetrics>,
 ) -> HttpService<R> {
@@ -255,6 +280,7 @@ fn service<R: Runtime>(
     let access = AccessLog::new(access_options(listener, options));
     HttpService::new(rt.clone(), listener.addr.clone(), listener.timeout, pool, access, metrics)
         .keep_alive(listener.pool.keep_alive)
+        .link(link.clone())
 }
 
 fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
@@ -288,6 +314,7 @@ async fn serve_metrics<R: Runtime>(
     rt: &R,
     bind: &BindAddr,
     listeners: Vec<Arc<HttpMetrics>>,
+    reloader: &Reloader,
     quit: &Shutdown,
 ) -> Result<(), RunError> {
     let fail = |error| RunError::Metrics(bind.to_string(), error);
@@ -301,7 +328,7 @@ async fn serve_metrics<R: Runtime>(
             Ok(listener) => {
                 let addr = listener.local_addr().unwrap_or(addr);
                 tracing::info!(target: "server", %addr, "starting metrics server");
-                let metrics = Arc::new(Metrics::new(listeners));
+                let metrics = Arc::new(Metrics::new(listeners, reloader.clone()));
                 let (serving, ended) = (rt.clone(), quit.clone());
                 rt.spawn(accept(rt.clone(), listener, quit.clone(), Tasks::new(), move |io, guard| {
                     let (metrics, rt, quit) = (metrics.clone(), serving.clone(), ended.clone());

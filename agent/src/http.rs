@@ -1,10 +1,11 @@
 //! The HTTP listener: each stream of the tunnel carries requests for one service.
 
+use crate::tls::Link;
 use piko_config::{ServiceAddr, Target};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step, cause};
 use piko_core::time::Instant;
-use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, Pool, Runtime, Service};
+use piko_driver::{Addr, Attempt, Connected, Decision, Io, IoInfo, MaybeTls, Pool, Runtime, Service};
 use piko_observe::access::{AccessLog, AccessNote};
 use piko_observe::metrics::HttpMetrics;
 use std::io;
@@ -40,6 +41,8 @@ pub(crate) struct HttpService<R: Runtime> {
     pool: Pool<R>,
     /// The interval of TCP's probes on connections to the service.
     keep_alive: Option<Duration>,
+    /// Plain or TLS.
+    link: Link,
     addrs: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
     access: AccessLog,
     metrics: Arc<HttpMetrics>,
@@ -58,13 +61,30 @@ impl<R: Runtime> HttpService<R> {
         config.response_timeout = timeout;
         config.base_path = (!addr.path.is_empty()).then(|| Arc::from(addr.path.as_bytes()));
         config.base_query = addr.query.as_ref().map(|query| Arc::from(query.as_bytes()));
-        Self { rt, addr, config, pool, keep_alive: None, addrs: Mutex::new(None), access, metrics }
+        Self {
+            rt,
+            addr,
+            config,
+            pool,
+            keep_alive: None,
+            link: Link::default(),
+            addrs: Mutex::new(None),
+            access,
+            metrics,
+        }
     }
 
     /// Sets the interval of TCP's probes on connections to the service; `None` is without.
     #[must_use]
     pub(crate) fn keep_alive(mut self, interval: Option<Duration>) -> Self {
         self.keep_alive = interval;
+        self
+    }
+
+    /// Sets how the service is reached.
+    #[must_use]
+    pub(crate) fn link(mut self, link: Link) -> Self {
+        self.link = link;
         self
     }
 
@@ -87,18 +107,26 @@ impl<R: Runtime> HttpService<R> {
         Ok(addrs)
     }
 
-    async fn dial(&self) -> Result<R::Tcp, Failure> {
+    /// Connects, and does the handshake of a service with TLS.
+    async fn connect_to(&self, target: &Addr) -> io::Result<MaybeTls<R::Tcp>> {
+        let io = self.rt.connect(target).await?;
+        io.keep_alive(self.keep_alive);
+        let host = match &self.addr.target {
+            Target::Tcp { host, .. } => host,
+            Target::Unix(_) => "localhost",
+        };
+        self.link.secure::<R>(io, host).await
+    }
+
+    async fn dial(&self) -> Result<MaybeTls<R::Tcp>, Failure> {
         let targets = match &self.addr.target {
             Target::Unix(path) => vec![Addr::Unix(path.clone())],
             Target::Tcp { host, port } => self.addrs(host, *port).await?.into_iter().map(Addr::Ip).collect(),
         };
         let mut last = Failure::Connect(cause::RESOLVE_FAILED);
         for target in targets {
-            match self.rt.connect(&target).await {
-                Ok(io) => {
-                    io.keep_alive(self.keep_alive);
-                    return Ok(io);
-                }
+            match self.connect_to(&target).await {
+                Ok(io) => return Ok(io),
                 Err(error) => {
                     last = Failure::Connect(match error.kind() {
                         _ if is_exhausted(&error) => OUT_OF_DESCRIPTORS,
@@ -116,7 +144,7 @@ impl<R: Runtime> HttpService<R> {
 }
 
 impl<R: Runtime> Service for HttpService<R> {
-    type Up = R::Tcp;
+    type Up = MaybeTls<R::Tcp>;
     type Target = ();
     type Switched = ();
     type Note = Option<Box<AccessNote>>;
@@ -140,7 +168,7 @@ impl<R: Runtime> Service for HttpService<R> {
         }
     }
 
-    async fn connect(&self, (): &(), attempt: Attempt) -> Result<Connected<R::Tcp>, Failure> {
+    async fn connect(&self, (): &(), attempt: Attempt) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
         let kept = if attempt.fresh { None } else { self.pool.take(attempt.idempotent) };
         if let Some(io) = kept {
             return Ok(Connected { io, pooled: true });
@@ -153,7 +181,7 @@ impl<R: Runtime> Service for HttpService<R> {
         why == Failure::Stale
     }
 
-    fn release(&self, (): (), reusable: Option<R::Tcp>) {
+    fn release(&self, (): (), reusable: Option<MaybeTls<R::Tcp>>) {
         if let Some(io) = reusable {
             self.pool.put(io);
         }

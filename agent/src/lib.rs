@@ -3,8 +3,10 @@
 mod agent;
 mod http;
 mod metrics;
+mod tls;
 
 pub mod program;
 
 pub use agent::{Agent, RunError};
 pub use piko_client::Event;
+pub use tls::Crypto;

@@ -1,11 +1,11 @@
 //! `piko-agent`: the agent on smol, small enough for devices.
 
 use futures::AsyncReadExt;
-use piko_agent::program;
+use piko_agent::{Crypto, program};
 use piko_config::{AgentInvocation, front_lexopt, process_env};
-use piko_driver::{Runtime, Shutdown};
+use piko_driver::{Reloader, Runtime, Shutdown, Terminal};
 use piko_runtime_smol::Smol;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -23,8 +23,9 @@ fn main() -> ExitCode {
             }
             piko_runtime_smol::block_on(|rt: Smol| async move {
                 let stop = Shutdown::new();
-                rt.spawn(watch_signals(rt, stop.clone()));
-                program::run(rt, options, stop).await
+                let ended = stop.clone();
+                let ready = move |reloader| rt.spawn(watch_signals(rt, ended, reloader));
+                program::run(rt, options, crypto(), stop, ready).await
             })
         }
         Err(error) => {
@@ -34,13 +35,24 @@ fn main() -> ExitCode {
     }
 }
 
+/// ring (design guide A.7), passed on and never the default of the process.
+#[cfg(feature = "tls")]
+fn crypto() -> Option<Crypto> {
+    Some(Crypto { provider: Arc::new(rustls::crypto::ring::default_provider()), tickets: None })
+}
+
+#[cfg(not(feature = "tls"))]
+fn crypto() -> Option<Crypto> {
+    None
+}
+
 /// The name of the latest signal, kept by its handler.
-const NAMES: [&str; 2] = ["interrupt", "terminated"];
+const NAMES: [&str; 3] = ["interrupt", "terminated", "hangup"];
 
 /// Each signal adds one byte to the socket, which wakes the reactor like any other.
 fn signals(latest: &Arc<AtomicUsize>) -> io::Result<UnixStream> {
     let (arrivals, handler) = UnixStream::pair()?;
-    for (name, signal) in [SIGINT, SIGTERM].into_iter().enumerate() {
+    for (name, signal) in [SIGINT, SIGTERM, SIGHUP].into_iter().enumerate() {
         flag::register_usize(signal, latest.clone(), name)?;
         pipe::register(signal, handler.try_clone()?)?;
     }
@@ -54,8 +66,9 @@ fn show(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The first signal drains, a second one ends the process at once.
-async fn watch_signals(rt: Smol, stop: Shutdown) {
+/// The first signal drains, a second one ends the process at once; SIGHUP has files read again.
+async fn watch_signals(rt: Smol, stop: Shutdown, reloader: Reloader) {
+    let terminal = Terminal::look();
     let latest = Arc::default();
     let mut arrivals = match signals(&latest).and_then(|arrivals| rt.adopt_unix(arrivals)) {
         Ok(arrivals) => arrivals,
@@ -66,6 +79,11 @@ async fn watch_signals(rt: Smol, stop: Shutdown) {
     };
     while arrivals.read_exact(&mut [0]).await.is_ok() {
         let name = NAMES[latest.load(Ordering::Relaxed)];
+        if name == "hangup" && !terminal.is_gone() {
+            tracing::info!(target: "main", signal = name, "reading files again");
+            reloader.reload();
+            continue;
+        }
         if stop.is_triggered() {
             tracing::warn!(target: "main", signal = name, "received another signal; not waiting any longer");
             std::process::exit(1);

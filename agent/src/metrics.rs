@@ -9,7 +9,7 @@ use piko_core::http1::{
 };
 use piko_core::proxy::{Answer, Place};
 use piko_core::time::Instant;
-use piko_driver::{Io, Runtime, Shutdown, Timer, timeout_at, with_read_buffer};
+use piko_driver::{Io, Reloader, Runtime, Shutdown, Timer, timeout_at, with_read_buffer};
 use piko_observe::metrics::{CONTENT_TYPE, HttpMetrics, render_all, render_build_info, render_process};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -29,10 +29,19 @@ const LINGER_READS: usize = 256;
 /// Shows the counters of every listener.
 pub(crate) struct Metrics {
     listeners: Vec<Arc<HttpMetrics>>,
+    #[cfg(feature = "tls-of-caller")]
+    reloader: Reloader,
 }
 
 impl Metrics {
-    pub(crate) fn new(listeners: Vec<Arc<HttpMetrics>>) -> Self {
+    #[cfg(feature = "tls-of-caller")]
+    pub(crate) fn new(listeners: Vec<Arc<HttpMetrics>>, reloader: Reloader) -> Self {
+        Self { listeners, reloader }
+    }
+
+    /// Without TLS there is nothing that is read again.
+    #[cfg(not(feature = "tls-of-caller"))]
+    pub(crate) fn new(listeners: Vec<Arc<HttpMetrics>>, _: Reloader) -> Self {
         Self { listeners }
     }
 
@@ -73,6 +82,8 @@ impl Metrics {
         let mut text = String::new();
         let listeners: Vec<&HttpMetrics> = self.listeners.iter().map(|metrics| &**metrics).collect();
         render_all(&listeners, &mut text);
+        #[cfg(feature = "tls-of-caller")]
+        piko_observe::metrics::render_reloads(self.reloader.counts(), self.reloader.is_current(), &mut text);
         render_build_info(env!("CARGO_PKG_VERSION"), &mut text);
         render_process(&mut text);
         text

@@ -1,8 +1,9 @@
 //! The program around an agent: log, exit status. Signals come from the caller, who knows the runtime.
 
 use crate::agent::{Agent, settle};
+use crate::tls::Crypto;
 use piko_config::AgentOptions;
-use piko_driver::{Runtime, Shutdown};
+use piko_driver::{Reloader, Runtime, Shutdown};
 use std::process::ExitCode;
 
 /// Prepares the process: notices and log. Call once, before [`run`].
@@ -31,11 +32,20 @@ fn raise_file_limit() {
     }
 }
 
-/// Runs an agent until `stop` is given.
-pub async fn run<R: Runtime>(rt: R, options: AgentOptions, stop: Shutdown) -> ExitCode {
+/// Runs an agent until `stop` is given. `ready` gets what reads the files of certificates again, for SIGHUP.
+pub async fn run<R: Runtime>(
+    rt: R,
+    options: AgentOptions,
+    crypto: Option<Crypto>,
+    stop: Shutdown,
+    ready: impl FnOnce(Reloader),
+) -> ExitCode {
     tracing::info!(target: "main", version = env!("CARGO_PKG_VERSION"), "starting piko agent");
-    let result = match Agent::new(rt.clone(), options) {
-        Ok(agent) => agent.run(stop).await,
+    let result = match Agent::with_tls(rt.clone(), options, crypto) {
+        Ok(agent) => {
+            ready(agent.reloader());
+            agent.run(stop).await
+        }
         Err(error) => Err(error),
     };
     settle(&rt).await;

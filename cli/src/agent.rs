@@ -3,8 +3,9 @@
 use crate::signals::Signals;
 use piko_agent::program;
 use piko_config::AgentOptions;
-use piko_driver::Shutdown;
+use piko_driver::{Reloader, Runtime, Shutdown, Terminal};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs an agent until a signal drains it. A second signal ends the process at once.
 pub(crate) fn run(options: AgentOptions) -> ExitCode {
@@ -19,8 +20,30 @@ pub(crate) fn run(options: AgentOptions) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
+        let mut hangup = match signal(SignalKind::hangup()) {
+            Ok(hangup) => hangup,
+            Err(error) => {
+                tracing::error!(target: "main", %error, "failed to run agent");
+                return ExitCode::FAILURE;
+            }
+        };
         let stop = Shutdown::new();
-        let running = program::run(rt, options, stop.clone());
+        let (hearing, ended) = (rt.clone(), stop.clone());
+        let ready = move |reloader: Reloader| {
+            let terminal = Terminal::look();
+            hearing.spawn(async move {
+                while hangup.recv().await.is_some() {
+                    if terminal.is_gone() {
+                        tracing::info!(target: "main", signal = "hangup", "received shutdown signal");
+                        return ended.trigger();
+                    }
+                    tracing::info!(target: "main", signal = "hangup", "reading files again");
+                    reloader.reload();
+                }
+            });
+        };
+        let crypto = Some(piko_server::program::crypto());
+        let running = program::run(rt, options, crypto, stop.clone(), ready);
         tokio::pin!(running);
         tokio::select! {
             code = &mut running => return code,

@@ -41,7 +41,7 @@ pub(crate) struct Query {
 /// Asks and prints.
 pub(crate) fn run(query: &Query) -> ExitCode {
     let options = &query.options;
-    let source = match Source::parse(&options.url, options.forward.as_deref()) {
+    let source = match Source::parse(options) {
         Ok(source) => source,
         Err(error) => {
             eprintln!("config: server: {error}");

@@ -8,7 +8,7 @@ use piko_core::time::Instant;
 use piko_core::tunnel::{Caps, Failure};
 use piko_core::ws::Role;
 use piko_core::ws::handshake::{self, Answer, Ask};
-use piko_driver::{Addr, Io, Runtime, WsTransport, random_bytes, timeout_at};
+use piko_driver::{Addr, Io, MaybeTls, Runtime, WsTransport, random_bytes, timeout_at};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub enum DialError {
     Resolve(io::Error),
     /// It took too long.
     Timeout,
-    /// The URL asks for TLS, which this build does not have.
+    /// The URL asks for TLS, which this build does not have or nobody set up.
     TlsMissing,
 }
 
@@ -50,7 +50,9 @@ impl fmt::Display for DialError {
             Self::Refused(status, message) => write!(f, "{status}: {message}"),
             Self::Resolve(error) => write!(f, "resolve: {error}"),
             Self::Timeout => f.write_str("timed out"),
-            Self::TlsMissing => f.write_str("https needs TLS, which this build does not have"),
+            Self::TlsMissing => {
+                f.write_str("https needs TLS, which this build does not have or nobody set up")
+            }
         }
     }
 }
@@ -82,7 +84,7 @@ pub(crate) async fn dial<R: Runtime>(
     upstream: &Upstream<R>,
     endpoint: &EndpointId,
     limit: Option<Duration>,
-) -> Result<Dialled<R::Tcp>, DialError> {
+) -> Result<Dialled<MaybeTls<R::Tcp>>, DialError> {
     let rt = &upstream.rt;
     let until = rt.now() + limit.unwrap_or(ATTEMPT_MAX).min(ATTEMPT_MAX);
     timeout_at(rt, Some(until), attempt(upstream, endpoint, until)).await.unwrap_or(Err(DialError::Timeout))
@@ -92,9 +94,9 @@ async fn attempt<R: Runtime>(
     upstream: &Upstream<R>,
     endpoint: &EndpointId,
     until: Instant,
-) -> Result<Dialled<R::Tcp>, DialError> {
+) -> Result<Dialled<MaybeTls<R::Tcp>>, DialError> {
     let (rt, url) = (&upstream.rt, &upstream.url);
-    if url.tls {
+    if url.tls && !has_tls(upstream) {
         return Err(DialError::TlsMissing);
     }
     let addrs = rt.resolve(&url.host, url.port).await.map_err(DialError::Resolve)?;
@@ -103,13 +105,38 @@ async fn attempt<R: Runtime>(
     for (n, &addr) in addrs.iter().enumerate() {
         let share = share(until.since(rt.now()), addrs.len() - n);
         let error = match timeout_at(rt, Some(rt.now() + share), rt.connect(&Addr::Ip(addr))).await {
-            Ok(Ok(io)) => return upgrade(upstream, endpoint, io).await,
+            Ok(Ok(io)) => return upgrade(upstream, endpoint, secure(upstream, io).await?).await,
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),
         };
         last = DialError::Io(io::Error::new(error.kind(), format!("connect {addr}: {error}")));
     }
     Err(last)
+}
+
+#[cfg(feature = "tls")]
+fn has_tls<R>(upstream: &Upstream<R>) -> bool {
+    upstream.tls.is_some()
+}
+
+#[cfg(not(feature = "tls"))]
+fn has_tls<R>(_: &Upstream<R>) -> bool {
+    false
+}
+
+/// Does the handshake where the URL asks for it. Another address of the same name has the same certificate, so a
+/// failure is that of the attempt.
+#[cfg(feature = "tls")]
+async fn secure<R: Runtime>(upstream: &Upstream<R>, io: R::Tcp) -> Result<MaybeTls<R::Tcp>, DialError> {
+    match &upstream.tls {
+        Some(tls) if upstream.url.tls => tls.connect(io, &upstream.url.host).await.map_err(DialError::Io),
+        _ => Ok(MaybeTls::Plain(io)),
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+async fn secure<R: Runtime>(_: &Upstream<R>, io: R::Tcp) -> Result<MaybeTls<R::Tcp>, DialError> {
+    Ok(MaybeTls::Plain(io))
 }
 
 /// What the first of `addrs` may use of the time that is left, so that one that swallows packets leaves the
@@ -122,8 +149,8 @@ fn share(left: Duration, addrs: usize) -> Duration {
 async fn upgrade<R: Runtime>(
     upstream: &Upstream<R>,
     endpoint: &EndpointId,
-    mut io: R::Tcp,
-) -> Result<Dialled<R::Tcp>, DialError> {
+    mut io: MaybeTls<R::Tcp>,
+) -> Result<Dialled<MaybeTls<R::Tcp>>, DialError> {
     let key = random_bytes().map_err(DialError::Io)?;
     let caps = Caps::ours().to_value();
     let target = format!("{}/piko/v1/upstream/{}", upstream.url.prefix, percent_encode(endpoint.as_bytes()));

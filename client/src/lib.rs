@@ -21,6 +21,9 @@
 //! [`Listener::close`], which drains, [`Listener::shutdown`] and its drop, which do not, and a server that
 //! refuses the very first connection with a status that no further try changes.
 //!
+//! A server at an `https` or `wss` URL needs the feature `tls` and a `piko_client::tls::Connector`, given by
+//! `Upstream::tls`, with the cryptography of the caller's choice.
+//!
 //! The crate knows no runtime. The features `tokio` and `smol` give the two that Piko comes with the names
 //! `piko_client::tokio` and `piko_client::smol`; any other [`Runtime`] will do as well. A stream has the IO
 //! traits of its runtime ([`Runtime::Stream`]).
@@ -41,6 +44,8 @@ pub use url::{BadUrl, Url};
 pub use piko_core::id::{BadEndpointId, EndpointId};
 pub use piko_core::mux::{CloseReason, Config as MuxConfig};
 pub use piko_core::tunnel::Backoff;
+#[cfg(feature = "tls")]
+pub use piko_driver::tls;
 pub use piko_driver::{Runtime, Stream};
 
 use std::fmt;
@@ -56,6 +61,8 @@ pub struct Upstream<R> {
     pub(crate) backoff: Backoff,
     pub(crate) mux: MuxConfig,
     pub(crate) on_event: Arc<dyn Fn(&Event) + Send + Sync>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<tls::Connector>>,
 }
 
 impl<R> fmt::Debug for Upstream<R> {
@@ -106,6 +113,8 @@ impl<R: Runtime> Upstream<R> {
             backoff: Backoff::default(),
             mux: MuxConfig::default(),
             on_event: Arc::new(|_| {}),
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 
@@ -120,6 +129,14 @@ impl<R: Runtime> Upstream<R> {
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// How to speak TLS with a server whose URL asks for it (`https`, `wss`). Without it such a server is refused.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, connector: Arc<tls::Connector>) -> Self {
+        self.tls = Some(connector);
         self
     }
 

@@ -6,7 +6,7 @@ use piko_core::id::EndpointId;
 use piko_core::mux::{CloseReason, GoAway};
 use piko_core::tunnel::{Action, Reconnector, Tunnel};
 use piko_core::ws;
-use piko_driver::{Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, random_bytes, sleep_until};
+use piko_driver::{MaybeTls, Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, random_bytes, sleep_until};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -299,7 +299,7 @@ async fn reconnect<R: Runtime>(
 fn start<R: Runtime>(
     upstream: &Upstream<R>,
     endpoint: &EndpointId,
-    dialled: Dialled<R::Tcp>,
+    dialled: Dialled<MaybeTls<R::Tcp>>,
 ) -> TunnelHandle {
     let rt = &upstream.rt;
     let mut config = upstream.mux.clone();

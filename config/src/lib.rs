@@ -80,8 +80,9 @@ mod values;
 pub use env::{Env, process_env};
 pub use error::UsageError;
 pub use options::{
-    AccessLogOptions, AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, HeaderFilter,
-    ListenerOptions, LogLevel, LogOptions, PoolOptions,
+    AccessLogOptions, AgentInvocation, AgentOptions, ClientTlsOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX,
+    HeaderFilter, KeyPairFiles, ListenerOptions, LogLevel, LogOptions, PoolOptions, ServerTlsOptions,
+    TlsVersion,
 };
 #[cfg(feature = "server")]
 pub use options::{

@@ -8,6 +8,7 @@ mod forward;
 mod log;
 #[cfg(feature = "server")]
 mod server;
+mod tls;
 #[cfg(feature = "server")]
 mod tools;
 
@@ -24,6 +25,7 @@ pub use server::{
     AdminOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, ServerInvocation,
     ServerOptions, UpstreamOptions,
 };
+pub use tls::{ClientTlsOptions, KeyPairFiles, ServerTlsOptions, TlsVersion};
 #[cfg(feature = "server")]
 pub use tools::{BenchOptions, Form, StatusOptions, TestClusterOptions};
 
@@ -63,11 +65,13 @@ fn connect_timeout(values: &Values) -> Result<std::time::Duration, UsageError> {
 }
 
 /// The token itself or that of its file, fit for a header (RFC 9110 5.5).
-fn token(values: &Values) -> Result<Option<Secret>, UsageError> {
-    header_text(values, "connect.token")?;
-    let token = secret(values, "connect", "connect.token")?;
+fn token(values: &Values, section: &str) -> Result<Option<Secret>, UsageError> {
+    let key = format!("{section}.token");
+    header_text(values, &key)?;
+    let token = secret(values, section, &key)?;
     if token.as_ref().is_some_and(|token| token.reveal().bytes().any(|byte| byte.is_ascii_control())) {
-        return Err(fault(values, &["connect.token-file"], "connect: token-file: a control character"));
+        let message = format!("{section}: token-file: a control character");
+        return Err(fault(values, &[&format!("{key}-file")], &message));
     }
     Ok(token)
 }

@@ -11,8 +11,10 @@ mod clock;
 mod cluster;
 mod drive;
 mod entropy;
+mod maybe_tls;
 mod pool;
 mod relay;
+mod reload;
 mod runtime;
 #[cfg(feature = "cluster")]
 mod seal;
@@ -21,6 +23,8 @@ mod shutdown;
 mod slab;
 mod stream;
 mod sync;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod transport;
 mod tunnel;
 mod wait;
@@ -33,7 +37,9 @@ pub use clock::Clock;
 pub use cluster::{Gossip, Joined};
 pub use drive::TunnelLoop;
 pub use entropy::random_bytes;
+pub use maybe_tls::MaybeTls;
 pub use pool::Pool;
+pub use reload::{LoadError, Reload, Reloader, Stamp, Terminal};
 pub use runtime::{
     Addr, CHUNK_BYTES, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
 };
@@ -42,6 +48,8 @@ pub use seal::{Members, Seal};
 pub use serve::{Attempt, Connected, Decision, HeadBudget, Port, Served, Service, serve};
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;
+#[cfg(feature = "tls")]
+pub use tls::TlsIo;
 #[cfg(feature = "tungstenite")]
 pub use transport::TungsteniteTransport;
 pub use transport::{RawTransport, Received, Transport, WsTransport};

@@ -1,5 +1,6 @@
 //! Kept connections to one service or node: last used first, bounded in number and age.
 
+use crate::maybe_tls::MaybeTls;
 use crate::runtime::{Io, Probe, Runtime};
 use crate::wait::sleep_until;
 use piko_core::time::Instant;
@@ -28,7 +29,7 @@ struct Inner<I> {
 /// Connections that wait for another request. All share one bound in number and one in age.
 pub struct Pool<R: Runtime> {
     rt: R,
-    inner: Arc<Mutex<Inner<R::Tcp>>>,
+    inner: Arc<Mutex<Inner<MaybeTls<R::Tcp>>>>,
     idle_max: usize,
     idle_timeout: Duration,
 }
@@ -40,14 +41,14 @@ impl<R: Runtime> Pool<R> {
         Self { rt, inner, idle_max, idle_timeout }
     }
 
-    fn lock(inner: &Mutex<Inner<R::Tcp>>) -> MutexGuard<'_, Inner<R::Tcp>> {
+    fn lock(inner: &Mutex<Inner<MaybeTls<R::Tcp>>>) -> MutexGuard<'_, Inner<MaybeTls<R::Tcp>>> {
         inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection used last that is still good for such a request: not too old, and neither ended nor
     /// spoilt by bytes that nobody asked for. One that is not idempotent gets it only fresh from use, since it
     /// cannot be sent twice.
-    pub fn take(&self, idempotent: bool) -> Option<R::Tcp> {
+    pub fn take(&self, idempotent: bool) -> Option<MaybeTls<R::Tcp>> {
         let now = self.rt.now();
         loop {
             let Kept { mut io, since } = Self::lock(&self.inner).kept.pop()?;
@@ -87,7 +88,7 @@ impl<R: Runtime> Pool<R> {
     }
 
     /// Keeps `io` for another request; the oldest has to go when there are too many.
-    pub fn put(&self, io: R::Tcp) {
+    pub fn put(&self, io: MaybeTls<R::Tcp>) {
         if self.idle_max == 0 {
             return;
         }
@@ -114,7 +115,7 @@ impl<R: Runtime> fmt::Debug for Pool<R> {
 }
 
 /// Closes connections whose time is over; ends when none is left.
-async fn sweep<R: Runtime>(rt: R, inner: Arc<Mutex<Inner<R::Tcp>>>, idle_timeout: Duration) {
+async fn sweep<R: Runtime>(rt: R, inner: Arc<Mutex<Inner<MaybeTls<R::Tcp>>>>, idle_timeout: Duration) {
     loop {
         let next = {
             let mut inner = Pool::<R>::lock(&inner);

@@ -12,10 +12,12 @@ mod histogram;
 mod http;
 mod number;
 mod process;
+mod reloads;
 mod text;
 
 pub use cell::{Counter, CounterVec, Gauge};
 pub use http::{HttpMetrics, render_all};
 pub use number::Number;
 pub use process::{render_build_info, render_process};
+pub use reloads::render_reloads;
 pub use text::{CONTENT_TYPE, Kind, family, sample};

@@ -19,6 +19,7 @@ mod metrics;
 mod status;
 
 use crate::node::Node;
+use crate::tls::NodeTls;
 use crate::{answers, path};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::{NodeId, TunnelId};
@@ -26,7 +27,7 @@ use piko_core::proxy::{Answer, Config, Exchange, Failure, Peer, Place, Record, S
 use piko_core::route::Hop;
 use piko_core::time::Instant;
 use piko_driver::{
-    Attempt, Clock, Connected, Decision, Gossip, IoInfo, Runtime, Service, Shutdown, sleep_until,
+    Attempt, Clock, Connected, Decision, Gossip, IoInfo, MaybeTls, Runtime, Service, Shutdown, sleep_until,
 };
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub(crate) struct AdminService<R> {
     id: NodeId,
     clock: Clock,
     config: Config,
+    /// The files of all ports, and how the admin ports of other nodes are reached.
+    tls: NodeTls,
     /// Takes the node down.
     drain: Shutdown,
     /// What the requests of a disconnected tunnel may take to end.
@@ -56,6 +59,7 @@ impl<R: Runtime> AdminService<R> {
         node: &Arc<Node>,
         gossip: &Gossip,
         id: &NodeId,
+        tls: &NodeTls,
         drain: &Shutdown,
         grace: Duration,
     ) -> Self {
@@ -66,6 +70,7 @@ impl<R: Runtime> AdminService<R> {
             id: id.clone(),
             clock: Clock::of(rt),
             config: Config::new(Place::Admin),
+            tls: tls.clone(),
             drain: drain.clone(),
             grace,
         }
@@ -93,7 +98,7 @@ impl<R: Runtime> AdminService<R> {
             b"/ready" if self.node.is_ready() => answers::empty(200),
             b"/ready" => answers::empty(503),
             b"/metrics" => {
-                let text = metrics::render(&self.node, &self.gossip, &self.id, self.clock.now());
+                let text = metrics::render(&self.node, &self.gossip, &self.id, &self.tls, self.clock.now());
                 answers::body(200, METRICS_TYPE, text.into_bytes())
             }
             b"/status/upstream/endpoints" => answers::json(status::endpoints(&self.node)),
@@ -182,7 +187,7 @@ fn is_path(method: &[u8], path: &[u8]) -> bool {
 }
 
 impl<R: Runtime> Service for AdminService<R> {
-    type Up = R::Tcp;
+    type Up = MaybeTls<R::Tcp>;
     type Target = forward::Target;
     type Switched = Infallible;
     type Note = ();
@@ -220,15 +225,15 @@ impl<R: Runtime> Service for AdminService<R> {
         &self,
         target: &forward::Target,
         attempt: Attempt,
-    ) -> Result<Connected<R::Tcp>, Failure> {
-        forward::connect(&self.rt, target, attempt.until).await
+    ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
+        forward::connect(&self.rt, self.tls.connector(), target, attempt.until).await
     }
 
     fn again(&self, _: &mut forward::Target, _: Failure) -> bool {
         false
     }
 
-    fn release(&self, _: forward::Target, _: Option<R::Tcp>) {}
+    fn release(&self, _: forward::Target, _: Option<MaybeTls<R::Tcp>>) {}
 
     fn note(&self, _: &IoInfo, _: &RequestHead<'_>) {}
 

@@ -16,6 +16,7 @@ mod proxy;
 mod rebalance;
 mod server;
 mod settings;
+mod tls;
 mod upstream;
 
 pub mod program;

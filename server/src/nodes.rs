@@ -3,7 +3,8 @@
 use piko_core::id::NodeId;
 use piko_core::proxy::{Failure, cause};
 use piko_core::time::Instant;
-use piko_driver::{Addr, Attempt, Connected, Io, Pool, Runtime, timeout_at};
+use piko_driver::tls::Connector;
+use piko_driver::{Addr, Attempt, Connected, Io, MaybeTls, Pool, Runtime, timeout_at};
 use piko_observe::metrics::Counter;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +30,8 @@ type Place<R> = (SocketAddr, Arc<Pool<R>>);
 /// The pools of all nodes that are up.
 pub(crate) struct Nodes<R: Runtime> {
     rt: R,
+    /// Nodes are reached by TLS when this one is.
+    tls: Option<Arc<Connector>>,
     pools: RwLock<BTreeMap<NodeId, Place<R>>>,
     /// Connections that were opened, for the metrics.
     pub(crate) dials: Arc<Counter>,
@@ -71,8 +74,8 @@ impl<R: Runtime> Follow for Nodes<R> {
 }
 
 impl<R: Runtime> Nodes<R> {
-    pub(crate) fn new(rt: R, dials: Arc<Counter>) -> Self {
-        Self { rt, pools: RwLock::default(), dials }
+    pub(crate) fn new(rt: R, tls: Option<Arc<Connector>>, dials: Arc<Counter>) -> Self {
+        Self { rt, tls, pools: RwLock::default(), dials }
     }
 
     fn pool(&self, node: &NodeId, proxy: SocketAddr) -> Option<Arc<Pool<R>>> {
@@ -87,7 +90,7 @@ impl<R: Runtime> Nodes<R> {
         node: &NodeId,
         proxy: SocketAddr,
         attempt: Attempt,
-    ) -> Result<Connected<R::Tcp>, Failure> {
+    ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
         if !attempt.fresh
             && let Some(io) = self.pool(node, proxy).and_then(|pool| pool.take(attempt.idempotent))
         {
@@ -96,11 +99,8 @@ impl<R: Runtime> Nodes<R> {
         let until = self.rt.now() + DIAL;
         let until = attempt.until.map_or(until, |at: Instant| at.min(until));
         self.dials.inc();
-        let cause = match timeout_at(&self.rt, Some(until), self.rt.connect(&Addr::Ip(proxy))).await {
-            Ok(Ok(io)) => {
-                io.keep_alive(Some(KEEP_ALIVE));
-                return Ok(Connected { io, pooled: false });
-            }
+        let cause = match timeout_at(&self.rt, Some(until), self.dial(proxy)).await {
+            Ok(Ok(io)) => return Ok(Connected { io, pooled: false }),
             Ok(Err(error)) => {
                 tracing::debug!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "failed to dial node");
                 match error.kind() {
@@ -114,8 +114,18 @@ impl<R: Runtime> Nodes<R> {
         Err(Failure::Connect(cause))
     }
 
+    async fn dial(&self, proxy: SocketAddr) -> io::Result<MaybeTls<R::Tcp>> {
+        let io = self.rt.connect(&Addr::Ip(proxy)).await?;
+        io.keep_alive(Some(KEEP_ALIVE));
+        match &self.tls {
+            None => Ok(MaybeTls::Plain(io)),
+            // Boxed: most dials are plain, and the handshake's state would be part of every exchange.
+            Some(tls) => Box::pin(tls.connect(io, &proxy.ip().to_string())).await,
+        }
+    }
+
     /// Keeps a connection for the next request to the node, if that is still there.
-    pub(crate) fn keep(&self, node: &NodeId, proxy: SocketAddr, io: R::Tcp) {
+    pub(crate) fn keep(&self, node: &NodeId, proxy: SocketAddr, io: MaybeTls<R::Tcp>) {
         if let Some(pool) = self.pool(node, proxy) {
             pool.put(io);
         }

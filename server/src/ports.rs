@@ -8,16 +8,20 @@ use piko_config::{BindAddr, BindHost};
 use piko_core::http1::RequestHead;
 use piko_core::mux;
 use piko_core::time::Instant;
+use piko_driver::tls::Acceptor;
 use piko_driver::{
-    Addr, IoInfo, ListenOptions, Listener, Port, Runtime, Served, Service, Shutdown, TaskGuard, Tasks,
-    accept, serve,
+    Addr, Io, IoInfo, ListenOptions, Listener, MaybeTls, Port, Runtime, Served, Service, Shutdown, TaskGuard,
+    Tasks, accept, serve,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Received bytes that wait for their readers, in all tunnels together.
 const TUNNEL_BUDGET_BYTES: usize = 32 * 1024 * 1024;
+/// A handshake takes at most this, also where heads may take for ever.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// A port that is free for TCP may be taken for UDP: then another one is tried.
 const PORT_TRIES: usize = 16;
 
@@ -28,21 +32,54 @@ pub(crate) fn start<R: Runtime, S: Service>(
     name: &'static str,
     addr: SocketAddr,
     listener: R::Listener,
+    tls: Option<Arc<Acceptor>>,
     stop: &Shutdown,
     tasks: &Tasks,
     port: Port,
     service: S,
 ) {
     announce(name, addr);
-    let shared = Arc::new((service, port));
+    let shared = Arc::new((service, port, Door { name, tls }));
     let serving = rt.clone();
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
         let (shared, rt) = (shared.clone(), serving.clone());
         async move {
-            let _ = serve(&rt, io, &shared.0, &shared.1).await;
+            if let Some(io) = shared.2.enter(&rt, io, &shared.1).await {
+                let _ = serve(&rt, io, &shared.0, &shared.1).await;
+            }
             drop(guard);
         }
     }));
+}
+
+/// What stands between an accepted connection and its first request.
+struct Door {
+    name: &'static str,
+    tls: Option<Arc<Acceptor>>,
+}
+
+impl Door {
+    /// The connection as requests come over it; `None` when it is over already. A handshake may take as long as the
+    /// head of a request, as in Go.
+    async fn enter<R: Runtime, I: Io>(&self, rt: &R, io: I, port: &Port) -> Option<MaybeTls<I>> {
+        let Some(tls) = &self.tls else { return Some(MaybeTls::Plain(io)) };
+        let peer = io.info().peer;
+        let until = rt.now() + port.http.head_timeout.unwrap_or(HANDSHAKE_MAX).min(HANDSHAKE_MAX);
+        // Boxed: its state is gone while the connection lives.
+        match Box::pin(tls.accept(rt, io, Some(until))).await {
+            Ok(io) => Some(io),
+            Err(error) => {
+                let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+                // The subsystem is part of a record's static description, hence one call site for each.
+                match self.name {
+                    "admin" => tracing::warn!(target: "admin", { peer, %error }, "TLS handshake error"),
+                    "upstream" => tracing::warn!(target: "upstream", { peer, %error }, "TLS handshake error"),
+                    _ => tracing::warn!(target: "proxy", { peer, %error }, "TLS handshake error"),
+                }
+                None
+            }
+        }
+    }
 }
 
 fn announce(name: &'static str, addr: SocketAddr) {
@@ -54,11 +91,13 @@ fn announce(name: &'static str, addr: SocketAddr) {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one port's parts, named once")]
 pub(crate) fn start_upstream<R: Runtime>(
     rt: &R,
     node: &Arc<Node>,
     addr: SocketAddr,
     listener: R::Listener,
+    tls: Option<Arc<Acceptor>>,
     stop: &Shutdown,
     tasks: &Tasks,
     port: Port,
@@ -72,7 +111,7 @@ pub(crate) fn start_upstream<R: Runtime>(
             upstream::judge(&rt, &node, &config, now, info, head)
         })
     };
-    let shared = Arc::new((service, port));
+    let shared = Arc::new((service, port, Door { name: "upstream", tls }));
     let serving = rt.clone();
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
         let (shared, rt) = (shared.clone(), serving.clone());
@@ -80,8 +119,11 @@ pub(crate) fn start_upstream<R: Runtime>(
             // Boxed, so that the state of the handshake is gone while the tunnel lives: what remains is
             // the size of an idle tunnel.
             let serving = rt.clone();
-            let served = Box::pin(async move { serve(&serving, io, &shared.0, &shared.1).await }).await;
-            if let Served::Switched(io, early, registration) = served {
+            let served = Box::pin(async move {
+                let io = shared.2.enter(&serving, io, &shared.1).await?;
+                Some(serve(&serving, io, &shared.0, &shared.1).await)
+            });
+            if let Some(Served::Switched(io, early, registration)) = served.await {
                 rt.spawn(upstream::carry(rt.clone(), io, early, registration, guard));
             }
         }

@@ -3,9 +3,12 @@
 use crate::reload::{self, Why};
 use crate::server::{JoinError, Server};
 use piko_config::ServerOptions;
-use piko_driver::Shutdown;
+use piko_driver::tls::Crypto;
+use piko_driver::{Reloader, Shutdown, Terminal};
 use piko_runtime_tokio::Tokio;
+use rustls::crypto::aws_lc_rs;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,23 +34,24 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-    let mut hangup = match signal(SignalKind::hangup()) {
+    let hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => {
             tracing::error!(target: "main", %error, "failed to run server");
             return ExitCode::FAILURE;
         }
     };
-    let server = match Server::bind(rt, options.clone()).await {
+    let server = match Server::bind_with(rt, options.clone(), Some(crypto())).await {
         Ok(server) => server,
         Err(error) => {
             tracing::error!(target: "main", %error, "failed to run server");
             return ExitCode::FAILURE;
         }
     };
-    let stop = Shutdown::new();
+    let (reloader, stop) = (server.reloader(), Shutdown::new());
+    let mut hangups = Hangups { signal: hangup, terminal: Terminal::look(), reloader, stop: stop.clone() };
     let reloading = reload::run(&options, server.reload_parts(), server.live(), async |has_files| {
-        next_look(&mut hangup, has_files).await
+        hangups.next_look(has_files).await
     });
     let running = server.run(stop.clone());
     tokio::pin!(running);
@@ -69,13 +73,31 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
     }
 }
 
-/// How often files are looked at: a new certificate counts within a second, of which two looks are a half.
+/// How often the configuration is looked at: it counts once two looks have found the same.
 const LOOK: Duration = Duration::from_millis(250);
 
-async fn next_look(hangup: &mut Signal, has_files: bool) -> Why {
-    tokio::select! {
-        _ = hangup.recv() => Why::Signal,
-        () = tokio::time::sleep(LOOK), if has_files => Why::File,
+/// SIGHUP has files read again, unless it says that the program's terminal is gone.
+struct Hangups {
+    signal: Signal,
+    terminal: Terminal,
+    reloader: Reloader,
+    stop: Shutdown,
+}
+
+impl Hangups {
+    async fn next_look(&mut self, has_files: bool) -> Why {
+        tokio::select! {
+            _ = self.signal.recv() => {}
+            () = tokio::time::sleep(LOOK), if has_files => return Why::File,
+        }
+        if self.terminal.is_gone() {
+            tracing::info!(target: "main", signal = "hangup", "received shutdown signal");
+            self.stop.trigger();
+            return std::future::pending().await;
+        }
+        tracing::info!(target: "main", signal = "hangup", "reading files again");
+        self.reloader.reload();
+        Why::Signal
     }
 }
 
@@ -107,4 +129,11 @@ fn raise_file_limit() {
             tracing::warn!(target: "main", %error, "the limit on open files stays");
         }
     }
+}
+
+/// aws-lc-rs (design guide A.7), passed on and never the default of the process: a build of the whole workspace has
+/// another one beside it.
+pub fn crypto() -> Crypto {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    Crypto { provider, tickets: Some(aws_lc_rs::Ticketer::new) }
 }

@@ -14,7 +14,7 @@ use piko_core::proxy::{
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
-use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, Members, Runtime, Service};
+use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Runtime, Service};
 use piko_observe::access::AccessNote;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -54,7 +54,7 @@ impl<R: Runtime> ProxyService<R> {
 }
 
 impl<R: Runtime> Service for ProxyService<R> {
-    type Up = Leg<R::Tcp>;
+    type Up = Leg<MaybeTls<R::Tcp>>;
     type Target = Target;
     type Switched = Infallible;
     type Note = Option<Box<AccessNote>>;

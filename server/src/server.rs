@@ -8,6 +8,7 @@ use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::ProxyService;
 use crate::settings::{generate_id, gossip, proxy_http};
+use crate::tls::NodeTls;
 use crate::{ports, rebalance};
 use piko_config::reload::Part;
 use piko_config::{NodeIdRule, ServerOptions};
@@ -17,8 +18,10 @@ use piko_core::id::NodeId;
 use piko_core::mux::GoAway;
 use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
+use piko_driver::tls::Crypto;
 use piko_driver::{
-    Clock, Gossip, HeadBudget, Members, Port, Runtime, Seal, Shutdown, Tasks, sleep_until, timeout_at,
+    Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Shutdown, Tasks, sleep_until,
+    timeout_at,
 };
 use std::fmt;
 use std::io;
@@ -40,7 +43,12 @@ pub struct StartError {
 
 impl StartError {
     pub(crate) fn new(port: &str, addr: String, error: io::Error) -> Self {
-        Self { what: format!("{port} listen: {addr}"), error }
+        Self::of(&format!("{port} listen: {addr}"), error)
+    }
+
+    /// `what` is the part that does not work.
+    pub(crate) fn of(what: &str, error: io::Error) -> Self {
+        Self { what: what.to_owned(), error }
     }
 }
 
@@ -90,6 +98,7 @@ pub struct Server<R: Runtime> {
     udp: R::Udp,
     members: Option<Members>,
     live: Arc<Live>,
+    tls: NodeTls,
     options: ServerOptions,
 }
 
@@ -103,8 +112,22 @@ impl<R: Runtime> Server<R> {
     /// Opens the ports. Connections queue in the kernel until [`Self::run`].
     ///
     /// # Errors
-    /// Which port could not be opened, or why the cluster's secret could not be read.
+    /// Which port could not be opened, or why the cluster's secret could not be read. Options that ask for TLS need
+    /// [`Self::bind_with`].
     pub async fn bind(rt: R, options: ServerOptions) -> Result<Self, StartError> {
+        Self::bind_with(rt, options, None).await
+    }
+
+    /// As [`Self::bind`], with the cryptography for ports that speak TLS.
+    ///
+    /// # Errors
+    /// Also: which file of certificates cannot be used, and why.
+    pub async fn bind_with(
+        rt: R,
+        options: ServerOptions,
+        crypto: Option<Crypto>,
+    ) -> Result<Self, StartError> {
+        let tls = NodeTls::load(&options, crypto.as_ref())?;
         let (proxy, proxy_addr) = ports::listen(&rt, "proxy", &options.proxy.bind).await?;
         let (upstream, upstream_addr) = ports::listen(&rt, "upstream", &options.upstream.bind).await?;
         let (admin, admin_addr) = ports::listen(&rt, "admin", &options.admin.bind).await?;
@@ -146,9 +169,23 @@ impl<R: Runtime> Server<R> {
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
         let node = Node::new(preference);
         let live = Live::new(&options, node.clone());
-        let nodes = Arc::new(Nodes::new(rt.clone(), node.remote_dials.clone()));
+        let nodes = Arc::new(Nodes::new(rt.clone(), tls.to_proxy.clone(), node.remote_dials.clone()));
         let listeners = [proxy, upstream, admin, gossip_port];
-        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, live, options })
+        Ok(Self {
+            rt,
+            node,
+            nodes,
+            gossip,
+            gossip_addr,
+            id,
+            bound,
+            listeners,
+            udp,
+            members,
+            live,
+            tls,
+            options,
+        })
     }
 
     /// What can change while the node runs.
@@ -173,6 +210,11 @@ impl<R: Runtime> Server<R> {
         Peers::new(self.node.clone(), self.nodes.clone())
     }
 
+    /// What reads the files of certificates again.
+    pub fn reloader(&self) -> Reloader {
+        self.tls.reloader.clone()
+    }
+
     /// The name of this node.
     pub fn id(&self) -> &str {
         self.id.as_str()
@@ -186,8 +228,21 @@ impl<R: Runtime> Server<R> {
     /// No node of the cluster could be joined in time; the node was taken down.
     pub async fn run(self, stop: Shutdown) -> Result<(), JoinError> {
         let peers = self.peers();
-        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, live, options } =
-            self;
+        let Self {
+            rt,
+            node,
+            nodes,
+            gossip,
+            gossip_addr,
+            id,
+            bound,
+            listeners,
+            udp,
+            members,
+            live,
+            tls,
+            options,
+        } = self;
         let [proxy, upstream, admin, gossip_port] = listeners;
         let heads = Arc::new(HeadBudget::default());
         // An operator asks for what a signal asks for.
@@ -208,10 +263,11 @@ impl<R: Runtime> Server<R> {
             "admin",
             bound.admin,
             admin,
+            tls.admin.clone(),
             &admin_stop,
             &operators,
             port(http1::Config::default(), &admin_stop),
-            AdminService::new(&rt, &node, &gossip, &id, &asked, options.grace_period),
+            AdminService::new(&rt, &node, &gossip, &id, &tls, &asked, options.grace_period),
         );
         tracing::info!(
             target: "gossip",
@@ -226,6 +282,7 @@ impl<R: Runtime> Server<R> {
         }
         let told = cluster::hear(&rt, &gossip, peers.clone(), &gossip_stop);
         rt.spawn(gossip.clone().run(rt.clone(), udp, gossip_port, gossip_stop.clone(), told));
+        rt.spawn(tls.reloader.clone().watch(rt.clone(), gossip_stop.clone()));
         rt.spawn(cluster::publish(peers, gossip.clone(), gossip_stop.clone()));
         let joiner = Joiner {
             rt: rt.clone(),
@@ -242,6 +299,7 @@ impl<R: Runtime> Server<R> {
             &node,
             bound.upstream,
             upstream,
+            tls.upstream.clone(),
             &upstream_stop,
             &agents,
             port(http1::Config::default(), &upstream_stop),
@@ -251,6 +309,7 @@ impl<R: Runtime> Server<R> {
             "proxy",
             bound.proxy,
             proxy,
+            tls.proxy.clone(),
             &proxy_stop,
             &requests,
             port(proxy_http(&options), &proxy_stop),

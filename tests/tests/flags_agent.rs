@@ -33,6 +33,11 @@ const COVERED: &[&str] = &[
     "connect.exit-on-failure",
     "connect.tenant-id",
     "connect.timeout",
+    // Those of TLS: all in `tests/tls.rs`.
+    "connect.tls.cert",
+    "connect.tls.insecure-skip-verify",
+    "connect.tls.key",
+    "connect.tls.root-cas",
     "connect.token",
     // In `tests/config_files.rs`.
     "connect.token-file",
@@ -47,6 +52,10 @@ const COVERED: &[&str] = &[
     "server.bind-addr",
     "server.enabled",
     "timeout",
+    "tls.cert",
+    "tls.insecure-skip-verify",
+    "tls.key",
+    "tls.root-cas",
 ];
 
 /// A server, the test service, and an agent with these settings between them.

@@ -14,7 +14,7 @@ fn with_port<T: Send + 'static>(client: impl FnOnce(SocketAddr, Shutdown) -> T +
         let listener = rt.listen(&at, ListenOptions::default()).await.expect("a free port");
         let addr = listener.local_addr().expect("TCP");
         let (quit, tasks) = (Shutdown::new(), Tasks::new());
-        let metrics = Arc::new(Metrics::new(vec![served]));
+        let metrics = Arc::new(Metrics::new(vec![served], Default::default()));
         let ended = quit.clone();
         rt.spawn(accept(rt, listener, quit.clone(), tasks.clone(), move |io, guard| {
             let (metrics, quit) = (metrics.clone(), ended.clone());

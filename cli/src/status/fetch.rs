@@ -2,9 +2,10 @@
 
 use bytes::{Buf, BytesMut};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use piko_config::ConnectUrl;
+use piko_config::{ConnectUrl, Secret, StatusOptions};
 use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Version};
-use piko_driver::{Addr, Runtime, timeout_at};
+use piko_driver::tls::{ClientFiles, Connector};
+use piko_driver::{Addr, MaybeTls, Runtime, timeout_at};
 use piko_runtime_tokio::Tokio;
 use std::io;
 use std::time::Duration;
@@ -20,20 +21,30 @@ const READ_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Source {
     url: ConnectUrl,
+    /// How an https URL is asked.
+    tls: Option<Connector>,
+    token: Option<Secret>,
     forward: Option<String>,
 }
 
 impl Source {
-    /// The text says what is wrong with the URL.
-    pub(super) fn parse(url: &str, forward: Option<&str>) -> Result<Self, String> {
-        if url.is_empty() {
+    /// The text says what is wrong with the URL, the token or the file of authorities.
+    pub(super) fn parse(query: &StatusOptions) -> Result<Self, String> {
+        if query.url.is_empty() {
             return Err("missing url".to_owned());
         }
-        let url = ConnectUrl::parse(url).map_err(|error| format!("invalid url: {error}"))?;
-        if url.tls {
-            return Err("invalid url: https needs TLS, which this build does not have".to_owned());
+        let url = ConnectUrl::parse(&query.url).map_err(|error| format!("invalid url: {error}"))?;
+        let files = ClientFiles {
+            root_cas: query.tls.root_cas.as_ref().map(Into::into),
+            insecure_skip_verify: query.tls.insecure_skip_verify,
+            ..ClientFiles::default()
+        };
+        let connector = url.tls.then(|| Connector::new(files, piko_server::program::crypto())).transpose();
+        let tls = connector.map_err(|error| format!("tls: {error}"))?;
+        if query.tls.insecure_skip_verify {
+            eprintln!("warning: --server.tls.insecure-skip-verify: whoever answers is believed");
         }
-        Ok(Self { url, forward: forward.map(str::to_owned) })
+        Ok(Self { url, tls, token: query.token.clone(), forward: query.forward.clone() })
     }
 
     /// The body of a 200; an error in Go's words where Go has some.
@@ -58,7 +69,13 @@ impl Source {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address").to_string();
         for addr in addrs {
             match rt.connect(&Addr::Ip(addr)).await {
-                Ok(io) => return self.exchange(rt, io, target).await,
+                Ok(io) => {
+                    let io = match &self.tls {
+                        Some(tls) => tls.connect(io, host).await.map_err(|error| error.to_string())?,
+                        None => MaybeTls::Plain(io),
+                    };
+                    return self.exchange(rt, io, target).await;
+                }
                 Err(error) => last = format!("connect {addr}: {error}"),
             }
         }
@@ -68,15 +85,18 @@ impl Source {
     async fn exchange(
         &self,
         rt: &Tokio,
-        mut io: <Tokio as Runtime>::Tcp,
+        mut io: MaybeTls<<Tokio as Runtime>::Tcp>,
         target: &str,
     ) -> Result<Vec<u8>, String> {
         let mut http = ClientConn::new(Config::default(), rt.now());
-        let fields = format!(
+        let mut fields = format!(
             "Host: {}\r\nUser-Agent: piko/{}\r\nAccept: application/json\r\n",
             self.url.authority(),
             env!("CARGO_PKG_VERSION")
         );
+        if let Some(token) = &self.token {
+            fields.extend(["Authorization: Bearer ", token.reveal(), "\r\n"]);
+        }
         let head = RequestHead {
             method: b"GET",
             target: target.as_bytes(),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AccessLogOptions, LogOptions, bind, connect_timeout, connect_url, fault, grace_period, header_text, token,
+    AccessLogOptions, ClientTlsOptions, LogOptions, bind, connect_timeout, connect_url, fault, grace_period,
+    header_text, token,
 };
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
@@ -51,6 +52,8 @@ pub struct ConnectOptions {
     pub tenant_id: Option<String>,
     /// One attempt: resolving, connecting, TLS and the upgrade together.
     pub timeout: Duration,
+    /// TLS to the server, where its URL asks for it.
+    pub tls: ClientTlsOptions,
     /// The token, for `Authorization: Bearer …`; fit for a header.
     pub token: Option<Secret>,
     /// The server's upstream port.
@@ -73,6 +76,8 @@ pub struct ListenerOptions {
     pub protocol: Protocol,
     /// How long to wait for the service: to connect, and for the head of a response; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// TLS to the service, where its address asks for it.
+    pub tls: ClientTlsOptions,
 }
 
 /// Kept connections to a service.
@@ -155,7 +160,8 @@ impl ConnectOptions {
         Ok(Self {
             url: connect_url(values)?,
             timeout: connect_timeout(values)?,
-            token: token(values)?,
+            token: token(values, "connect")?,
+            tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
             tenant_id: header_text(values, "connect.tenant-id")?.map(str::to_owned),
             exit_on_failure: values.flag("connect.exit-on-failure"),
         })
@@ -232,6 +238,7 @@ impl ListenerOptions {
             access_log: AccessLogOptions::from_values(values, "access-log", &section)?,
             pool: PoolOptions::from_values(values),
             timeout: values.optional_duration("timeout"),
+            tls: ClientTlsOptions::from_values(values, "tls", &format!("{section}tls: "), false)?,
         })
     }
 }

@@ -59,8 +59,15 @@ fn every_flag_changes_the_options() {
                 _ => "word",
             };
             // An address to serve metrics on counts only where they are served.
-            let before: &[_] =
-                if flag.name == "server.bind-addr" { &[("server.enabled", "true")] } else { &[] };
+            let before: &[_] = match flag.name {
+                "server.bind-addr" => &[("server.enabled", "true")],
+                // A certificate and its key come together.
+                "connect.tls.cert" | "connect.tls.key" => {
+                    &[("connect.tls.cert", "a"), ("connect.tls.key", "a")]
+                }
+                "tls.cert" | "tls.key" => &[("tls.cert", "a"), ("tls.key", "a")],
+                _ => &[],
+            };
             let default = resolve(command.clone(), before).expect("is accepted");
             let changed =
                 resolve(command.clone(), &[before, &[(flag.name, text)]].concat()).expect(flag.name);

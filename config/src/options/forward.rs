@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LogOptions, connect_timeout, connect_url, fault, token};
+use super::{ClientTlsOptions, LogOptions, connect_timeout, connect_url, fault, token};
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, BindHost, ConnectUrl, Secret};
 use crate::values::{Command, Start, Values};
@@ -31,6 +31,8 @@ pub struct ForwardOptions {
     pub ports: Vec<PortOptions>,
     /// Where all this came from, to be asked again.
     pub start: Start,
+    /// TLS to the server, where its URL asks for it.
+    pub tls: ClientTlsOptions,
     /// The token, for `Authorization: Bearer …`; fit for a header.
     pub token: Option<Secret>,
     /// The server's proxy port.
@@ -85,7 +87,8 @@ impl ForwardOptions {
             ports,
             url: connect_url(values)?,
             connect_timeout: connect_timeout(values)?,
-            token: token(values)?,
+            tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
+            token: token(values, "connect")?,
             log: LogOptions::from_values(values)?,
             notices: values.notices().to_vec(),
             start: values.start().clone(),

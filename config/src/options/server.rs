@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cluster::ClusterOptions;
-use super::{AccessLogOptions, LogOptions, bind, fault, grace_period};
+use super::{AccessLogOptions, ClientTlsOptions, LogOptions, ServerTlsOptions, bind, fault, grace_period};
 use crate::error::UsageError;
 use crate::value::BindAddr;
 use crate::values::{Command, Start, Values};
@@ -52,6 +52,10 @@ pub struct AdminOptions {
     pub advertise: Option<BindAddr>,
     /// Where to listen.
     pub bind: BindAddr,
+    /// TLS on this port; `None` is plain.
+    pub tls: Option<ServerTlsOptions>,
+    /// TLS to the admin ports of other nodes, which is spoken when this port speaks it.
+    pub tls_client: ClientTlsOptions,
 }
 
 /// The port for agents.
@@ -62,6 +66,8 @@ pub struct UpstreamOptions {
     pub bind: BindAddr,
     /// When agents are sent to other nodes.
     pub rebalance: RebalanceOptions,
+    /// TLS on this port; `None` is plain.
+    pub tls: Option<ServerTlsOptions>,
 }
 
 /// When agents are sent to other nodes because this one has more than its share.
@@ -115,6 +121,10 @@ pub struct ProxyOptions {
     pub routing: RoutingOptions,
     /// From the request until the head of the response; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// TLS on this port; `None` is plain.
+    pub tls: Option<ServerTlsOptions>,
+    /// TLS to the proxy ports of other nodes, which is spoken when this port speaks it.
+    pub tls_client: ClientTlsOptions,
 }
 
 /// Which upstream of an endpoint a request gets.
@@ -152,32 +162,65 @@ impl ServerOptions {
     /// When the values are those of another program.
     pub fn from_values(values: &Values) -> Result<Self, UsageError> {
         let cluster = ClusterOptions::from_values(values)?;
+        let mut notices = values.notices().to_vec();
+        let (proxy_tls, proxy_tls_client) = tls(values, "proxy", &mut notices)?;
         let proxy = ProxyOptions {
             bind: bind(values, "proxy", "proxy.bind-addr")?,
+            tls: proxy_tls,
+            tls_client: proxy_tls_client,
             advertise: values.bind("proxy.advertise-addr").cloned(),
             access_log: AccessLogOptions::from_values(values, "proxy.access-log", "proxy: ")?,
             http: ProxyHttpOptions::from_values(values),
             routing: RoutingOptions { prefer_local: values.flag("proxy.routing.prefer-local") },
             timeout: values.optional_duration("proxy.timeout"),
         };
+        let upstream = UpstreamOptions {
+            bind: bind(values, "upstream", "upstream.bind-addr")?,
+            rebalance: RebalanceOptions::from_values(values)?,
+            tls: ServerTlsOptions::from_values(values, "upstream.tls", "upstream: tls: ")?,
+        };
+        let admin_bind = bind(values, "admin", "admin.bind-addr")?;
+        let (admin_tls, admin_tls_client) = tls(values, "admin", &mut notices)?;
         Ok(Self {
             cluster,
             proxy,
-            upstream: UpstreamOptions {
-                bind: bind(values, "upstream", "upstream.bind-addr")?,
-                rebalance: RebalanceOptions::from_values(values)?,
-            },
+            upstream,
             admin: AdminOptions {
-                bind: bind(values, "admin", "admin.bind-addr")?,
+                bind: admin_bind,
+                tls: admin_tls,
+                tls_client: admin_tls_client,
                 advertise: values.bind("admin.advertise-addr").cloned(),
             },
             drain_delay: values.duration("drain-delay"),
             log: LogOptions::from_values(values)?,
             grace_period: grace_period(values)?,
-            notices: values.notices().to_vec(),
+            notices,
             start: values.start().clone(),
         })
     }
+}
+
+/// TLS of a port through which nodes reach each other, and of the connections to those of the others.
+fn tls(
+    values: &Values,
+    port: &str,
+    notices: &mut Vec<String>,
+) -> Result<(Option<ServerTlsOptions>, ClientTlsOptions), UsageError> {
+    let prefix = format!("{port}.tls");
+    let server = ServerTlsOptions::from_values(values, &prefix, &format!("{port}: tls: "))?;
+    // Go reads these only for a port with TLS, and says nothing.
+    let client = ClientTlsOptions::from_values(
+        values,
+        &format!("{prefix}.client"),
+        &format!("{port}: tls: client: "),
+        true,
+    )?;
+    if server.is_none() && client != ClientTlsOptions::default() {
+        notices.push(format!(
+            "{prefix}.client: no effect without --{prefix}.cert: nodes speak TLS when this one does"
+        ));
+    }
+    Ok((server, client))
 }
 
 impl Default for ServerOptions {

@@ -53,9 +53,24 @@ fn every_flag_changes_the_options() {
             "proxy.http.max-header-bytes" => "4KiB",
             "log.level" | "proxy.access-log.level" => "warn",
             name if name.ends_with("timeout") || name == "grace-period" => "7s",
+            name if name.ends_with("min-version") => "1.3",
+            name if name.ends_with("skip-verify") => "true",
             _ => "word",
         };
-        let changed = options(&[(flag.name, text)]).expect(flag.name);
+        // What belongs to TLS says something only next to a certificate and its key.
+        let port = flag.name.split('.').next().expect("a name has a first part");
+        let pair = ["cert", "key", "client.cert", "client.key"].map(|key| format!("{port}.tls.{key}"));
+        let mut given = vec![(flag.name, text)];
+        let (with_tls, of_client) = (flag.name.contains(".tls."), flag.name.contains(".tls.client."));
+        given.extend(pair[..2].iter().filter(|_| with_tls).map(|name| (name.as_str(), "file")));
+        given.extend(pair[2..].iter().filter(|_| of_client).map(|name| (name.as_str(), "file")));
+        let mut default = default.clone();
+        if with_tls {
+            let without: Vec<_> = given[1..].iter().filter(|(name, _)| *name != flag.name).copied().collect();
+            default = options(&without).unwrap_or(default);
+            default.notices.clear();
+        }
+        let changed = options(&given).expect(flag.name);
         let works = flag.effect == Effect::Works;
         let start = default.start.clone();
         let differs = ServerOptions { notices: Vec::new(), start, ..changed.clone() } != default;

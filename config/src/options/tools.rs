@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{LogOptions, fault};
+use super::{ClientTlsOptions, LogOptions, fault, token};
 use crate::error::{UsageError, quoted};
-use crate::value::ConnectUrl;
+use crate::value::{ConnectUrl, Secret};
 use crate::values::Values;
 
 /// Everything a bench is told at its start.
@@ -128,6 +128,10 @@ pub struct StatusOptions {
     pub form: Form,
     /// The node that is meant, where it is not the one at `url`.
     pub forward: Option<String>,
+    /// TLS to the node, where the URL asks for it.
+    pub tls: ClientTlsOptions,
+    /// The token, for `Authorization: Bearer …`; fit for a header.
+    pub token: Option<Secret>,
     /// The admin port, as it was given.
     pub url: String,
 }
@@ -153,6 +157,12 @@ impl StatusOptions {
             }
         };
         let forward = Some(values.text("forward")).filter(|id| !id.is_empty()).map(str::to_owned);
-        Ok(Self { form, forward, url: values.text("server.url").to_owned() })
+        Ok(Self {
+            form,
+            forward,
+            tls: ClientTlsOptions::without_pair(values, "server.tls"),
+            token: token(values, "server")?,
+            url: values.text("server.url").to_owned(),
+        })
     }
 }

@@ -15,6 +15,22 @@ const fn auth(name: &'static str, kind: Kind, default: &'static str, help: &'sta
         .refused("authentication is not supported yet, and without it the port would be open")
 }
 
+// The same words for each port.
+const CERT: &str =
+    "A PEM file: the certificate chain of this port, which speaks TLS with it; read again when it changes";
+const KEY: &str = "A PEM file: the key of the certificate";
+const CLIENT_CAS: &str = "A PEM file: authorities; clients must show a certificate of one of them";
+const MIN_VERSION: &str = "The oldest version of TLS to speak: 1.2 or 1.3";
+const SNI_CERTS: &str = "More certificates as <cert>:<key>, or one file with both; a client gets the one with the name that it asks for";
+const CLIENT_CERT: &str = "A PEM file: the certificate to show to other nodes that ask for one";
+const CLIENT_KEY: &str = "A PEM file: the key of the certificate for other nodes";
+const CLIENT_ROOT_CAS: &str =
+    "A PEM file: the authorities to trust for other nodes; those of the machine when empty";
+const CLIENT_SERVER_NAME: &str =
+    "The name to find in the certificates of other nodes; their address when empty";
+const CLIENT_INSECURE: &str = "Take whatever certificate other nodes show: for tests only";
+const NO_CLIENT: &str = "no effect: nodes do not reach each other at the upstream port";
+
 pub(super) const FLAGS: &[Flag] = &[
     flag(
         "admin.advertise-addr",
@@ -58,6 +74,16 @@ pub(super) const FLAGS: &[Flag] = &[
         ":8002",
         "Where to listen for status, health and metrics requests; port 0 picks a free one",
     ),
+    flag("admin.tls.cert", Kind::Text, "", CERT),
+    flag("admin.tls.client-cas", Kind::Text, "", CLIENT_CAS),
+    flag("admin.tls.client.cert", Kind::Text, "", CLIENT_CERT),
+    flag("admin.tls.client.insecure-skip-verify", Kind::Bool, "false", CLIENT_INSECURE),
+    flag("admin.tls.client.key", Kind::Text, "", CLIENT_KEY),
+    flag("admin.tls.client.root-cas", Kind::Text, "", CLIENT_ROOT_CAS),
+    flag("admin.tls.client.server-name", Kind::Text, "", CLIENT_SERVER_NAME),
+    flag("admin.tls.key", Kind::Text, "", KEY),
+    flag("admin.tls.min-version", Kind::Text, "1.2", MIN_VERSION),
+    flag("admin.tls.sni-certs", Kind::List, "", SNI_CERTS),
     flag(
         "cluster.abort-if-join-fails",
         Kind::Bool,
@@ -226,6 +252,16 @@ pub(super) const FLAGS: &[Flag] = &[
         "How long to wait for the head of a response; 0 is for ever",
     )
     .reloadable(),
+    flag("proxy.tls.cert", Kind::Text, "", CERT),
+    flag("proxy.tls.client-cas", Kind::Text, "", CLIENT_CAS),
+    flag("proxy.tls.client.cert", Kind::Text, "", CLIENT_CERT),
+    flag("proxy.tls.client.insecure-skip-verify", Kind::Bool, "false", CLIENT_INSECURE),
+    flag("proxy.tls.client.key", Kind::Text, "", CLIENT_KEY),
+    flag("proxy.tls.client.root-cas", Kind::Text, "", CLIENT_ROOT_CAS),
+    flag("proxy.tls.client.server-name", Kind::Text, "", CLIENT_SERVER_NAME),
+    flag("proxy.tls.key", Kind::Text, "", KEY),
+    flag("proxy.tls.min-version", Kind::Text, "1.2", MIN_VERSION),
+    flag("proxy.tls.sni-certs", Kind::List, "", SNI_CERTS),
     flag("upstream.advertise-addr", Kind::Bind, "", "Not used: nodes do not reach each other there")
         .without_effect("no effect: no node needs the upstream address of another"),
     auth("upstream.auth.audience", Kind::Text, "", "The audience that a token must be for"),
@@ -276,4 +312,15 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::new(&[], "upstream.tenants", Kind::List, "", "Tenants, each with an authentication of its own")
         .yaml(Yaml::Same)
         .refused("tenants are not supported yet, and without them the port would be open"),
+    flag("upstream.tls.cert", Kind::Text, "", CERT),
+    flag("upstream.tls.client-cas", Kind::Text, "", CLIENT_CAS),
+    flag("upstream.tls.client.cert", Kind::Text, "", CLIENT_CERT).without_effect(NO_CLIENT),
+    flag("upstream.tls.client.insecure-skip-verify", Kind::Bool, "false", CLIENT_INSECURE)
+        .without_effect(NO_CLIENT),
+    flag("upstream.tls.client.key", Kind::Text, "", CLIENT_KEY).without_effect(NO_CLIENT),
+    flag("upstream.tls.client.root-cas", Kind::Text, "", CLIENT_ROOT_CAS).without_effect(NO_CLIENT),
+    flag("upstream.tls.client.server-name", Kind::Text, "", CLIENT_SERVER_NAME).without_effect(NO_CLIENT),
+    flag("upstream.tls.key", Kind::Text, "", KEY),
+    flag("upstream.tls.min-version", Kind::Text, "1.2", MIN_VERSION),
+    flag("upstream.tls.sni-certs", Kind::List, "", SNI_CERTS),
 ];

@@ -53,7 +53,8 @@ fn variables_are_distinct_and_none_is_one_that_orchestrators_set() {
                 assert!(
                     !variable.ends_with(taken)
                         || variable.ends_with("BIND_ADDR")
-                        || variable.ends_with("ADVERTISE_ADDR"),
+                        || variable.ends_with("ADVERTISE_ADDR")
+                        || variable.ends_with("TLS_CLIENT_SERVER_NAME"),
                     "{variable}"
                 );
             }

@@ -19,6 +19,25 @@ pub(super) const FORWARD: &[Flag] = &[
     common::config_expand_env(FORWARD_VERBS),
     common::config_path(FORWARD_VERBS),
     forward("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take"),
+    forward(
+        "connect.tls.cert",
+        Kind::Text,
+        "",
+        "A PEM file: the certificate to show to a server that asks for one",
+    ),
+    forward(
+        "connect.tls.insecure-skip-verify",
+        Kind::Bool,
+        "false",
+        "Take whatever certificate the server shows: for tests only",
+    ),
+    forward("connect.tls.key", Kind::Text, "", "A PEM file: the key of --connect.tls.cert"),
+    forward(
+        "connect.tls.root-cas",
+        Kind::Text,
+        "",
+        "A PEM file: the authorities to trust; those of the machine when empty",
+    ),
     forward("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
     forward("connect.token-file", Kind::Text, "", "A file that holds the token"),
     forward(
@@ -57,14 +76,28 @@ pub(super) const BENCH: &[Flag] = &[
     bench("upstreams", Kind::Int, "100", "How many upstreams serve the endpoints"),
 ];
 
-const fn status(name: &'static str, default: &'static str, help: &'static str) -> Flag {
-    Flag::new(&[Verb::Status], name, Kind::Text, default, help).yaml(Yaml::Absent)
+const fn status(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag::new(&[Verb::Status], name, kind, default, help).yaml(Yaml::Absent)
 }
 
 pub(super) const STATUS: &[Flag] = &[
-    status("forward", "", "Ask the node of this id, through the one at --server.url"),
-    status("output", "yaml", "How to show the answer: json, table or yaml"),
-    status("server.url", "http://localhost:8002", "The admin port of the node"),
+    status("forward", Kind::Text, "", "Ask the node of this id, through the one at --server.url"),
+    status("output", Kind::Text, "yaml", "How to show the answer: json, table or yaml"),
+    status(
+        "server.tls.insecure-skip-verify",
+        Kind::Bool,
+        "false",
+        "Take whatever certificate is shown at an https URL: for tests only",
+    ),
+    status(
+        "server.tls.root-cas",
+        Kind::Text,
+        "",
+        "A PEM file: the authorities to trust at an https URL; those of the machine when empty",
+    ),
+    status("server.token", Kind::Text, "", "The token to authenticate with").secret(),
+    status("server.token-file", Kind::Text, "", "A file that holds the token"),
+    status("server.url", Kind::Text, "http://localhost:8002", "The admin port of the node"),
 ];
 
 const TEST_VERBS: &[Verb] = &[Verb::TestCluster];

@@ -5,13 +5,22 @@ use piko_core::gossip::NodeStatus;
 use piko_core::id::NodeId;
 use piko_core::proxy::{Failure, cause};
 use piko_core::time::Instant;
-use piko_driver::{Addr, Connected, Gossip, Runtime, timeout_at};
+use piko_driver::tls::Connector;
+use piko_driver::{Addr, Connected, Gossip, MaybeTls, Runtime, timeout_at};
 use std::io;
 use std::net::SocketAddr;
 
 /// The admin address of a node, as it advertises it.
 #[derive(Debug)]
 pub(crate) struct Target(String);
+
+impl Target {
+    /// The name or address without its port and brackets.
+    fn host(&self) -> &str {
+        let host = self.0.rsplit_once(':').map_or(&*self.0, |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+}
 
 /// The node of that name, if it proved that it is where it says: nobody is to make this node connect anywhere by
 /// telling of nodes that do not exist.
@@ -27,9 +36,10 @@ pub(super) fn find(gossip: &Gossip, id: &[u8]) -> Option<Target> {
 /// A new connection: operators ask rarely.
 pub(super) async fn connect<R: Runtime>(
     rt: &R,
+    tls: Option<&Connector>,
     target: &Target,
     until: Option<Instant>,
-) -> Result<Connected<R::Tcp>, Failure> {
+) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
     let addrs = match target.0.parse::<SocketAddr>() {
         Ok(addr) => vec![addr],
         Err(_) => {
@@ -41,13 +51,29 @@ pub(super) async fn connect<R: Runtime>(
     };
     let mut last = cause::RESOLVE_FAILED;
     for addr in addrs {
-        last = match timeout_at(rt, until, rt.connect(&Addr::Ip(addr))).await {
+        last = match timeout_at(rt, until, dial(rt, tls, addr, target.host())).await {
             Ok(Ok(io)) => return Ok(Connected { io, pooled: false }),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
-            Ok(Err(_)) => cause::CONNECT_FAILED,
+            Ok(Err(error)) => {
+                tracing::debug!(target: "admin", %addr, %error, "no connection to the node");
+                cause::CONNECT_FAILED
+            }
             Err(_) => cause::CONNECT_TIMEOUT,
         };
         tracing::debug!(target: "admin", %addr, cause = last, "failed to dial node");
     }
     Err(Failure::Connect(last))
+}
+
+async fn dial<R: Runtime>(
+    rt: &R,
+    tls: Option<&Connector>,
+    addr: SocketAddr,
+    host: &str,
+) -> io::Result<MaybeTls<R::Tcp>> {
+    let io = rt.connect(&Addr::Ip(addr)).await?;
+    match tls {
+        None => Ok(MaybeTls::Plain(io)),
+        Some(tls) => Box::pin(tls.connect(io, host)).await,
+    }
 }

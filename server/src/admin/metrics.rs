@@ -2,6 +2,7 @@
 
 use super::status::status_counts;
 use crate::node::{Node, Reloads};
+use crate::tls::NodeTls;
 use piko_core::gossip::{Counters, Refusal};
 use piko_core::id::NodeId;
 use piko_core::time::Instant;
@@ -9,7 +10,7 @@ use piko_driver::Gossip;
 use piko_observe::metrics::{self, Kind, family, sample};
 use std::sync::atomic::Ordering;
 
-pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, now: Instant) -> String {
+pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, now: Instant) -> String {
     let mut text = String::with_capacity(8 * 1024);
     cluster(gossip, own, &mut text);
     self::gossip(gossip, &mut text);
@@ -19,6 +20,7 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, now: Instant) -
         "Requests that were sent once more, to another upstream or on another connection",
         &mut text,
     );
+    metrics::render_reloads(tls.reloader.counts(), tls.reloader.is_current(), &mut text);
     tunnels(node, &mut text);
     upstreams(node, now, &mut text);
     reloads(&node.reloads, &mut text);

@@ -1,0 +1,44 @@
+//! Files of certificates and keys.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file that is larger is none of certificates; the authorities of a machine are half a megabyte.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let fail = |error: std::io::Error| format!("open {}: {error}", path.display());
+    // Not a device that never ends.
+    let meta = fs::metadata(path).map_err(fail)?;
+    if meta.len() > FILE_BYTES_MAX || meta.is_dir() {
+        return Err(format!("{}: not a file of certificates", path.display()));
+    }
+    fs::read(path).map_err(fail)
+}
+
+/// The certificates in a PEM file; anything else in it is passed over. At least one.
+pub(super) fn certs(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Err(error) => Err(format!("{}: {error}", path.display())),
+        Ok(certs) if certs.is_empty() => Err(format!("{}: no certificate in it", path.display())),
+        Ok(certs) => Ok(certs),
+    }
+}
+
+/// The first private key in a PEM file.
+pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = read(path)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        rustls::pki_types::pem::Error::NoItemsFound => format!("{}: no private key in it", path.display()),
+        error => format!("{}: {error}", path.display()),
+    })
+}
+
+/// The paths that are there.
+pub(super) fn existing(paths: impl IntoIterator<Item = PathBuf>) -> impl Iterator<Item = PathBuf> {
+    paths.into_iter().filter(|path| path.exists())
+}

@@ -1,0 +1,19 @@
+//! TLS over any [`Io`](crate::Io), by rustls (design guide A.7): the stream, both handshakes, and settings out of files
+//! that are read again when they change.
+//!
+//! The cryptography is the program's choice and comes with [`Crypto`]; there is no process-wide default.
+
+mod accept;
+mod connect;
+mod files;
+mod io;
+mod load;
+mod roots;
+mod session;
+mod sni;
+mod trust;
+
+pub use accept::{AcceptError, Acceptor};
+pub use connect::Connector;
+pub use io::TlsIo;
+pub use load::{ClientFiles, Crypto, PairFiles, ServerFiles, Tickets};
