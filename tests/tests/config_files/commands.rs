@@ -156,3 +156,18 @@ fn programs_that_come_later_judge_their_settings() {
     assert!(line.starts_with("port: e: invalid addr: \"70000\""), "{line}");
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_file_for_the_test_cluster() {
+    let folder = Folder::new();
+    for (text, line, code) in [
+        ("nodes: 0\n", "validate: missing nodes\n", 1),
+        ("log: {level: loud}\n", "config: log: unsupported level: loud", 1),
+        ("log: {subsystems: x}\n", "parse config: ", 1),
+        ("node: 3\n", "parse config: ", 1),
+    ] {
+        let path = folder.write("test.yaml", text);
+        let (_, err, status) = says("piko", "test cluster", &["--config.path", &path], &[]);
+        assert!(err.starts_with(line) && status == code, "{text}: {err}");
+    }
+}
