@@ -66,6 +66,8 @@ pub struct Agent<R> {
     rt: R,
     options: AgentOptions,
     tls: Connectors,
+    /// One for each listener.
+    access: Vec<Arc<AccessLog>>,
     observer: Option<Arc<Observer>>,
 }
 
@@ -92,11 +94,18 @@ impl<R: Runtime> Agent<R> {
         if options.listeners.iter().any(|listener| listener.protocol == Protocol::Tcp) {
             return Err(RunError::Unsupported("a tcp listener"));
         }
-        let tls = Connectors::load(&options, crypto)?;
-        Ok(Self { rt, options, tls, observer: None })
+        #[cfg_attr(not(feature = "yaml"), expect(unused_mut, reason = "only a file adds to it"))]
+        let mut tls = Connectors::load(&options, crypto)?;
+        let access = |listener| Arc::new(AccessLog::new(access_options(listener, &options)));
+        let access: Vec<_> = options.listeners.iter().map(access).collect();
+        #[cfg(feature = "yaml")]
+        if let Some((name, file)) = crate::reload::part(&options, &access) {
+            tls.reloader = tls.reloader.and(name, file);
+        }
+        Ok(Self { rt, options, tls, access, observer: None })
     }
 
-    /// What reads the files of certificates again.
+    /// What reads the configuration and the files of certificates again.
     pub fn reloader(&self) -> Reloader {
         self.tls.reloader.clone()
     }
@@ -112,18 +121,18 @@ impl<R: Runtime> Agent<R> {
     /// grace period. Fails when the server refuses a listener for good, or when the first connection
     /// fails and the options say to exit then.
     pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
-        let Self { rt, options, tls, observer } = self;
+        let Self { rt, options, tls, access, observer } = self;
         let upstream = upstream(&rt, &options, &tls, observer)?;
         let mut metrics = Vec::new();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
         let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
-        #[cfg(feature = "tls-of-caller")]
+        #[cfg(any(feature = "tls-of-caller", feature = "yaml"))]
         rt.spawn(tls.reloader.clone().watch(rt.clone(), quit.clone()));
-        for (listener, link) in options.listeners.iter().zip(&tls.services) {
+        for ((listener, link), access) in options.listeners.iter().zip(&tls.services).zip(access) {
             let counters = Arc::new(HttpMetrics::new("piko_agent", Some(&listener.endpoint)));
             metrics.push(counters.clone());
-            let service = Arc::new(service(&rt, listener, link, &options, counters));
+            let service = Arc::new(service(&rt, listener, link, access, counters));
             let tunnel = upstream
                 .listen_in_background(&listener.endpoint)
                 .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
@@ -269,7 +278,7 @@ fn service<R: Runtime>(
     rt: &R,
     listener: &ListenerOptions,
     link: &Link,
-    options: &AgentOptions,
+    access: Arc<AccessLog>,
     metrics: Arc<HttpMetrics>,
 ) -> HttpService<R> {
     let pool = Pool::new(
@@ -277,13 +286,12 @@ fn service<R: Runtime>(
         listener.pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
         listener.pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
     );
-    let access = AccessLog::new(access_options(listener, options));
     HttpService::new(rt.clone(), listener.addr.clone(), listener.timeout, pool, access, metrics)
         .keep_alive(listener.pool.keep_alive)
         .link(link.clone())
 }
 
-fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
+pub(crate) fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
     let mut log = AccessOptions::configured("proxy.http.access", &listener.access_log, &options.log);
     log.endpoint = Some(listener.endpoint.clone());
     log

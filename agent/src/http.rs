@@ -49,7 +49,7 @@ pub(crate) struct HttpService<R: Runtime> {
     /// Plain or TLS.
     link: Link,
     addrs: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
-    access: AccessLog,
+    access: Arc<AccessLog>,
     metrics: Arc<HttpMetrics>,
 }
 
@@ -59,7 +59,7 @@ impl<R: Runtime> HttpService<R> {
         addr: ServiceAddr,
         timeout: Option<Duration>,
         pool: Pool<R>,
-        access: AccessLog,
+        access: Arc<AccessLog>,
         metrics: Arc<HttpMetrics>,
     ) -> Self {
         let mut config = proxy::Config::new(Place::Agent);

@@ -3,6 +3,8 @@
 mod agent;
 mod http;
 mod metrics;
+#[cfg(feature = "yaml")]
+mod reload;
 mod tls;
 
 pub mod program;

@@ -1,9 +1,12 @@
 //! The command line: which program runs, or what is wrong.
 
-use crate::{agent, demo, output, status, test_cluster};
+use crate::{agent, demo, output, pages, status, test_cluster};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use piko_config::{AgentInvocation, Env, Program, ServerOptions, UsageError, front_clap, process_env};
+use piko_config::{
+    AgentInvocation, AgentOptions, BenchOptions, Env, ForwardInvocation, ForwardOptions, ServerInvocation,
+    ServerOptions, TestClusterOptions, UsageError, front_clap, process_env,
+};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -11,12 +14,15 @@ use std::process::ExitCode;
 #[derive(Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one per process, and unpacked at once")]
 enum Asked {
-    Agent(piko_config::AgentOptions),
+    Agent(AgentOptions),
+    Bench(BenchOptions),
     Demo,
+    Forward(ForwardOptions),
     Help(String),
+    Pages(pages::Asked),
     Server(ServerOptions),
     Status(status::Query),
-    TestCluster(test_cluster::Options),
+    TestCluster(TestClusterOptions),
     Version,
 }
 
@@ -24,11 +30,14 @@ enum Asked {
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args, &process_env) {
         Ok(Asked::Agent(options)) => agent::run(options),
+        Ok(Asked::Bench(_)) => not_there_yet("bench"),
         Ok(Asked::Demo) => demo::run(),
+        Ok(Asked::Forward(_)) => not_there_yet("forward"),
         Ok(Asked::Help(text)) => output::text(&text),
+        Ok(Asked::Pages(asked)) => pages::run(&asked, command()),
         Ok(Asked::Server(options)) => piko_server::program::run(options),
         Ok(Asked::Status(query)) => status::run(&query),
-        Ok(Asked::TestCluster(options)) => test_cluster::run(options),
+        Ok(Asked::TestCluster(options)) => test_cluster::run(&options),
         Ok(Asked::Version) => output::text(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),
         Err(error) => {
             piko_observe::complain(&error);
@@ -37,7 +46,13 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn command() -> Command {
+/// A command whose words and settings are known, and which cannot do anything so far.
+fn not_there_yet(command: &str) -> ExitCode {
+    piko_observe::complain(format_args!("piko {command} is not supported yet"));
+    ExitCode::FAILURE
+}
+
+pub(crate) fn command() -> Command {
     let version = Arg::new("version").short('v').long("version").help("Print the version");
     Command::new("piko")
         .about("Reaches services that accept no connections: agents dial out, requests come in through the server")
@@ -46,8 +61,11 @@ fn command() -> Command {
         .arg(version.action(ArgAction::Version))
         .subcommand(front_clap::server_command().subcommand(status::command()))
         .subcommand(front_clap::agent_command())
-        .subcommand(test_cluster::command())
+        .subcommand(front_clap::forward_command())
+        .subcommand(front_clap::bench_command())
+        .subcommand(front_clap::test_command())
         .subcommand(demo::command())
+        .subcommands(pages::commands())
         .subcommand(status::old_command())
 }
 
@@ -68,32 +86,43 @@ where
     };
     match matches.subcommand() {
         Some(("agent", matches)) => agent_asked(matches, env),
+        Some((name @ ("completion" | "man"), matches)) => Ok(Asked::Pages(pages::asked(name, matches))),
         Some(("demo", _)) => Ok(Asked::Demo),
-        Some(("server", matches)) => {
-            if let Some(("status", matches)) = matches.subcommand() {
-                return Ok(status_asked(&["server", "status"], matches));
-            }
-            let values = front_clap::values(Program::Server, matches, env)?;
-            ServerOptions::from_values(&values).map(Asked::Server)
+        Some(("bench", matches)) => {
+            Ok(front_clap::bench_options(matches, env)?.map_or_else(|| help_of(&["bench"]), Asked::Bench))
         }
-        Some(("test", matches)) => Ok(match test_cluster::asked(matches) {
-            Some(options) => Asked::TestCluster(options),
-            None => help_of(&["test"]),
+        Some(("forward", matches)) => Ok(match front_clap::forward_invocation(matches, env)? {
+            ForwardInvocation::Help(text) => Asked::Help(text),
+            ForwardInvocation::Run(options) => Asked::Forward(options),
         }),
-        Some(("status", matches)) => Ok(status_asked(&["status"], matches)),
+        Some(("server", matches)) => match matches.subcommand() {
+            Some(("status", matches)) => status_asked(&["server", "status"], matches, env),
+            _ => server_asked(matches, env),
+        },
+        Some(("test", matches)) => Ok(front_clap::test_cluster_options(matches, env)?
+            .map_or_else(|| help_of(&["test"]), Asked::TestCluster)),
+        Some(("status", matches)) => status_asked(&["status"], matches, env),
         _ => Ok(Asked::Help(command().render_help().to_string())),
     }
 }
 
+fn server_asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> {
+    Ok(match front_clap::server_invocation(matches, "piko server", env)? {
+        ServerInvocation::Help(text) => Asked::Help(text),
+        ServerInvocation::Run(options) => Asked::Server(options),
+        ServerInvocation::Version => Asked::Version,
+    })
+}
+
 /// A question, or the help of a command that has no meaning alone. `words` are those in front of `matches`.
-fn status_asked(words: &[&str], matches: &ArgMatches) -> Asked {
-    match status::asked(matches) {
-        Ok(query) => Asked::Status(query),
-        Err(inner) => {
+fn status_asked(words: &[&str], matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> {
+    Ok(match status::asked(matches, env)? {
+        status::Asked::Query(query) => Asked::Status(query),
+        status::Asked::Help(inner) => {
             let all: Vec<&str> = words.iter().copied().chain(inner.iter().map(String::as_str)).collect();
             help_of(&all)
         }
-    }
+    })
 }
 
 /// The help of the command of these words.
@@ -120,7 +149,8 @@ fn agent_asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Form, Subject};
+    use crate::status::Subject;
+    use piko_config::Form;
 
     fn ask(args: &str) -> Result<Asked, UsageError> {
         parse(std::iter::once("piko").chain(args.split_whitespace()), &|_| None)
@@ -147,7 +177,11 @@ mod tests {
             .take_while(|line| !line.is_empty())
             .map(words)
             .collect();
-        assert_eq!(commands, ["server", "agent", "test", "demo", "help"], "{list}");
+        assert_eq!(
+            commands,
+            ["server", "agent", "forward", "bench", "test", "demo", "completion", "man", "help"],
+            "{list}"
+        );
     }
 
     #[test]
@@ -162,6 +196,13 @@ mod tests {
             ("server status cluster", "Usage: piko server status cluster"),
             ("server status gossip node --help", "Usage: piko server status gossip node"),
             ("status", "Usage: piko status"),
+            ("forward", "Usage: piko forward"),
+            ("forward tcp --help", "Usage: piko forward tcp"),
+            ("bench", "Usage: piko bench"),
+            ("server config", "Usage: piko server config"),
+            ("agent config", "Usage: piko agent config"),
+            ("forward config", "Usage: piko forward config"),
+            ("server config check --help", "Usage: piko server config check"),
             ("test", "Usage: piko test"),
             ("test cluster --help", "Usage: piko test cluster"),
         ] {
@@ -187,6 +228,16 @@ mod tests {
             assert_eq!(agent.listeners[0].endpoint, "mine");
             assert_eq!(agent.listeners[0].addr.to_string(), "localhost:4000");
         }
+        for args in ["forward tcp 3000 mine", "forward 3000 mine", "forward --connect.token t tcp 3000 mine"]
+        {
+            let Ok(Asked::Forward(forward)) = ask(args) else { panic!("no forwarder: {args}") };
+            assert_eq!(forward.ports[0].endpoint, "mine");
+            assert_eq!(forward.ports[0].bind.to_string(), "localhost:3000");
+        }
+        let Ok(Asked::Bench(bench)) = ask("bench --requests 7 http --size 2KiB") else { panic!("no bench") };
+        assert_eq!((bench.requests, bench.size), (7, 2048));
+        let Ok(Asked::TestCluster(cluster)) = ask("test cluster --nodes 5") else { panic!("no cluster") };
+        assert_eq!(cluster.nodes, 5);
         assert_eq!(ask("demo"), Ok(Asked::Demo));
     }
 
@@ -197,16 +248,19 @@ mod tests {
             other => panic!("{args}: {other:?}"),
         };
         let plain = query("server status cluster nodes");
-        assert_eq!((plain.url.as_str(), plain.forward.as_deref()), ("http://localhost:8002", None));
-        assert_eq!((plain.subject, plain.form), (Subject::ClusterNodes(None), Form::Yaml));
+        assert_eq!(
+            (plain.options.url.as_str(), plain.options.forward.as_deref()),
+            ("http://localhost:8002", None)
+        );
+        assert_eq!((plain.subject, plain.options.form), (Subject::ClusterNodes(None), Form::Yaml));
         let left = query("server status --forward n2 cluster nodes --status left --output=json");
         assert_eq!(left.subject, Subject::ClusterNodes(Some("left".to_owned())));
-        assert_eq!((left.forward.as_deref(), left.form), (Some("n2"), Form::Json));
+        assert_eq!((left.options.forward.as_deref(), left.options.form), (Some("n2"), Form::Json));
         let last = query("server status gossip node n3 --server.url http://h:1/base --output table");
         assert_eq!(last.subject, Subject::GossipNode("n3".to_owned()));
-        assert_eq!((last.url.as_str(), last.form), ("http://h:1/base", Form::Table));
+        assert_eq!((last.options.url.as_str(), last.options.form), ("http://h:1/base", Form::Table));
         assert_eq!(query("status proxy endpoints --forward n2").subject, Subject::ProxyEndpoints);
-        assert_eq!(query("status cluster nodes --forward n2").forward.as_deref(), Some("n2"));
+        assert_eq!(query("status cluster nodes --forward n2").options.forward.as_deref(), Some("n2"));
         assert_eq!(query("server status upstream endpoints").subject, Subject::UpstreamEndpoints);
         assert_eq!(
             query("server status cluster node local").subject,
@@ -239,12 +293,21 @@ mod tests {
             ("server status cluster nodes --server.url", "--server.url: needs a value"),
             ("agent htp e 1", "unknown command: \"htp\" (did you mean http?)"),
             ("agent http e", "missing argument: <addr>"),
+            ("forward start", "no ports configured"),
+            ("forward 3000", "unknown command: \"3000\""),
+            ("forward 3000 e f", "unexpected argument: \"f\""),
+            ("server config chek", "unknown command: \"chek\" (did you mean check?)"),
+            ("server status cluster nodes --output xml", "--output: \"xml\" is none of json, table and yaml"),
+            ("completion tcsh", "<shell>: \"tcsh\" is none of bash, fish, zsh"),
+            ("man", "missing argument: <folder>"),
+            ("test cluster --nodes 101", "validate: more than 100 nodes"),
             ("demo extra", "unexpected argument: \"extra\""),
             ("demo --bogus", "unknown flag: --bogus"),
         ] {
             let error = ask(args).expect_err(args);
             assert_eq!(error.to_string(), line, "{args}");
-            assert_eq!(error.exit_code(), 2, "{args}");
+            let nothing_to_do = line.starts_with("no ") || line.starts_with("validate: ");
+            assert_eq!(error.exit_code(), if nothing_to_do { 1 } else { 2 }, "{args}");
         }
     }
 }

@@ -3,8 +3,11 @@
 mod agent;
 mod commands;
 mod demo;
+#[cfg(test)]
+mod golden;
 mod nodes;
 mod output;
+mod pages;
 mod signals;
 mod status;
 mod test_cluster;

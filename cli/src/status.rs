@@ -8,12 +8,12 @@ mod model;
 mod table;
 mod yaml;
 
-pub(crate) use command::{asked, command, old_command};
+pub(crate) use command::{Asked, asked, command, old_command};
 
 use crate::output;
 use fetch::Source;
 use model::{ClusterNode, Counts, GossipNode, GossipState, ListedNode, Upstream};
-use piko_config::Secret;
+use piko_config::{Form, StatusOptions};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::process::ExitCode;
@@ -31,41 +31,24 @@ pub(crate) enum Subject {
     UpstreamEndpoints,
 }
 
-/// How it is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Json,
-    Table,
-    Yaml,
-}
-
 /// One question to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) subject: Subject,
-    /// The admin port, as given.
-    pub(crate) url: String,
-    /// Sent as `Authorization: Bearer …`, where not empty.
-    pub(crate) token: Secret,
-    /// Authorities to trust at an https URL; `None` is those of the machine.
-    pub(crate) root_cas: Option<String>,
-    /// Believe whoever answers there.
-    pub(crate) insecure_skip_verify: bool,
-    /// The node that is meant, where it is not the one at `url`.
-    pub(crate) forward: Option<String>,
-    pub(crate) form: Form,
+    pub(crate) options: StatusOptions,
 }
 
 /// Asks and prints.
 pub(crate) fn run(query: &Query) -> ExitCode {
-    let source = match Source::parse(query) {
+    let options = &query.options;
+    let source = match Source::parse(options) {
         Ok(source) => source,
         Err(error) => {
             eprintln!("config: server: {error}");
             return ExitCode::FAILURE;
         }
     };
-    match answer(&query.subject, query.form, &source) {
+    match answer(&query.subject, options.form, &source) {
         Ok(text) => output::text(&text),
         Err(error) => {
             eprintln!("failed to get {error}");

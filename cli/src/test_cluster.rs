@@ -2,68 +2,18 @@
 
 use crate::nodes::LocalNode;
 use crate::signals::Signals;
-use clap::{Arg, ArgMatches, Command, value_parser};
-use piko_config::{BindAddr, BindHost, NodeIdRule, Seed, ServerOptions};
+use piko_config::{BindAddr, BindHost, NodeIdRule, Seed, ServerOptions, TestClusterOptions};
 use piko_observe::log;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
-/// More would not find threads and descriptors on most machines.
-const NODES_MAX: u32 = 100;
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Options {
-    nodes: u32,
-    log: log::Options,
-}
-
-/// The command as clap sees it.
-pub(crate) fn command() -> Command {
-    let nodes = Arg::new("nodes").long("nodes").num_args(1).value_name("int").default_value("3");
-    let level = Arg::new("log.level").long("log.level").num_args(1).value_name("string");
-    let subsystems = Arg::new("log.subsystems").long("log.subsystems").num_args(1).value_name("strings");
-    Command::new("test").about("Tools for testing clusters").disable_help_subcommand(true).subcommand(
-        Command::new("cluster")
-            .about("Run a cluster of nodes in one process, on ports of the system's choice")
-            .arg(nodes.value_parser(value_parser!(u32)).help("How many nodes"))
-            .arg(
-                level
-                    .default_value("info")
-                    .value_parser(["debug", "info", "warn", "error"])
-                    .help("The least severe records to log"),
-            )
-            .arg(
-                subsystems
-                    .value_delimiter(',')
-                    .help("Subsystems whose records are all logged, whatever the level"),
-            ),
-    )
-}
-
-/// What the matches of [`command`] ask for; `None` when help is wanted.
-pub(crate) fn asked(matches: &ArgMatches) -> Option<Options> {
-    let (_, matches) = matches.subcommand()?;
-    let level = match matches.get_one::<String>("log.level").map(String::as_str) {
-        Some("debug") => log::Level::Debug,
-        Some("warn") => log::Level::Warn,
-        Some("error") => log::Level::Error,
-        _ => log::Level::Info,
-    };
-    let subsystems = matches.get_many::<String>("log.subsystems").into_iter().flatten().cloned().collect();
-    let nodes = matches.get_one::<u32>("nodes").copied().unwrap_or_default();
-    Some(Options { nodes, log: log::Options { level, subsystems } })
-}
-
 /// Runs the nodes until a signal ends them. A second signal ends the process at once.
-pub(crate) fn run(options: Options) -> ExitCode {
-    if options.nodes == 0 || options.nodes > NODES_MAX {
-        let what = if options.nodes == 0 { "missing nodes" } else { "more than 100 nodes" };
-        eprintln!("validate: {what}");
-        return ExitCode::FAILURE;
+pub(crate) fn run(options: &TestClusterOptions) -> ExitCode {
+    for notice in &options.notices {
+        piko_observe::complain(notice);
     }
-    if log::init(options.log).is_err() {
-        eprintln!("failed to setup logger: a log is installed already");
+    if log::init((&options.log).into()).is_err() {
+        piko_observe::complain("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }
     piko_runtime_tokio::block_on(|_| async move {
@@ -77,7 +27,7 @@ pub(crate) fn run(options: Options) -> ExitCode {
     })
 }
 
-async fn cluster(count: u32) -> Result<ExitCode, String> {
+async fn cluster(count: usize) -> Result<ExitCode, String> {
     let mut signals = Signals::new().map_err(|error| error.to_string())?;
     tracing::info!(target: "cluster.manager", nodes = count, "starting cluster");
     let mut nodes: Vec<LocalNode> = Vec::new();
@@ -111,7 +61,7 @@ async fn cluster(count: u32) -> Result<ExitCode, String> {
     }
 }
 
-fn options(n: u32, others: &[LocalNode]) -> ServerOptions {
+fn options(n: usize, others: &[LocalNode]) -> ServerOptions {
     let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let any = || BindAddr { host: BindHost::Ip(host), port: 0 };
     let mut options = ServerOptions::default();

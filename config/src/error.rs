@@ -36,6 +36,17 @@ impl UsageError {
         }
     }
 
+    /// As above, of values that stand in a file: Go's exit status for every fault of a file.
+    pub(crate) fn invalid_file(message: &str, given: &[String]) -> Self {
+        Self { exit_code: 1, ..Self::invalid(message, given) }
+    }
+
+    /// A file that cannot be read or understood.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn file(message: impl AsRef<str>) -> Self {
+        Self::new(message.as_ref(), 1)
+    }
+
     /// No configuration fault, but nothing to do either: Go prints these without a prefix and exits with 1.
     pub(crate) fn nothing_to_do(message: &str) -> Self {
         Self::new(message, 1)
@@ -118,8 +129,9 @@ impl UsageError {
     }
 
     /// The exit status this mistake deserves: 2 for every argument or variable that cannot be meant, be it unreadable or
-    /// refused for what it says; 1 for an agent that was given nothing to do, as in Go. (Go's other statuses, 0 and 1,
-    /// are a decided deviation: behaviour reference, CLI 1.1 and "Decided where Go's way is not ours".)
+    /// refused for what it says; 1 for a file with a mistake in it, and for an agent that was given nothing to do, as
+    /// in Go. (Go's other statuses, 0 and 1, are a decided deviation: behaviour reference, CLI 1.1 and "Decided
+    /// where Go's way is not ours".)
     pub fn exit_code(&self) -> u8 {
         self.exit_code
     }
@@ -146,11 +158,11 @@ pub(crate) fn shortened(text: &str) -> String {
     }
 }
 
-fn did_you_mean(near: Option<&str>) -> String {
+pub(crate) fn did_you_mean(near: Option<&str>) -> String {
     near.filter(|near| !near.is_empty()).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default()
 }
 
-fn nearest(given: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(crate) fn nearest<'n>(given: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if given.len() > SUGGESTION_BYTES_MAX {
         return None;
     }

@@ -8,6 +8,8 @@ use lexopt::{Arg, Parser};
 use crate::env::Env;
 use crate::error::UsageError;
 use crate::options::{AgentInvocation, AgentOptions};
+#[cfg(feature = "yaml")]
+use crate::print::{TASKS, Task};
 use crate::table::{self, Flag, Program, Verb, flags};
 use crate::value::Kind;
 use crate::values::{Command, Values};
@@ -30,11 +32,31 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
-    let mut line = Line { verb: Verb::Agent, given: Vec::new(), arguments: Vec::new(), words_only: false };
+    let mut line = Line {
+        verb: Verb::Agent,
+        given: Vec::new(),
+        arguments: Vec::new(),
+        words_only: false,
+        #[cfg(feature = "yaml")]
+        config: Config::Unasked,
+    };
     if let Some(early) = line.read(&mut Parser::from_args(args))? {
         return Ok(early);
     }
     let verb = line.verb;
+    #[cfg(feature = "yaml")]
+    match line.config {
+        Config::Unasked => {}
+        Config::Asked => return Ok(AgentInvocation::Help(help_of_config())),
+        // The defaults are there whatever was given.
+        Config::Task(Task::Default) => {
+            return Task::Default.run(&Values::defaults(Command::AgentStart)).map(AgentInvocation::Help);
+        }
+        Config::Task(task) => {
+            let values = Values::resolve(Command::AgentStart, &line.given, env)?;
+            return task.run(&values).map(AgentInvocation::Help);
+        }
+    }
     let values = Values::resolve(line.command()?, &line.given, env)?;
     if verb == Verb::Agent && values.list("endpoints").is_empty() {
         return Ok(AgentInvocation::Help(help(verb)));
@@ -49,6 +71,18 @@ struct Line {
     arguments: Vec<String>,
     /// Behind `--`, where neither flags nor commands stand.
     words_only: bool,
+    #[cfg(feature = "yaml")]
+    config: Config,
+}
+
+/// Whether `config` was asked for; its flags are those of `start`.
+#[cfg(feature = "yaml")]
+#[derive(Clone, Copy, PartialEq)]
+enum Config {
+    Unasked,
+    /// The word `config`, so far without a task.
+    Asked,
+    Task(Task),
 }
 
 /// What one option stands for.
@@ -97,6 +131,10 @@ impl Line {
                 Arg::Short(letter) => self.short(letter)?,
             };
             match meaning {
+                #[cfg(feature = "yaml")]
+                Meaning::Help if self.config != Config::Unasked => {
+                    return Ok(Some(AgentInvocation::Help(help_of_config())));
+                }
                 Meaning::Help => return Ok(Some(AgentInvocation::Help(help(self.verb)))),
                 Meaning::Version => return Ok(Some(AgentInvocation::Version)),
                 Meaning::Flag(flag) => {
@@ -131,6 +169,16 @@ impl Line {
 
     fn word(&mut self, word: String) -> Result<(), UsageError> {
         match self.verb {
+            #[cfg(feature = "yaml")]
+            Verb::Agent if !self.words_only && word == "config" => {
+                (self.verb, self.config) = (Verb::AgentStart, Config::Asked);
+            }
+            #[cfg(feature = "yaml")]
+            Verb::AgentStart if self.config == Config::Asked && !self.words_only => {
+                let task = TASKS.iter().find(|(name, ..)| *name == word);
+                let unknown = || UsageError::unknown_command(&word, &TASKS.map(|(name, ..)| name));
+                self.config = Config::Task(task.ok_or_else(unknown)?.1);
+            }
             Verb::Agent if !self.words_only => self.verb = verb_named(&word)?,
             Verb::AgentHttp | Verb::AgentTcp if self.arguments.len() < 2 => self.arguments.push(word),
             _ => return Err(UsageError::unexpected_argument(&word)),
@@ -155,9 +203,8 @@ impl Line {
                 Command::AgentTcp { endpoint, addr }
             }
             Verb::AgentStart => Command::AgentStart,
-            Verb::Agent => Command::Agent,
-            #[cfg(feature = "server")]
-            Verb::Server => Command::Agent,
+            // No command leads to the verb of another program.
+            _ => Command::Agent,
         })
     }
 }
@@ -176,6 +223,10 @@ fn help_on(parser: &mut Parser) -> Result<AgentInvocation, UsageError> {
     let mut about = None;
     for word in parser.raw_args().map_err(|error| from_lexopt(&error))? {
         let word = word.to_string_lossy();
+        #[cfg(feature = "yaml")]
+        if about.is_none() && word == "config" {
+            return Ok(AgentInvocation::Help(help_of_config()));
+        }
         if about.is_some() {
             return Err(UsageError::unknown_command(&word, &[]));
         }
@@ -200,6 +251,20 @@ fn from_lexopt(error: &lexopt::Error) -> UsageError {
     }
 }
 
+#[cfg(feature = "yaml")]
+const CONFIG_ABOUT: &str = "Check or print the configuration";
+
+/// The text of `config --help`.
+#[cfg(feature = "yaml")]
+fn help_of_config() -> String {
+    let mut text = format!("{CONFIG_ABOUT}\n\nUsage: {PROGRAM} config <command> [flags]\n\nCommands:\n");
+    for (name, _, about) in TASKS {
+        let _ = writeln!(text, "  {name:<9}{about}");
+    }
+    text.push_str("\nThe flags are those of start.\n");
+    text
+}
+
 /// The text of `--help`.
 fn help(verb: Verb) -> String {
     let mut text = String::new();
@@ -220,6 +285,8 @@ fn help(verb: Verb) -> String {
         for (name, _, about) in COMMANDS {
             let _ = writeln!(text, "  {name:<7}{about}");
         }
+        #[cfg(feature = "yaml")]
+        let _ = writeln!(text, "  {:<7}{CONFIG_ABOUT}", "config");
         text.push('\n');
     }
     text.push_str("Flags:\n");

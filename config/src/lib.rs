@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! arguments ──► front_clap | front_lexopt ──┐
-//! environment ──────────────────────────────┼──► Values ──► ServerOptions | AgentOptions
+//! environment ──────────────────────────────┼──► Values ──► ServerOptions | AgentOptions | …
+//! the YAML file of --config.path ───────────┤
 //! flags(Program): types, defaults, help ────┘
 //! ```
 //!
-//! Flags beat the environment, which beats defaults. The variable of a flag is `PIKO_` and its name in capitals, dots and
+//! Flags beat the environment, which beats the file, which beats defaults. The variable of a flag is `PIKO_` and its name in capitals, dots and
 //! hyphens as `_`: `--proxy.timeout` is `PIKO_PROXY_TIMEOUT`. An empty variable counts as unset, variables
 //! of no flag are ignored, and a bad one is an error that names it.
 //!
@@ -62,11 +63,16 @@
 
 mod env;
 mod error;
+mod file;
 #[cfg(feature = "clap")]
 pub mod front_clap;
 #[cfg(feature = "lexopt")]
 pub mod front_lexopt;
 mod options;
+#[cfg(feature = "yaml")]
+mod print;
+#[cfg(feature = "yaml")]
+pub mod reload;
 mod table;
 mod value;
 mod values;
@@ -80,9 +86,12 @@ pub use options::{
 };
 #[cfg(feature = "server")]
 pub use options::{
-    AdminOptions, ClusterOptions, GossipOptions, NodeIdRule, ProxyHttpOptions, ProxyOptions,
-    RebalanceOptions, RoutingOptions, Seed, ServerInvocation, ServerOptions, UpstreamOptions,
+    AdminOptions, BenchOptions, ClusterOptions, Form, ForwardInvocation, ForwardOptions, GossipOptions,
+    NodeIdRule, PortOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, Seed,
+    ServerInvocation, ServerOptions, StatusOptions, TestClusterOptions, UpstreamOptions,
 };
+#[cfg(feature = "yaml")]
+pub use print::Task;
 pub use table::{Effect, Flag, Program, Verb, Yaml, flags};
 #[cfg(feature = "server")]
 pub use value::parse_float;
@@ -90,4 +99,4 @@ pub use value::{
     BadDuration, BadUrl, BindAddr, BindHost, ConnectUrl, GoDuration, Kind, Protocol, Secret, ServiceAddr,
     Target, UNIX_PATH_BYTES_MAX, Value, parse_bool, parse_int, parse_list, parse_size,
 };
-pub use values::{Command, Source, Values};
+pub use values::{Command, Source, Start, Values};

@@ -3,16 +3,22 @@
 mod agent;
 #[cfg(feature = "server")]
 mod cluster;
+#[cfg(feature = "server")]
+mod forward;
 mod log;
 #[cfg(feature = "server")]
 mod server;
 mod tls;
+#[cfg(feature = "server")]
+mod tools;
 
 pub use agent::{
     AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, ListenerOptions, PoolOptions,
 };
 #[cfg(feature = "server")]
 pub use cluster::{ClusterOptions, GossipOptions, NodeIdRule, Seed};
+#[cfg(feature = "server")]
+pub use forward::{ForwardInvocation, ForwardOptions, PortOptions};
 pub use log::{AccessLogOptions, HeaderFilter, LogLevel, LogOptions};
 #[cfg(feature = "server")]
 pub use server::{
@@ -20,9 +26,11 @@ pub use server::{
     ServerOptions, UpstreamOptions,
 };
 pub use tls::{ClientTlsOptions, KeyPairFiles, ServerTlsOptions, TlsVersion};
+#[cfg(feature = "server")]
+pub use tools::{BenchOptions, Form, StatusOptions, TestClusterOptions};
 
 use crate::error::UsageError;
-use crate::value::BindAddr;
+use crate::value::{BindAddr, ConnectUrl, Secret};
 use crate::values::{Source, Values};
 
 /// The address under `key`, or `config: <section>: missing bind addr`.
@@ -38,6 +46,68 @@ fn grace_period(values: &Values) -> Result<std::time::Duration, UsageError> {
     Ok(values.duration("grace-period"))
 }
 
+/// The URL of the server.
+fn connect_url(values: &Values) -> Result<ConnectUrl, UsageError> {
+    match values.text("connect.url") {
+        "" => Err(fault(values, &["connect.url"], "connect: missing url")),
+        text => ConnectUrl::parse(text).map_err(|error| {
+            // A bad URL may hold a password, so only its fault is told, not its text.
+            fault(values, &["connect.url"], &format!("connect: invalid url: {error}"))
+        }),
+    }
+}
+
+/// How long one attempt to connect may take.
+fn connect_timeout(values: &Values) -> Result<std::time::Duration, UsageError> {
+    values
+        .optional_duration("connect.timeout")
+        .ok_or_else(|| fault(values, &["connect.timeout"], "connect: missing timeout"))
+}
+
+/// The token itself or that of its file, fit for a header (RFC 9110 5.5).
+fn token(values: &Values, section: &str) -> Result<Option<Secret>, UsageError> {
+    let key = format!("{section}.token");
+    header_text(values, &key)?;
+    let token = secret(values, section, &key)?;
+    if token.as_ref().is_some_and(|token| token.reveal().bytes().any(|byte| byte.is_ascii_control())) {
+        let message = format!("{section}: token-file: a control character");
+        return Err(fault(values, &[&format!("{key}-file")], &message));
+    }
+    Ok(token)
+}
+
+/// Text that goes into a header, `None` when empty. A line break at its end is the usual mistake of tokens that come out
+/// of files, and would be a request of one's own making further inside (RFC 9110 5.5).
+fn header_text<'v>(values: &'v Values, key: &str) -> Result<Option<&'v str>, UsageError> {
+    let text = values.text(key);
+    if text.bytes().any(|byte| byte.is_ascii_control()) {
+        let origin = values.origin(key);
+        return Err(UsageError::usage(format!(
+            "{origin}: a control character (such as a line break at the end)"
+        )));
+    }
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// A secret, given itself or by the file that holds it; `None` when neither was given.
+fn secret(values: &Values, section: &str, key: &str) -> Result<Option<Secret>, UsageError> {
+    let file_key = format!("{key}-file");
+    let (text, file) = (values.text(key), values.text(&file_key));
+    match (text, file) {
+        ("", "") => Ok(None),
+        (text, "") => Ok(Some(Secret::new(text))),
+        ("", file) => match crate::file::secret(file.as_ref()) {
+            Ok(text) => Ok(Some(Secret::new(text))),
+            Err(error) => Err(fault(values, &[&file_key], &format!("{section}: {error}"))),
+        },
+        _ => {
+            let name = key.rsplit('.').next().unwrap_or(key);
+            let message = format!("{section}: {name} and {name}-file cannot both be set");
+            Err(fault(values, &[key, &file_key], &message))
+        }
+    }
+}
+
 /// Values that can be read but make no configuration: Go's words, and behind them the flags and variables that
 /// the values came from.
 fn fault(values: &Values, keys: &[&str], message: &str) -> UsageError {
@@ -46,5 +116,8 @@ fn fault(values: &Values, keys: &[&str], message: &str) -> UsageError {
         .filter(|key| values.source(key) != Source::Default)
         .map(|key| values.origin(key))
         .collect();
+    if keys.iter().any(|key| values.source(key) == Source::File) {
+        return UsageError::invalid_file(message, &given);
+    }
     UsageError::invalid(message, &given)
 }

@@ -1,8 +1,11 @@
 //! The table: every flag of every program, once.
 
 mod agent;
+mod common;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
+mod tools;
 
 use crate::value::Kind;
 
@@ -11,9 +14,21 @@ use crate::value::Kind;
 pub enum Program {
     /// `piko agent`, `piko-agent`.
     Agent,
+    /// `piko bench`.
+    #[cfg(feature = "server")]
+    Bench,
+    /// `piko forward`.
+    #[cfg(feature = "server")]
+    Forward,
     /// `piko server`, `piko-server`.
     #[cfg(feature = "server")]
     Server,
+    /// `piko server status`.
+    #[cfg(feature = "server")]
+    Status,
+    /// `piko test cluster`.
+    #[cfg(feature = "server")]
+    TestCluster,
 }
 
 /// What a program was told to do; decides which flags it takes.
@@ -27,9 +42,24 @@ pub enum Verb {
     AgentStart,
     /// `agent tcp <endpoint> <addr>`.
     AgentTcp,
+    /// `bench http`.
+    #[cfg(feature = "server")]
+    BenchHttp,
+    /// `forward start`.
+    #[cfg(feature = "server")]
+    ForwardStart,
+    /// `forward tcp <addr> <endpoint>`.
+    #[cfg(feature = "server")]
+    ForwardTcp,
     /// `server`.
     #[cfg(feature = "server")]
     Server,
+    /// Everything behind `server status`.
+    #[cfg(feature = "server")]
+    Status,
+    /// `test cluster`.
+    #[cfg(feature = "server")]
+    TestCluster,
 }
 
 impl Verb {
@@ -38,7 +68,15 @@ impl Verb {
         match self {
             Self::Agent | Self::AgentHttp | Self::AgentStart | Self::AgentTcp => Program::Agent,
             #[cfg(feature = "server")]
+            Self::BenchHttp => Program::Bench,
+            #[cfg(feature = "server")]
+            Self::ForwardStart | Self::ForwardTcp => Program::Forward,
+            #[cfg(feature = "server")]
             Self::Server => Program::Server,
+            #[cfg(feature = "server")]
+            Self::Status => Program::Status,
+            #[cfg(feature = "server")]
+            Self::TestCluster => Program::TestCluster,
         }
     }
 }
@@ -48,6 +86,9 @@ impl Verb {
 pub enum Effect {
     /// Accepted so that existing command lines start, hidden from `--help`, and answered with this remark.
     None(&'static str),
+    /// A program that is given it does not start, hidden from `--help`, and answered with this reason: to go on without
+    /// it would leave open what somebody wants closed.
+    Refused(&'static str),
     /// It does what its help says.
     Works,
 }
@@ -57,8 +98,12 @@ pub enum Effect {
 pub enum Yaml {
     /// Nowhere.
     Absent,
+    /// At this path, which is not that of its name.
+    At(&'static str),
     /// Under each entry of `listeners`.
     Listener,
+    /// Under each entry of `ports`.
+    Port,
     /// At the path of its name.
     Same,
 }
@@ -75,7 +120,7 @@ pub struct Flag {
     pub default: &'static str,
     /// One sentence without its full stop, for `--help` and the reference.
     pub help: &'static str,
-    /// The commands that take it.
+    /// The commands that take it; none for what only a file can say.
     pub verbs: &'static [Verb],
     /// Its place in a YAML file.
     pub yaml: Yaml,
@@ -92,7 +137,15 @@ pub fn flags(program: Program) -> &'static [Flag] {
     match program {
         Program::Agent => agent::FLAGS,
         #[cfg(feature = "server")]
+        Program::Bench => tools::BENCH,
+        #[cfg(feature = "server")]
+        Program::Forward => tools::FORWARD,
+        #[cfg(feature = "server")]
         Program::Server => server::FLAGS,
+        #[cfg(feature = "server")]
+        Program::Status => tools::STATUS,
+        #[cfg(feature = "server")]
+        Program::TestCluster => tools::TEST_CLUSTER,
     }
 }
 
@@ -129,6 +182,12 @@ impl Flag {
         self
     }
 
+    #[cfg(feature = "server")]
+    const fn refused(mut self, reason: &'static str) -> Self {
+        self.effect = Effect::Refused(reason);
+        self
+    }
+
     const fn without_effect(mut self, remark: &'static str) -> Self {
         self.effect = Effect::None(remark);
         self
@@ -143,14 +202,25 @@ impl Flag {
         name
     }
 
-    /// Its path in a YAML file: the name with `_` for hyphens; `listeners[]` stands for every listener.
+    /// Its path in a YAML file: the name with `_` for hyphens; `listeners[]` stands for every listener, `ports[]` for every
+    /// port.
     pub fn yaml_path(&self) -> Option<String> {
-        let path = self.name.replace('-', "_");
         match self.yaml {
             Yaml::Absent => None,
-            Yaml::Listener => Some(format!("listeners[].{path}")),
-            Yaml::Same => Some(path),
+            Yaml::At(path) => Some(path.to_owned()),
+            Yaml::Listener => Some(format!("listeners[].{}", self.key())),
+            Yaml::Port => Some(format!("ports[].{}", self.key())),
+            Yaml::Same => Some(self.key()),
         }
+    }
+
+    fn key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// Whether it stands under the entries of a list in a file.
+    pub fn in_list(&self) -> bool {
+        matches!(self.yaml, Yaml::Listener | Yaml::Port)
     }
 
     /// Whether the command takes it.
@@ -158,8 +228,13 @@ impl Flag {
         self.verbs.contains(&verb)
     }
 
-    /// Whether `--help` shows it: flags without effect stay out of sight.
+    /// Whether `--help` shows it: flags without effect stay out of sight, and so does what only a file can say.
     pub fn shown(&self) -> bool {
+        self.works() && !self.verbs.is_empty()
+    }
+
+    /// Whether it does what its help says.
+    pub fn works(&self) -> bool {
         self.effect == Effect::Works
     }
 
@@ -174,76 +249,4 @@ impl Flag {
 }
 
 #[cfg(all(test, feature = "server"))]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    const PROGRAMS: [Program; 2] = [Program::Agent, Program::Server];
-
-    #[test]
-    fn sorted_without_doubles() {
-        for program in PROGRAMS {
-            let names: Vec<_> = flags(program).iter().map(|flag| flag.name).collect();
-            let sorted: BTreeSet<_> = names.iter().copied().collect();
-            assert_eq!(names, sorted.into_iter().collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn defaults_are_of_their_kind() {
-        for flag in PROGRAMS.into_iter().flat_map(flags) {
-            assert!(flag.kind.parse(flag.default).is_some(), "{}", flag.name);
-        }
-    }
-
-    #[test]
-    fn every_flag_belongs_to_its_program_and_says_something() {
-        for program in PROGRAMS {
-            for flag in flags(program) {
-                assert!(!flag.verbs.is_empty(), "{}", flag.name);
-                assert!(flag.verbs.iter().all(|verb| verb.program() == program), "{}", flag.name);
-                assert!(flag.help.len() > 10 && !flag.help.ends_with('.'), "{}", flag.name);
-                assert!(flag.help.starts_with(|c: char| c.is_uppercase()), "{}", flag.name);
-            }
-        }
-    }
-
-    #[test]
-    fn variables_are_distinct_and_none_is_one_that_orchestrators_set() {
-        for program in PROGRAMS {
-            let variables: BTreeSet<_> = flags(program).iter().map(Flag::env).collect();
-            assert_eq!(variables.len(), flags(program).len());
-            for variable in variables {
-                assert!(variable.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{variable}");
-                // Kubernetes sets these for a service named "piko" or "piko-…", and Docker links did.
-                for taken in ["_PORT", "_SERVICE_HOST", "_ADDR", "_PROTO", "_NAME"] {
-                    assert!(
-                        !variable.ends_with(taken)
-                            || variable.ends_with("BIND_ADDR")
-                            || variable.ends_with("ADVERTISE_ADDR")
-                            || variable.ends_with("TLS_CLIENT_SERVER_NAME"),
-                        "{variable}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn names_of_the_environment_and_of_files() {
-        let flag = find(Program::Server, "proxy.http.read-header-timeout").expect("in the table");
-        assert_eq!(flag.env(), "PIKO_PROXY_HTTP_READ_HEADER_TIMEOUT");
-        assert_eq!(flag.yaml_path().as_deref(), Some("proxy.http.read_header_timeout"));
-        let flag = find(Program::Agent, "access-log.level").expect("in the table");
-        assert_eq!(flag.yaml_path().as_deref(), Some("listeners[].access_log.level"));
-        let flag = find(Program::Agent, "endpoints").expect("in the table");
-        assert_eq!(flag.yaml_path(), None);
-    }
-
-    #[test]
-    fn secrets_are_marked() {
-        let secrets: Vec<_> =
-            PROGRAMS.into_iter().flat_map(flags).filter(|flag| flag.secret).map(|flag| flag.name).collect();
-        assert_eq!(secrets, ["connect.token", "cluster.secret"]);
-    }
-}
+mod tests;

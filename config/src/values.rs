@@ -1,11 +1,13 @@
 //! The values of one start, each with where it came from.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::env::{self, Env};
 use crate::error::UsageError;
-use crate::table::{self, Effect, Flag, Program, Verb, flags};
+use crate::file::File;
+use crate::table::{self, Effect, Flag, Program, Verb, Yaml, flags};
 use crate::value::{BindAddr, GoDuration, Value};
 
 /// What the program was told to do, with its arguments.
@@ -29,9 +31,29 @@ pub enum Command {
         /// The service's address, as given.
         addr: String,
     },
+    /// `bench http`.
+    #[cfg(feature = "server")]
+    BenchHttp,
+    /// `forward start`.
+    #[cfg(feature = "server")]
+    ForwardStart,
+    /// `forward tcp`.
+    #[cfg(feature = "server")]
+    ForwardTcp {
+        /// Where to listen, as given.
+        addr: String,
+        /// The endpoint, as given.
+        endpoint: String,
+    },
     /// `server`.
     #[cfg(feature = "server")]
     Server,
+    /// `server status …`.
+    #[cfg(feature = "server")]
+    Status,
+    /// `test cluster`.
+    #[cfg(feature = "server")]
+    TestCluster,
 }
 
 impl Command {
@@ -43,7 +65,17 @@ impl Command {
             Self::AgentStart => Verb::AgentStart,
             Self::AgentTcp { .. } => Verb::AgentTcp,
             #[cfg(feature = "server")]
+            Self::BenchHttp => Verb::BenchHttp,
+            #[cfg(feature = "server")]
+            Self::ForwardStart => Verb::ForwardStart,
+            #[cfg(feature = "server")]
+            Self::ForwardTcp { .. } => Verb::ForwardTcp,
+            #[cfg(feature = "server")]
             Self::Server => Verb::Server,
+            #[cfg(feature = "server")]
+            Self::Status => Verb::Status,
+            #[cfg(feature = "server")]
+            Self::TestCluster => Verb::TestCluster,
         }
     }
 }
@@ -54,6 +86,8 @@ impl Command {
 pub enum Source {
     /// The table.
     Default,
+    /// The configuration file.
+    File,
     /// The flag's variable.
     Environment,
     /// The command line.
@@ -66,10 +100,49 @@ pub enum Source {
 /// program, never of its user, and a test reads every option of every program once.
 #[derive(Clone, PartialEq)]
 pub struct Values {
-    command: Command,
+    start: Start,
     /// In the order of the table, which is that of the names.
     entries: Vec<Entry>,
     notices: Vec<String>,
+    /// What the file says of each entry of `listeners` or `ports`.
+    rows: Vec<Vec<(&'static str, Value)>>,
+    /// The entry whose settings these are, for messages.
+    row: Option<usize>,
+}
+
+/// What a program was started with. [`Values::resolve`] can be asked again with it, and reads the file anew.
+#[derive(Clone, PartialEq)]
+pub struct Start {
+    command: Command,
+    /// Sorted by name, those of one name in the order of the command line.
+    given: Vec<(&'static str, String)>,
+    file: Option<PathBuf>,
+}
+
+impl Start {
+    /// The configuration file, where there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The values of the same command line today.
+    ///
+    /// # Errors
+    ///
+    /// As [`Values::resolve`].
+    pub fn values(&self, env: Env<'_>) -> Result<Values, UsageError> {
+        Values::resolve(self.command.clone(), &self.given, env)
+    }
+}
+
+impl fmt::Debug for Start {
+    /// Without what was given, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start")
+            .field("command", &self.command)
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone)]
@@ -86,27 +159,117 @@ impl PartialEq for Entry {
 }
 
 impl Values {
-    /// Puts the layers together: what was given by flag, then variables, then defaults. A flag given twice counts as its last
-    /// value; lists collect. Variables of flags that the command does not take are ignored, as they may be there for
-    /// another command.
+    /// Puts the layers together: what was given by flag, then variables, then the file that `config.path` names, then
+    /// defaults. A flag given twice counts as its last value; lists collect. Variables of flags that the command does
+    /// not take are ignored, as they may be there for another command.
     ///
     /// `given` holds names without dashes in the order of the command line.
+    ///
+    /// # Errors
+    ///
+    /// A value that is none of its flag's kind, a file that cannot be read or understood, a flag or key that is refused
+    /// whatever it says.
     pub fn resolve(command: Command, given: &[(&str, String)], env: Env<'_>) -> Result<Self, UsageError> {
         let verb = command.verb();
-        let taken = |name: &str| table::find(verb.program(), name).is_some_and(|flag| flag.belongs_to(verb));
+        let program = verb.program();
+        let taken = || flags(program).iter().filter(|flag| flag.belongs_to(verb));
+        let is_taken = |name: &str| taken().any(|flag| flag.name == name);
         // Of several, the same one is told whichever front collected them.
-        if let Some(name) = given.iter().map(|(name, _)| *name).filter(|name| !taken(name)).min() {
+        if let Some(name) = given.iter().map(|(name, _)| *name).filter(|name| !is_taken(name)).min() {
             return Err(UsageError::unknown_flag(verb, &format!("--{name}")));
         }
-        let mut values = Self { command, entries: Vec::new(), notices: Vec::new() };
-        for flag in flags(verb.program()) {
-            let entry = Entry::resolve(flag, verb, given, env)?;
-            if let (Effect::None(remark), true) = (flag.effect, entry.source > Source::Default) {
-                values.notices.push(format!("{}: {remark}", entry.origin()));
-            }
+        // In the order of the table, which is that of the names: a sort of its own would cost the small agent 4 KiB.
+        let mut known = Vec::with_capacity(given.len());
+        for flag in taken() {
+            let texts = given.iter().filter(|(name, _)| *name == flag.name);
+            known.extend(texts.map(|(_, text)| (flag.name, text.clone())));
+        }
+        let layers = Layers { verb, given: &known, env };
+        let file = layers.file()?;
+        let mut values = Self {
+            entries: Vec::new(),
+            notices: Vec::new(),
+            rows: Vec::new(),
+            row: None,
+            start: Start { command, given: Vec::new(), file: file.path },
+        };
+        for flag in flags(program) {
+            let in_file = file.settings.iter().find(|(of, _)| of.name == flag.name).map(|(_, value)| value);
+            let entry = layers.entry(flag, in_file)?;
+            values.judge(&entry)?;
             values.entries.push(entry);
         }
+        for (row, settings) in file.entries.into_iter().enumerate() {
+            values.row = Some(row);
+            let settings = settings.into_iter().map(|(flag, value)| {
+                values.judge(&Entry { flag, source: Source::File, value: value.clone() })?;
+                Ok((flag.name, value))
+            });
+            let settings = settings.collect::<Result<_, UsageError>>()?;
+            values.rows.push(settings);
+        }
+        values.row = None;
+        // Nobody asks again in a build that reads no files.
+        if cfg!(feature = "yaml") {
+            values.start.given = known;
+        }
         Ok(values)
+    }
+
+    /// What the user has to hear of a value because of the flag that it belongs to.
+    fn judge(&mut self, entry: &Entry) -> Result<(), UsageError> {
+        if entry.source == Source::Default {
+            return Ok(());
+        }
+        match entry.flag.effect {
+            Effect::Works => {}
+            Effect::None(remark) => self.notices.push(format!("{}: {remark}", self.origin_of(entry))),
+            // What says no more than its default asks for nothing.
+            Effect::Refused(_)
+                if entry.flag.kind.parse(entry.flag.default).as_ref() == Some(&entry.value) => {}
+            Effect::Refused(reason) => {
+                return Err(UsageError::usage(format!("{}: {reason}", self.origin_of(entry))));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many entries `listeners` or `ports` has in the file.
+    pub fn rows(&self) -> usize {
+        // A build that reads no files carries nothing for their entries.
+        if cfg!(feature = "yaml") { self.rows.len() } else { 0 }
+    }
+
+    /// The values of one entry of `listeners` or `ports`: what it says itself, and defaults for the rest of what such
+    /// an entry can say.
+    ///
+    /// # Panics
+    ///
+    /// When there are not so many.
+    pub fn of_row(&self, row: usize) -> Self {
+        let settings = &self.rows[row];
+        let mut values = self.clone();
+        values.row = Some(row);
+        for entry in &mut values.entries {
+            if let Yaml::Listener | Yaml::Port = entry.flag.yaml {
+                let given = settings.iter().find(|(name, _)| *name == entry.flag.name);
+                (entry.source, entry.value) = match given {
+                    Some((_, value)) => (Source::File, value.clone()),
+                    None => (Source::Default, default_of(entry.flag)),
+                };
+            }
+        }
+        values
+    }
+
+    /// Whether these are the values of an entry of the file.
+    pub(crate) fn in_row(&self) -> bool {
+        cfg!(feature = "yaml") && self.row.is_some()
+    }
+
+    /// What these values were made of.
+    pub fn start(&self) -> &Start {
+        &self.start
     }
 
     /// The defaults alone.
@@ -125,12 +288,12 @@ impl Values {
 
     /// What the program was told to do.
     pub fn command(&self) -> &Command {
-        &self.command
+        &self.start.command
     }
 
     /// The program these are for.
     pub fn program(&self) -> Program {
-        self.command.verb().program()
+        self.start.command.verb().program()
     }
 
     /// What the user should hear at the start, one line each: flags without effect, words that were ignored.
@@ -143,9 +306,21 @@ impl Values {
         self.entry(key).source
     }
 
-    /// The name to blame for a bad value: the flag with its dashes, or the variable.
+    /// The name to blame for a bad value: the flag with its dashes, the variable, or the file and its key.
     pub fn origin(&self, key: &str) -> String {
-        self.entry(key).origin()
+        self.origin_of(self.entry(key))
+    }
+
+    fn origin_of(&self, entry: &Entry) -> String {
+        let flag = entry.flag;
+        match (entry.source, &self.start.file, flag.yaml_path()) {
+            (Source::Environment, ..) => flag.env(),
+            (Source::File, Some(file), Some(key)) if cfg!(feature = "yaml") => {
+                let at = self.row.map_or_else(String::new, |row| row.to_string());
+                format!("{}: {}", file.display(), key.replacen("[]", &format!("[{at}]"), 1))
+            }
+            _ => format!("--{}", flag.name),
+        }
     }
 
     /// An address to listen on; `None` when it was set to nothing.
@@ -223,7 +398,7 @@ impl Values {
         }
     }
 
-    fn value(&self, key: &str) -> &Value {
+    pub(crate) fn value(&self, key: &str) -> &Value {
         &self.entry(key).value
     }
 
@@ -241,52 +416,66 @@ fn wrong_kind(key: &str, _: &Value) -> ! {
     panic!("{key} is of another kind")
 }
 
-impl Entry {
-    fn resolve(
-        flag: &'static Flag,
-        verb: Verb,
-        given: &[(&str, String)],
-        env: Env<'_>,
-    ) -> Result<Self, UsageError> {
-        let dashed = || format!("--{}", flag.name);
+fn default_of(flag: &Flag) -> Value {
+    flag.kind.parse(flag.default).expect("a test parses every default of the tables")
+}
+
+/// All layers but the file, which is found through them.
+struct Layers<'l> {
+    verb: Verb,
+    given: &'l [(&'static str, String)],
+    env: Env<'l>,
+}
+
+impl Layers<'_> {
+    /// What the file says that `config.path` names; nothing without one.
+    fn file(&self) -> Result<File, UsageError> {
+        let program = self.verb.program();
+        let value = |name| match table::find(program, name) {
+            Some(flag) if flag.effect == Effect::Works => {
+                self.entry(flag, None).map(|entry| Some(entry.value))
+            }
+            _ => Ok(None),
+        };
+        match (value("config.path")?, value("config.expand-env")?) {
+            (Some(Value::Text(path)), Some(Value::Bool(expand))) if !path.is_empty() => {
+                File::load(program, &path, expand, self.env)
+            }
+            _ => Ok(File::default()),
+        }
+    }
+
+    fn entry(&self, flag: &'static Flag, in_file: Option<&Value>) -> Result<Entry, UsageError> {
         let mut from_flag: Option<Value> = None;
-        for (_, text) in given.iter().filter(|(name, _)| *name == flag.name) {
-            let value = flag.kind.parse(text).ok_or_else(|| UsageError::bad_value(&dashed(), flag, text))?;
+        for (_, text) in self.given.iter().filter(|(name, _)| *name == flag.name) {
+            let bad = || UsageError::bad_value(&format!("--{}", flag.name), flag, text);
+            let value = flag.kind.parse(text).ok_or_else(bad)?;
             match (&mut from_flag, value) {
                 (Some(Value::List(entries)), Value::List(more)) => entries.extend(more),
                 (slot, value) => *slot = Some(value),
             }
         }
         if let Some(value) = from_flag {
-            return Ok(Self { flag, source: Source::Flag, value });
+            return Ok(Entry { flag, source: Source::Flag, value });
         }
-        if flag.belongs_to(verb) {
-            if let Some(text) = env::text_of(flag, env)? {
+        if flag.belongs_to(self.verb) {
+            if let Some(text) = env::text_of(flag, self.env)? {
                 let value =
                     flag.kind.parse(&text).ok_or_else(|| UsageError::bad_value(&flag.env(), flag, &text))?;
-                return Ok(Self { flag, source: Source::Environment, value });
+                return Ok(Entry { flag, source: Source::Environment, value });
             }
         }
-        // A file will stand here, between the environment and the defaults.
-        let value = flag
-            .kind
-            .parse(flag.default)
-            .ok_or_else(|| UsageError::bad_value(&dashed(), flag, flag.default))?;
-        Ok(Self { flag, source: Source::Default, value })
-    }
-
-    fn origin(&self) -> String {
-        match self.source {
-            Source::Environment => self.flag.env(),
-            Source::Default | Source::Flag => format!("--{}", self.flag.name),
-        }
+        Ok(match in_file {
+            Some(value) => Entry { flag, source: Source::File, value: value.clone() },
+            None => Entry { flag, source: Source::Default, value: default_of(flag) },
+        })
     }
 }
 
 impl fmt::Debug for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut map = f.debug_map();
-        map.entry(&"command", &self.command);
+        map.entry(&"command", &self.start.command);
         for entry in &self.entries {
             if entry.flag.secret {
                 map.entry(&entry.flag.name, &format_args!("[redacted]"));

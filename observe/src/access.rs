@@ -35,7 +35,8 @@ use piko_core::http1::RequestHead;
 use piko_core::proxy::Record;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
 /// How long a dropped log waits for its last lines: a reader may be slow to start, or have much to read.
@@ -85,15 +86,24 @@ impl AccessOptions {
 /// which no byte moves; a process that ends in another way calls [`AccessLog::flush`]. What the reader has not
 /// taken by then is lost.
 pub struct AccessLog {
-    shared: Arc<Shared>,
+    /// What is written of requests that begin.
+    shared: RwLock<Arc<Shared>>,
+    /// Beside the lock, since a log that is off should cost a request nothing.
+    silent: AtomicBool,
     sink: Arc<Sink>,
 }
 
 /// What notes need of their log.
 pub(crate) struct Shared {
     options: AccessOptions,
+}
+
+impl Shared {
     /// No line of any level is written.
-    silent: bool,
+    fn is_silent(&self) -> bool {
+        let options = &self.options;
+        options.disable || !options.log.allows(options.level.max(Level::Warn), options.subsystem)
+    }
 }
 
 impl AccessLog {
@@ -104,18 +114,30 @@ impl AccessLog {
     }
 
     fn to(options: AccessOptions, sink: Arc<Sink>) -> Self {
-        let allows = |level| options.log.allows(level, options.subsystem);
-        let silent = options.disable || !allows(options.level.max(Level::Warn));
-        Self { shared: Arc::new(Shared { options, silent }), sink }
+        let shared = Arc::new(Shared { options });
+        Self { silent: shared.is_silent().into(), shared: RwLock::new(shared), sink }
+    }
+
+    /// Writes what these options ask for, of requests that begin from here on; the subsystem stays.
+    pub fn set(&self, options: AccessOptions) {
+        let shared = Arc::new(Shared { options });
+        let silent = shared.is_silent();
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = shared;
+        // Whoever reads the one before the other writes or leaves out one request too many.
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    fn shared(&self) -> RwLockReadGuard<'_, Arc<Shared>> {
+        self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers a request. `None` when nothing will be written: the log is disabled, or the path is one of
     /// Piko's own (`/_piko…`).
     pub fn note(&self, peer: Option<IpAddr>, head: &RequestHead<'_>) -> Option<Box<AccessNote>> {
-        if self.shared.silent || target::is_internal(head.target) {
+        if self.silent.load(Ordering::Relaxed) || target::is_internal(head.target) {
             return None;
         }
-        Some(AccessNote::new(&self.shared, peer, head))
+        Some(AccessNote::new(&self.shared(), peer, head))
     }
 
     /// Writes the line of a request that is over. Takes what [`AccessLog::note`] gave, also a `None`.
@@ -125,8 +147,10 @@ impl AccessLog {
         }
     }
 
-    fn write_facts(&self, note: Box<AccessNote>, facts: &Facts<'_>) {
-        let options = &self.shared.options;
+    fn write_facts(&self, mut note: Box<AccessNote>, facts: &Facts<'_>) {
+        // As the request began, so it ends.
+        let shared = note.take_log().unwrap_or_else(|| self.shared().clone());
+        let options = &shared.options;
         let level = if facts.status >= WARN_STATUS { options.level.max(Level::Warn) } else { options.level };
         if options.log.allows(level, options.subsystem) {
             let at = SystemTime::now();
@@ -163,7 +187,7 @@ impl Drop for AccessLog {
 
 impl fmt::Debug for AccessLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessLog").field("options", &self.shared.options).finish_non_exhaustive()
+        f.debug_struct("AccessLog").field("options", &self.shared().options).finish_non_exhaustive()
     }
 }
 

@@ -24,6 +24,7 @@ use crate::sink::write_log_line;
 pub(crate) use line::Line;
 use std::cell::Cell;
 use std::fmt;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
@@ -53,12 +54,24 @@ impl Options {
     }
 }
 
+/// What the log of the process writes.
+static CURRENT: RwLock<Options> = RwLock::new(Options { level: Level::Info, subsystems: Vec::new() });
+
 /// Installs the log as the subscriber of the whole process. Call it once, before threads start.
 ///
 /// # Errors
-/// [`AlreadySet`] when the process has a subscriber; nothing changes then.
+/// [`AlreadySet`] when the process has a subscriber; its lines stay as they are then.
 pub fn init(options: Options) -> Result<(), AlreadySet> {
-    tracing::subscriber::set_global_default(Log::new(options, write_log_line)).map_err(|_| AlreadySet)
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = options;
+    let log = Log { options: &CURRENT, write: write_log_line };
+    tracing::subscriber::set_global_default(log).map_err(|_| AlreadySet)
+}
+
+/// Has the log that [`init`] installed write something else from here on.
+pub fn set(options: Options) {
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = options;
+    // Callsites remember what they were told.
+    tracing::callsite::rebuild_interest_cache();
 }
 
 /// The process has a `tracing` subscriber already.
@@ -75,13 +88,14 @@ impl std::error::Error for AlreadySet {}
 
 /// The subscriber. `W` takes whole lines with their line end, and their level.
 struct Log<W> {
-    options: Options,
+    /// Read when a callsite asks for the first time, and when everything is asked again.
+    options: &'static RwLock<Options>,
     write: W,
 }
 
-impl<W: Fn(Level, &[u8])> Log<W> {
-    fn new(options: Options, write: W) -> Self {
-        Self { options, write }
+impl<W> Log<W> {
+    fn options(&self) -> RwLockReadGuard<'_, Options> {
+        self.options.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,22 +106,20 @@ thread_local! {
 }
 
 impl<W: Fn(Level, &[u8]) + 'static> Subscriber for Log<W> {
-    /// The answer per callsite never changes, so that `tracing` asks once and a disabled event costs one load.
+    /// The answer per callsite stays until [`set`], so that `tracing` asks once and a disabled event costs one load.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if self.enabled(metadata) { Interest::always() } else { Interest::never() }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && self.options.allows(Level::of(metadata.level()), subsystem(metadata.target()))
+        metadata.is_event()
+            && self.options().allows(Level::of(metadata.level()), subsystem(metadata.target()))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         // A named subsystem is written from its lowest level on, and levels are all that a hint can tell.
-        Some(if self.options.subsystems.is_empty() {
-            self.options.level.filter()
-        } else {
-            LevelFilter::TRACE
-        })
+        let options = self.options();
+        Some(if options.subsystems.is_empty() { options.level.filter() } else { LevelFilter::TRACE })
     }
 
     fn event(&self, event: &Event<'_>) {

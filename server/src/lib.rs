@@ -6,6 +6,7 @@ mod cluster;
 mod date;
 mod join;
 mod leg;
+mod live;
 mod local;
 mod node;
 mod nodes;
@@ -21,6 +22,8 @@ mod upstream;
 mod waiting;
 
 pub mod program;
+pub mod reload;
 
+pub use live::Live;
 pub use peers::Peers;
 pub use server::{Bound, JoinError, Server, StartError};

@@ -1,13 +1,15 @@
 //! The program around a node: log, signals, exit status. Shared by `piko-server` and `piko server`.
 
+use crate::reload::{self, Why};
 use crate::server::{JoinError, Server};
 use piko_config::ServerOptions;
 use piko_driver::tls::Crypto;
-use piko_driver::{Reloader, Runtime, Shutdown, Terminal};
+use piko_driver::{Reloader, Shutdown, Terminal};
 use piko_runtime_tokio::Tokio;
 use rustls::crypto::aws_lc_rs;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a node until a signal ends it. A second signal ends the process at once.
@@ -41,7 +43,7 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
     };
     // A name that is to be advertised may take long to look up.
     let bound = tokio::select! {
-        bound = Server::bind_with(rt.clone(), options, Some(crypto())) => bound,
+        bound = Server::bind_with(rt, options.clone(), Some(crypto())) => bound,
         name = next(&mut interrupt, &mut terminate) => {
             tracing::info!(target: "main", signal = name, "received shutdown signal");
             return ExitCode::SUCCESS;
@@ -55,11 +57,16 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
         }
     };
     let (reloader, stop) = (server.reloader(), Shutdown::new());
-    rt.spawn(hear_hangups(hangup, reloader, stop.clone()));
+    let mut hangups = Hangups { signal: hangup, terminal: Terminal::look(), reloader, stop: stop.clone() };
+    let reloading = reload::run(&options, server.reload_parts(), server.live(), async |has_files| {
+        hangups.next_look(has_files).await
+    });
     let running = server.run(stop.clone());
     tokio::pin!(running);
     tokio::select! {
         ended = &mut running => return exit(ended),
+        // Runs for ever.
+        () = reloading => {}
         name = next(&mut interrupt, &mut terminate) => {
             tracing::info!(target: "main", signal = name, "received shutdown signal");
         }
@@ -74,16 +81,31 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
     }
 }
 
+/// How often the configuration is looked at: it counts once two looks have found the same.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// SIGHUP has files read again, unless it says that the program's terminal is gone.
-async fn hear_hangups(mut hangup: Signal, reloader: Reloader, stop: Shutdown) {
-    let terminal = Terminal::look();
-    while hangup.recv().await.is_some() {
-        if terminal.is_gone() {
+struct Hangups {
+    signal: Signal,
+    terminal: Terminal,
+    reloader: Reloader,
+    stop: Shutdown,
+}
+
+impl Hangups {
+    async fn next_look(&mut self, has_files: bool) -> Why {
+        tokio::select! {
+            _ = self.signal.recv() => {}
+            () = tokio::time::sleep(LOOK), if has_files => return Why::File,
+        }
+        if self.terminal.is_gone() {
             tracing::info!(target: "main", signal = "hangup", "received shutdown signal");
-            return stop.trigger();
+            self.stop.trigger();
+            return std::future::pending().await;
         }
         tracing::info!(target: "main", signal = "hangup", "reading files again");
-        reloader.reload();
+        self.reloader.reload();
+        Why::Signal
     }
 }
 

@@ -2,21 +2,22 @@
 
 use crate::date;
 use crate::leg::Leg;
+use crate::live::Live;
 use crate::node::{Node, Via};
 use crate::nodes::Nodes;
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
 use piko_core::proxy::{
-    Answer, Config, Exchange, Failure, Leg as Side, NODE_FIELD, Peer, Place, Record, RetryBudget, Sender,
-    Step, cause, load_of, trouble,
+    Answer, Exchange, Failure, Leg as Side, NODE_FIELD, Peer, Place, Record, RetryBudget, Sender, Step,
+    cause, load_of, trouble,
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
 use piko_driver::{
     Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Runtime, Service, timeout_at,
 };
-use piko_observe::access::{AccessLog, AccessNote};
+use piko_observe::access::AccessNote;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -30,9 +31,8 @@ pub(crate) struct ProxyService<R: Runtime> {
     pub(crate) retries: RetryBudget,
     /// Who may say that a request was forwarded, where not everybody may.
     pub(crate) members: Option<Members>,
-    pub(crate) config: Config,
+    pub(crate) live: Arc<Live>,
     pub(crate) clock: Clock,
-    pub(crate) access: AccessLog,
 }
 
 /// Where one request is tried.
@@ -84,7 +84,8 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn exchange(&self, now: Instant, info: &IoInfo) -> Exchange {
         self.node.requests.begin();
-        Exchange::new(&self.config, Peer { ip: info.peer.map(|peer| peer.ip()), tls: info.tls }, now)
+        let peer = Peer { ip: info.peer.map(|peer| peer.ip()), tls: info.tls };
+        self.live.with_exchange(|config| Exchange::new(config, peer, now))
     }
 
     fn decide(
@@ -278,7 +279,7 @@ impl<R: Runtime> Service for ProxyService<R> {
     }
 
     fn note(&self, info: &IoInfo, head: &RequestHead<'_>) -> Self::Note {
-        self.access.note(info.peer.map(|peer| peer.ip()), head)
+        self.live.access.note(info.peer.map(|peer| peer.ip()), head)
     }
 
     fn note_response(&self, note: &mut Self::Note, head: &ResponseHead<'_>) {
@@ -291,7 +292,7 @@ impl<R: Runtime> Service for ProxyService<R> {
         self.node.requests.record(&record);
         self.node.retries.add(record.retries.into());
         if let Some(note) = note {
-            self.access.write(note, &record);
+            self.live.access.write(note, &record);
         }
     }
 

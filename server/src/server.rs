@@ -3,13 +3,15 @@
 use crate::admin::AdminService;
 use crate::cluster::{self, unless};
 use crate::join::{Complaints, Joiner};
+use crate::live::{Live, LivePart};
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::ProxyService;
-use crate::settings::{exchange_config, generate_id, gossip, proxy_http};
+use crate::settings::{generate_id, gossip, proxy_http};
 use crate::tls::NodeTls;
 use crate::{ports, rebalance};
+use piko_config::reload::Part;
 use piko_config::{NodeIdRule, ServerOptions};
 use piko_core::gossip::{Key, Node as GossipNode, NodeInfo, Value};
 use piko_core::http1;
@@ -22,7 +24,6 @@ use piko_driver::{
     Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Shutdown, Tasks, sleep_until,
     timeout_at,
 };
-use piko_observe::access::{AccessLog, AccessOptions};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -97,6 +98,7 @@ pub struct Server<R: Runtime> {
     listeners: [R::Listener; 4],
     udp: R::Udp,
     members: Option<Members>,
+    live: Arc<Live>,
     tls: NodeTls,
     options: ServerOptions,
 }
@@ -167,9 +169,36 @@ impl<R: Runtime> Server<R> {
         let preference =
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
         let node = Node::new(preference, Clock::of(&rt));
+        let live = Live::new(&options, node.clone());
         let nodes = Arc::new(Nodes::new(rt.clone(), tls.to_proxy.clone(), node.remote_dials.clone()));
         let listeners = [proxy, upstream, admin, gossip_port];
-        Ok(Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, tls, options })
+        Ok(Self {
+            rt,
+            node,
+            nodes,
+            gossip,
+            gossip_addr,
+            id,
+            bound,
+            listeners,
+            udp,
+            members,
+            live,
+            tls,
+            options,
+        })
+    }
+
+    /// What can change while the node runs.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.clone()
+    }
+
+    /// All that takes over a new configuration while the node runs, for [`crate::reload::run`]. Whoever holds something
+    /// that can be replaced (certificates) is one entry of this list: [`Part::files`] names what is watched beside the
+    /// configuration, [`Part::prepare`] reads and judges it.
+    pub fn reload_parts(&self) -> Vec<Arc<dyn Part<ServerOptions>>> {
+        vec![Arc::new(LivePart(self.live.clone()))]
     }
 
     /// The addresses really bound.
@@ -200,8 +229,21 @@ impl<R: Runtime> Server<R> {
     /// No node of the cluster could be joined in time; the node was taken down.
     pub async fn run(self, stop: Shutdown) -> Result<(), JoinError> {
         let peers = self.peers();
-        let Self { rt, node, nodes, gossip, gossip_addr, id, bound, listeners, udp, members, tls, options } =
-            self;
+        let Self {
+            rt,
+            node,
+            nodes,
+            gossip,
+            gossip_addr,
+            id,
+            bound,
+            listeners,
+            udp,
+            members,
+            live,
+            tls,
+            options,
+        } = self;
         let [proxy, upstream, admin, gossip_port] = listeners;
         let heads = Arc::new(HeadBudget::default());
         // An operator asks for what a signal asks for.
@@ -284,13 +326,8 @@ impl<R: Runtime> Server<R> {
                 nodes,
                 retries: RetryBudget::default(),
                 members,
-                config: exchange_config(&options),
+                live: live.clone(),
                 clock: Clock::of(&rt),
-                access: AccessLog::new(AccessOptions::configured(
-                    "proxy.access",
-                    &options.proxy.access_log,
-                    &options.log,
-                )),
             },
         );
         node.set_ready(true);
@@ -306,7 +343,8 @@ impl<R: Runtime> Server<R> {
         }
 
         let failed = unless(&asked, unless(&stop, stay(&joiner, joined, &options))).await.flatten();
-        let until = rt.now() + options.drain_delay + options.grace_period;
+        let (drain_delay, grace_period) = (live.drain_delay(), live.grace_period());
+        let until = rt.now() + drain_delay + grace_period;
         tracing::info!(target: "server", "starting shutdown");
         node.set_ready(false);
         node.set_draining();
@@ -320,7 +358,7 @@ impl<R: Runtime> Server<R> {
         }
         // Nobody has to notice a node that ends because it is alone.
         if failed.is_none() {
-            sleep_until(&rt, rt.now() + options.drain_delay).await;
+            sleep_until(&rt, rt.now() + drain_delay).await;
         }
         proxy_stop.trigger();
         if timeout_at(&rt, Some(until), requests.idle()).await.is_err() {

@@ -33,7 +33,7 @@ fn help_and_version_go_to_stdout_and_succeed() {
 fn mistakes_are_one_line_on_stderr_and_exit_with_2() {
     let cases: [(&[&str], &str); 6] = [
         (&["bogus"], "bogus"),
-        (&["forward", "3000", "my-endpoint"], "forward"),
+        (&["forward", "3000x", "my-endpoint"], "3000x"),
         (&["--bogus"], "--bogus"),
         (&["server", "--proxy.timeout", "10x"], "10x"),
         (&["agent", "http", "my-endpoint", "not an address"], "not an address"),

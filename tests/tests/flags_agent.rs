@@ -27,6 +27,9 @@ const COVERED: &[&str] = &[
     "access-log.request-headers.block-list",
     "access-log.response-headers.allow-list",
     "access-log.response-headers.block-list",
+    // Both in `tests/config_files.rs`.
+    "config.expand-env",
+    "config.path",
     "connect.exit-on-failure",
     "connect.tenant-id",
     "connect.timeout",
@@ -36,6 +39,8 @@ const COVERED: &[&str] = &[
     "connect.tls.key",
     "connect.tls.root-cas",
     "connect.token",
+    // In `tests/config_files.rs`.
+    "connect.token-file",
     "connect.url",
     "endpoints",
     "grace-period",

@@ -50,6 +50,9 @@ const COVERED: &[&str] = &[
     // Both in `tests/cluster_secret.rs`.
     "cluster.secret",
     "cluster.secret-file",
+    // Both in `tests/config_files.rs`.
+    "config.expand-env",
+    "config.path",
     "drain-delay",
     "grace-period",
     "log.level",

@@ -1,15 +1,9 @@
 //! The commands, as clap sees them.
 
-use super::{Form, Query, Subject};
+use super::{Query, Subject};
 use clap::{Arg, ArgMatches, Command};
-use piko_config::Secret;
+use piko_config::{Env, UsageError, front_clap};
 
-const URL: &str = "server.url";
-const TOKEN: &str = "server.token";
-const ROOT_CAS: &str = "server.tls.root-cas";
-const INSECURE: &str = "server.tls.insecure-skip-verify";
-const FORWARD: &str = "forward";
-const OUTPUT: &str = "output";
 const STATUS: &str = "status";
 const ID: &str = "id";
 
@@ -41,31 +35,8 @@ fn tree(name: &'static str) -> Command {
     let gossip = group("gossip", "What the nodes tell each other")
         .subcommand(Command::new("nodes").about("All nodes that gossip knows"))
         .subcommand(Command::new("node").about("What is known of one node").arg(id()));
-    let text = |id, value| Arg::new(id).long(id).num_args(1).global(true).value_name(value);
-    let url = Arg::new(URL).long(URL).num_args(1).global(true).value_name("url");
-    let forward = Arg::new(FORWARD).long(FORWARD).num_args(1).global(true).value_name("id");
-    let output = Arg::new(OUTPUT).long(OUTPUT).num_args(1).global(true).value_name("form");
     group(name, "Ask a node how it stands")
-        .arg(url.default_value("http://localhost:8002").help("The admin port of the node"))
-        .arg(text(TOKEN, "token").help("The token to authenticate with"))
-        .arg(text(ROOT_CAS, "file").help(
-            "A PEM file: the authorities to trust at an https URL; those of the machine when not given",
-        ))
-        .arg(
-            text(INSECURE, "bool")
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-                .value_parser(clap::value_parser!(bool))
-                .help("Take whatever certificate is shown at an https URL: for tests only"),
-        )
-        .arg(forward.help("Ask the node of this id, through the one at --server.url"))
-        .arg(
-            output
-                .default_value("yaml")
-                .value_parser(["json", "table", "yaml"])
-                .help("How to show the answer"),
-        )
+        .args(front_clap::status_args())
         .subcommand(upstream)
         .subcommand(cluster)
         .subcommand(gossip)
@@ -80,9 +51,15 @@ fn id() -> Arg {
     Arg::new(ID).value_name("id").required(true).help("The id of the node")
 }
 
-/// What the matches of [`command`] or [`old_command`] ask for; `Err` holds the words of a command that has no
-/// meaning alone, whose help is wanted.
-pub(crate) fn asked(matches: &ArgMatches) -> Result<Query, Vec<String>> {
+/// What the matches of [`command`] or [`old_command`] ask for.
+pub(crate) enum Asked {
+    /// Nothing: these are the words of a command that has no meaning alone, whose help is wanted.
+    Help(Vec<String>),
+    Query(Query),
+}
+
+/// Reads the matches of [`command`] or [`old_command`].
+pub(crate) fn asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> {
     let mut words = Vec::new();
     let mut inner = matches;
     while let Some((name, next)) = inner.subcommand() {
@@ -99,22 +76,8 @@ pub(crate) fn asked(matches: &ArgMatches) -> Result<Query, Vec<String>> {
         ["gossip", "nodes"] => Subject::GossipNodes,
         ["proxy", "endpoints"] => Subject::ProxyEndpoints,
         ["upstream", "endpoints"] => Subject::UpstreamEndpoints,
-        _ => return Err(words),
+        _ => return Ok(Asked::Help(words)),
     };
-    let form = match text(OUTPUT).as_deref() {
-        Some("json") => Form::Json,
-        Some("table") => Form::Table,
-        _ => Form::Yaml,
-    };
-    let forward = text(FORWARD).filter(|id| !id.is_empty());
-    let insecure = inner.try_get_one::<bool>(INSECURE).ok().flatten().copied();
-    Ok(Query {
-        subject,
-        url: text(URL).unwrap_or_default(),
-        token: Secret::new(text(TOKEN).unwrap_or_default()),
-        root_cas: text(ROOT_CAS).filter(|path| !path.is_empty()),
-        insecure_skip_verify: insecure.unwrap_or_default(),
-        forward,
-        form,
-    })
+    let options = front_clap::status_options(matches, env)?;
+    Ok(Asked::Query(Query { subject, options }))
 }

@@ -1,9 +1,8 @@
 //! One `GET` of an admin port, on the machines of `piko-core`.
 
-use super::Query;
 use bytes::{Buf, BytesMut};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use piko_config::{ConnectUrl, Secret};
+use piko_config::{ConnectUrl, Secret, StatusOptions};
 use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Version};
 use piko_driver::tls::{ClientFiles, Connector};
 use piko_driver::{Addr, MaybeTls, Runtime, timeout_at};
@@ -24,28 +23,25 @@ pub(super) struct Source {
     url: ConnectUrl,
     /// How an https URL is asked.
     tls: Option<Connector>,
-    token: Secret,
+    token: Option<Secret>,
     forward: Option<String>,
 }
 
 impl Source {
     /// The text says what is wrong with the URL, the token or the file of authorities.
-    pub(super) fn parse(query: &Query) -> Result<Self, String> {
+    pub(super) fn parse(query: &StatusOptions) -> Result<Self, String> {
         if query.url.is_empty() {
             return Err("missing url".to_owned());
         }
         let url = ConnectUrl::parse(&query.url).map_err(|error| format!("invalid url: {error}"))?;
-        if query.token.reveal().bytes().any(|byte| byte.is_ascii_control()) {
-            return Err("token: a control character (such as a line break at the end)".to_owned());
-        }
         let files = ClientFiles {
-            root_cas: query.root_cas.as_ref().map(Into::into),
-            insecure_skip_verify: query.insecure_skip_verify,
+            root_cas: query.tls.root_cas.as_ref().map(Into::into),
+            insecure_skip_verify: query.tls.insecure_skip_verify,
             ..ClientFiles::default()
         };
         let connector = url.tls.then(|| Connector::new(files, piko_server::program::crypto())).transpose();
         let tls = connector.map_err(|error| format!("tls: {error}"))?;
-        if query.insecure_skip_verify {
+        if query.tls.insecure_skip_verify {
             eprintln!("warning: --server.tls.insecure-skip-verify: whoever answers is believed");
         }
         Ok(Self { url, tls, token: query.token.clone(), forward: query.forward.clone() })
@@ -98,8 +94,8 @@ impl Source {
             self.url.authority(),
             env!("CARGO_PKG_VERSION")
         );
-        if !self.token.reveal().is_empty() {
-            fields.extend(["Authorization: Bearer ", self.token.reveal(), "\r\n"]);
+        if let Some(token) = &self.token {
+            fields.extend(["Authorization: Bearer ", token.reveal(), "\r\n"]);
         }
         let head = RequestHead {
             method: b"GET",

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use super::{AccessLogOptions, ClientTlsOptions, LogOptions, bind, fault, grace_period};
+use super::{
+    AccessLogOptions, ClientTlsOptions, LogOptions, bind, connect_timeout, connect_url, fault, grace_period,
+    header_text, token,
+};
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
-use crate::values::{Command, Values};
+use crate::values::{Command, Start, Values};
 
 /// What the command line of an agent asks for.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one per process, and unpacked at once")]
 pub enum AgentInvocation {
-    /// Print this text and exit with 0.
+    /// Print this text and exit with 0: help, or a configuration.
     Help(String),
     /// Run the listeners.
     Run(AgentOptions),
@@ -35,6 +38,8 @@ pub struct AgentOptions {
     pub metrics: Option<BindAddr>,
     /// Lines to show the user at the start.
     pub notices: Vec<String>,
+    /// Where all this came from, to be asked again.
+    pub start: Start,
 }
 
 /// How to reach the server.
@@ -98,6 +103,15 @@ impl AgentOptions {
     ///
     /// When the values are those of another program.
     pub fn from_values(values: &Values) -> Result<Self, UsageError> {
+        let options = Self::of_values(values)?;
+        match options.listeners.is_empty() {
+            true => Err(UsageError::nothing_to_do("no listeners configured")),
+            false => Ok(options),
+        }
+    }
+
+    /// As above, and nothing to do is no fault.
+    pub(crate) fn of_values(values: &Values) -> Result<Self, UsageError> {
         let listeners = match values.command() {
             Command::AgentHttp { endpoint, addr } => {
                 vec![ListenerOptions::from_arguments(values, Protocol::Http, endpoint, addr)?]
@@ -109,16 +123,13 @@ impl AgentOptions {
                 let entries = values.list("endpoints").iter();
                 entries.map(|entry| ListenerOptions::from_entry(values, entry)).collect::<Result<_, _>>()?
             }
-            // The listeners of a file will stand here.
-            Command::AgentStart => Vec::new(),
-            #[cfg(feature = "server")]
-            Command::Server => Vec::new(),
+            _ => Vec::new(),
         };
-        let options = Self::without_listeners(values)?;
-        if listeners.is_empty() {
-            return Err(UsageError::nothing_to_do("no listeners configured"));
-        }
-        Ok(Self { listeners, ..options })
+        // Those of the file are judged even where the arguments take their place, as in Go.
+        let in_file = (0..values.rows()).map(|row| ListenerOptions::from_row(&values.of_row(row)));
+        let in_file = in_file.collect::<Result<Vec<_>, _>>()?;
+        let listeners = if *values.command() == Command::AgentStart { in_file } else { listeners };
+        Ok(Self { listeners, ..Self::without_listeners(values)? })
     }
 
     fn without_listeners(values: &Values) -> Result<Self, UsageError> {
@@ -132,6 +143,7 @@ impl AgentOptions {
             log: LogOptions::from_values(values)?,
             grace_period: grace_period(values)?,
             notices: values.notices().to_vec(),
+            start: values.start().clone(),
         })
     }
 }
@@ -145,38 +157,15 @@ impl Default for AgentOptions {
 
 impl ConnectOptions {
     fn from_values(values: &Values) -> Result<Self, UsageError> {
-        let url = match values.text("connect.url") {
-            "" => return Err(fault(values, &["connect.url"], "connect: missing url")),
-            text => ConnectUrl::parse(text).map_err(|error| {
-                // A bad URL may hold a password, so only its fault is told, not its text.
-                fault(values, &["connect.url"], &format!("connect: invalid url: {error}"))
-            })?,
-        };
-        let timeout = values
-            .optional_duration("connect.timeout")
-            .ok_or_else(|| fault(values, &["connect.timeout"], "connect: missing timeout"))?;
         Ok(Self {
-            url,
-            timeout,
+            url: connect_url(values)?,
+            timeout: connect_timeout(values)?,
+            token: token(values, "connect")?,
             tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
-            token: header_text(values, "connect.token")?.map(Secret::new),
             tenant_id: header_text(values, "connect.tenant-id")?.map(str::to_owned),
             exit_on_failure: values.flag("connect.exit-on-failure"),
         })
     }
-}
-
-/// Text that goes into a header, `None` when empty. A line break at its end is the usual mistake of tokens that come out
-/// of files, and would be a request of one's own making further inside (RFC 9110 5.5).
-fn header_text<'v>(values: &'v Values, key: &str) -> Result<Option<&'v str>, UsageError> {
-    let text = values.text(key);
-    if text.bytes().any(|byte| byte.is_ascii_control()) {
-        let origin = values.origin(key);
-        return Err(UsageError::usage(format!(
-            "{origin}: a control character (such as a line break at the end)"
-        )));
-    }
-    Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
 impl ListenerOptions {
@@ -197,30 +186,50 @@ impl ListenerOptions {
         Self::from_arguments(values, Protocol::Http, endpoint, addr)
     }
 
+    /// A listener of the file; `values` are those of its entry.
+    fn from_row(values: &Values) -> Result<Self, UsageError> {
+        let endpoint = values.text("endpoint-id");
+        let protocol = match values.text("protocol") {
+            "" | "http" => Protocol::Http,
+            "tcp" => Protocol::Tcp,
+            other => {
+                let endpoint = shortened(endpoint);
+                let message =
+                    format!("listener: {endpoint}: unsupported protocol: {} (http or tcp)", quoted(other));
+                return Err(fault(values, &["protocol"], &message));
+            }
+        };
+        Self::from_arguments(values, protocol, endpoint, values.text("addr"))
+    }
+
     fn from_arguments(
         values: &Values,
         protocol: Protocol,
         endpoint: &str,
         addr: &str,
     ) -> Result<Self, UsageError> {
+        // The same words for arguments, and for keys of a file, which are named behind them.
+        let refuse = |key: &str, message: String| match values.in_row() {
+            true => fault(values, &[key], &message),
+            false => UsageError::usage(message),
+        };
         if endpoint.is_empty() {
-            return Err(UsageError::usage("listener: missing endpoint id"));
+            return Err(refuse("endpoint-id", "listener: missing endpoint id".to_owned()));
         }
         let section = format!("listener: {}: ", shortened(endpoint));
         if endpoint.len() > ENDPOINT_ID_BYTES_MAX || endpoint.contains('/') {
-            return Err(UsageError::usage(format!(
-                "{section}invalid endpoint id (at most {ENDPOINT_ID_BYTES_MAX} bytes, no slash)"
-            )));
+            let limits = format!("at most {ENDPOINT_ID_BYTES_MAX} bytes, no slash");
+            return Err(refuse("endpoint-id", format!("{section}invalid endpoint id ({limits})")));
         }
         if addr.is_empty() {
-            return Err(UsageError::usage(format!("{section}missing addr")));
+            return Err(refuse("addr", format!("{section}missing addr")));
         }
         let addr = ServiceAddr::parse(protocol, addr).ok_or_else(|| {
             let examples = match protocol {
                 Protocol::Http => "4000, host:4000, https://host/path, unix:/path",
                 Protocol::Tcp => "4000, host:4000",
             };
-            UsageError::usage(format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
+            refuse("addr", format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
         })?;
         Ok(Self {
             addr,

@@ -6,13 +6,13 @@ use super::cluster::ClusterOptions;
 use super::{AccessLogOptions, ClientTlsOptions, LogOptions, ServerTlsOptions, bind, fault, grace_period};
 use crate::error::UsageError;
 use crate::value::BindAddr;
-use crate::values::{Command, Values};
+use crate::values::{Command, Start, Values};
 
 /// What the command line of a server asks for.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one per process, and unpacked at once")]
 pub enum ServerInvocation {
-    /// Print this text and exit with 0.
+    /// Print this text and exit with 0: help, or a configuration.
     Help(String),
     /// Run a node.
     Run(ServerOptions),
@@ -38,6 +38,8 @@ pub struct ServerOptions {
     pub notices: Vec<String>,
     /// The proxy port.
     pub proxy: ProxyOptions,
+    /// Where all this came from, to be asked again.
+    pub start: Start,
     /// The upstream port.
     pub upstream: UpstreamOptions,
 }
@@ -193,6 +195,7 @@ impl ServerOptions {
             log: LogOptions::from_values(values)?,
             grace_period: grace_period(values)?,
             notices,
+            start: values.start().clone(),
         })
     }
 }

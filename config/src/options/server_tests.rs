@@ -39,6 +39,10 @@ fn defaults_are_those_of_go_but_for_the_two_that_are_off() {
 fn every_flag_changes_the_options() {
     let default = ServerOptions::default();
     for flag in flags(Program::Server) {
+        if matches!(flag.effect, Effect::Refused(_)) || flag.name.starts_with("config.") {
+            // The former change nothing, a file has tests of its own, and the latter say which one.
+            continue;
+        }
         let text = match flag.name {
             name if name.ends_with("-addr") => "127.0.0.1:0",
             "cluster.abort-if-join-fails" | "proxy.routing.prefer-local" => "false",
@@ -68,9 +72,30 @@ fn every_flag_changes_the_options() {
         }
         let changed = options(&given).expect(flag.name);
         let works = flag.effect == Effect::Works;
-        let differs = ServerOptions { notices: Vec::new(), ..changed.clone() } != default;
+        let start = default.start.clone();
+        let differs = ServerOptions { notices: Vec::new(), start, ..changed.clone() } != default;
         assert_eq!(differs, works, "{}", flag.name);
         assert_eq!(changed.notices.is_empty(), works, "{}", flag.name);
+    }
+}
+
+/// Nothing is open that somebody wants closed.
+#[test]
+fn what_would_leave_a_port_open_is_refused() {
+    let refused: Vec<_> =
+        flags(Program::Server).iter().filter(|flag| matches!(flag.effect, Effect::Refused(_))).collect();
+    assert_eq!(refused.len(), 3 * 10 + 1);
+    for flag in refused.into_iter().filter(|flag| !flag.verbs.is_empty()) {
+        let text = match flag.default {
+            "false" => "true",
+            "0" => "7s",
+            _ => "word",
+        };
+        let error = options(&[(flag.name, text)]).expect_err(flag.name);
+        assert!(error.to_string().starts_with(&format!("--{}: ", flag.name)), "{error}");
+        assert_eq!(error.exit_code(), 2, "{error}");
+        // An empty variable or key asks for nothing.
+        assert_eq!(options(&[(flag.name, flag.default)]).map(|options| options.notices), Ok(Vec::new()));
     }
 }
 

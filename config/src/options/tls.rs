@@ -149,6 +149,16 @@ impl ClientTlsOptions {
             server_name: server_name.map(str::to_owned),
         })
     }
+
+    /// The same for a program that shows no certificate of its own.
+    #[cfg(feature = "server")]
+    pub(crate) fn without_pair(values: &Values, prefix: &str) -> Self {
+        Self {
+            insecure_skip_verify: values.flag(&format!("{prefix}.insecure-skip-verify")),
+            root_cas: text(values, prefix, "root-cas").map(str::to_owned),
+            ..Self::default()
+        }
+    }
 }
 
 #[cfg(all(test, feature = "server"))]

@@ -1,12 +1,20 @@
 //! The flags of `piko agent` (behaviour reference, CLI 2.1 and 2.3).
 
-use super::{Flag, Verb, Yaml};
+use super::{Flag, Verb, Yaml, common};
 use crate::value::Kind;
+
+/// Every command of the agent.
+const VERBS: &[Verb] = &[Verb::Agent, Verb::AgentHttp, Verb::AgentStart, Verb::AgentTcp];
 
 /// Taken by every command of the agent.
 const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
-    const VERBS: &[Verb] = &[Verb::Agent, Verb::AgentHttp, Verb::AgentStart, Verb::AgentTcp];
     Flag::new(VERBS, name, kind, default, help)
+}
+
+/// What stands under an entry of `listeners` in a file, and is an argument of `agent http` and `agent tcp`.
+#[cfg(feature = "yaml")]
+const fn entry(name: &'static str, default: &'static str, help: &'static str) -> Flag {
+    Flag::new(&[], name, Kind::Text, default, help).yaml(Yaml::Listener)
 }
 
 /// Settings of a listener, whatever it speaks. `--endpoints` makes HTTP listeners, so `agent` alone takes them too.
@@ -27,15 +35,24 @@ pub(super) const FLAGS: &[Flag] = &[
     http("access-log.request-headers.block-list", Kind::List, "", "Request headers not to log").reloadable(),
     http("access-log.response-headers.allow-list", Kind::List, "", "The only response headers to log").reloadable(),
     http("access-log.response-headers.block-list", Kind::List, "", "Response headers not to log").reloadable(),
+    #[cfg(feature = "yaml")]
+    entry("addr", "", "The service: a port of localhost, host:port, a URL, or unix:/path"),
+    common::config_expand_env(VERBS),
+    common::config_path(VERBS),
     flag("connect.exit-on-failure", Kind::Bool, "false", "Exit when the first connection does not come about"),
+    flag("connect.proxy-url", Kind::Text, "", "The HTTP or SOCKS5 proxy to connect through")
+        .without_effect("no effect yet: the agent connects without a proxy"),
     flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as"),
-    flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
+    flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take"),
     flag("connect.tls.cert", Kind::Text, "", "A PEM file: the certificate to show to a server that asks for one"),
     flag("connect.tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the server shows: for tests only"),
     flag("connect.tls.key", Kind::Text, "", "A PEM file: the key of --connect.tls.cert"),
     flag("connect.tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust; those of the machine when empty"),
-    flag("connect.token", Kind::Text, "", "The token to authenticate with").secret().reloadable(),
+    flag("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
+    flag("connect.token-file", Kind::Text, "", "A file that holds the token"),
     flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
+    #[cfg(feature = "yaml")]
+    entry("endpoint-id", "", "The endpoint to register"),
     Flag::new(
         &[Verb::Agent],
         "endpoints",
@@ -44,21 +61,19 @@ pub(super) const FLAGS: &[Flag] = &[
         "HTTP listeners as <endpoint>/<addr>, such as my-endpoint/localhost:4000 (for `agent` without a command)",
     )
     .yaml(Yaml::Absent),
-    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight").reloadable(),
+    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight"),
     http("http-client.disable-compression", Kind::Bool, "false", "Do not ask the service for compressed responses")
         .without_effect("no effect: Piko never compresses or unpacks"),
-    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever")
-        .reloadable(),
-    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never")
-        .reloadable(),
-    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit")
-        .reloadable(),
-    flag("log.level", Kind::Text, "info", "The least severe records to log: debug, info, warn or error").reloadable(),
-    flag("log.subsystems", Kind::List, "", "Subsystems whose records are all logged, whatever the level").reloadable(),
+    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever"),
+    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never"),
+    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit"),
+    common::log_level(VERBS),
+    common::log_subsystems(VERBS),
+    #[cfg(feature = "yaml")]
+    entry("protocol", "http", "What is spoken with the service: http or tcp"),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
-    listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever")
-        .reloadable(),
+    listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever"),
     http("tls.cert", Kind::Text, "", "A PEM file: the certificate to show to an https service that asks for one"),
     http("tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the service shows: for tests only"),
     http("tls.key", Kind::Text, "", "A PEM file: the key of --tls.cert"),

@@ -221,8 +221,11 @@ async fn try_once<R: Runtime, C: Io, S: Service>(
     let Forward { work, up } = forward;
     let until = work.exchange.poll_timeout().map(|d| d.at);
     let attempt = Attempt { idempotent: up.idempotent, fresh, until };
-    let connecting = pin!(service.connect(target, attempt));
-    let (io, pooled) = match attend(client, &mut work.exchange, connecting).await {
+    let connected = {
+        let connecting = pin!(service.connect(target, attempt));
+        attend(client, &mut work.exchange, connecting).await
+    };
+    let (io, pooled) = match connected {
         Ok(Connected { io, pooled }) => (io, pooled),
         Err(stop) => return Tried::Stopped(stop),
     };

@@ -104,6 +104,11 @@ impl AccessNote {
         fields.write(&mut self.line);
     }
 
+    /// What its log was told when the request began.
+    pub(super) fn take_log(&mut self) -> Option<Arc<Shared>> {
+        self.log.take()
+    }
+
     pub(super) fn text(&self) -> &[u8] {
         &self.line
     }

@@ -85,6 +85,45 @@ fn facts(status: u16) -> Facts<'static> {
     }
 }
 
+/// A request is logged as its log was told when it began.
+#[test]
+fn new_options_count_for_requests_that_begin_after_them() {
+    let bench = bench(AccessOptions::new("proxy.access"));
+    let block = b"Host: h\r\nA: 1\r\nB: 2\r\n";
+    let head = RequestHead {
+        method: b"GET",
+        target: b"/",
+        version: Version::Http11,
+        fields: Fields::from_block(block),
+        body: BodyLength::None,
+        expects_continue: false,
+        upgrade: false,
+    };
+    let facts = Facts {
+        endpoint: None,
+        status: 200,
+        duration: Duration::from_millis(1),
+        request_bytes: 0,
+        response_bytes: 0,
+        retries: 0,
+        cause: None,
+    };
+    let earlier = bench.log.note(None, &head).expect("everything is logged");
+    let mut options = AccessOptions::new("proxy.access");
+    options.level = Level::Error;
+    options.request_headers = HeaderFilter { allow: vec!["b".to_owned()], block: Vec::new() };
+    bench.log.set(options.clone());
+    bench.log.write_facts(earlier, &facts);
+    bench.request(None, &head, None, &facts);
+    options.disable = true;
+    bench.log.set(options);
+    assert!(bench.log.note(None, &head).is_none());
+    let lines = bench.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with("{\"level\":\"info\"") && lines[0].contains("\"A\":"), "{lines:?}");
+    assert!(lines[1].starts_with("{\"level\":\"error\"") && !lines[1].contains("\"A\":"), "{lines:?}");
+}
+
 #[test]
 fn a_line_is_that_of_go_and_more_at_its_end() {
     let bench = bench(AccessOptions::new("proxy.access"));

@@ -1,15 +1,17 @@
 use super::*;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use tracing::{debug, error, info, trace, warn};
 
 /// What `work` logs under `options`, with the time cut out.
 fn lines(options: Options, work: impl FnOnce()) -> Vec<String> {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&kept);
-    let log = Log::new(options, move |_: Level, line: &[u8]| {
+    let write = move |_: Level, line: &[u8]| {
         let line = String::from_utf8(line.to_vec()).expect("lines are UTF-8");
         sink.lock().expect("no test panics under the lock").push(line);
-    });
+    };
+    // A few hundred bytes per test, for a log that lives as long as a process.
+    let log = Log { options: Box::leak(Box::new(RwLock::new(options))), write };
     tracing::subscriber::with_default(log, work);
     let lines = kept.lock().expect("no test panics under the lock").clone();
     lines.iter().map(|line| without_time(line)).collect()

@@ -1,0 +1,85 @@
+//! The configuration file as a layer below flags and environment.
+
+#[cfg(feature = "yaml")]
+mod expand;
+#[cfg(feature = "yaml")]
+mod yaml;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::env::Env;
+use crate::error::UsageError;
+use crate::table::{Flag, Program};
+use crate::value::Value;
+
+#[cfg(feature = "yaml")]
+use expand::expand;
+
+/// What one section says, or one entry of a list: each key at most once.
+pub(crate) type Settings = Vec<(&'static Flag, Value)>;
+
+/// What a file says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct File {
+    /// Where it is, as it was given; nowhere when there is none.
+    pub(crate) path: Option<PathBuf>,
+    /// The keys that stand once.
+    pub(crate) settings: Settings,
+    /// The entries of `listeners`, or of `ports`: no program has both.
+    pub(crate) entries: Vec<Settings>,
+}
+
+impl File {
+    /// Reads and judges a file.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn load(
+        program: Program,
+        path: &str,
+        expanding: bool,
+        env: Env<'_>,
+    ) -> Result<Self, UsageError> {
+        let bytes = std::fs::read(path)
+            .map_err(|error| UsageError::file(format!("read file: {path}: {}", reason(&error))))?;
+        let mut text = String::from_utf8(bytes)
+            .map_err(|_| UsageError::file(format!("parse config: {path}: the file is no UTF-8 text")))?;
+        if expanding {
+            text = expand(&text, env)
+                .map_err(|name| UsageError::usage(format!("{name}: the value is no UTF-8 text")))?;
+        }
+        let document = yaml::read(program, &text).map_err(|fault| {
+            let line = fault.line.map(|line| format!(":{line}")).unwrap_or_default();
+            UsageError::file(format!("parse config: {path}{line}: {}", fault.message))
+        })?;
+        Ok(Self { path: Some(path.into()), settings: document.settings, entries: document.entries })
+    }
+
+    /// Never called: the table refuses `--config.path` in a build that cannot read it.
+    #[cfg(not(feature = "yaml"))]
+    pub(crate) fn load(_: Program, _: &str, _: bool, _: Env<'_>) -> Result<Self, UsageError> {
+        Ok(Self::default())
+    }
+}
+
+/// A secret from its file: all but the line break at the end, or what is wrong with it.
+pub(crate) fn secret(path: &Path) -> Result<String, String> {
+    /// More than any token, and less than what a mistaken path may lead to (`/dev/zero`).
+    const BYTES_MAX: u64 = 1 << 20;
+    let told = |error: &std::io::Error| format!("{}: {}", path.display(), reason(error));
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| told(&error))?;
+    file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| told(&error))?;
+    match text.trim() {
+        "" => Err(format!("{}: the file is empty", path.display())),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// Go's words for the usual reasons; those of the system for others.
+fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,142 @@
+//! Environment variables in the text of a file (behaviour reference, CLI 3.3).
+
+use crate::env::Env;
+
+/// Puts variables in the place of their names, in the whole text:
+///
+/// | form | becomes |
+/// |---|---|
+/// | `$NAME`, `${NAME}` | the value, nothing when unset |
+/// | `${NAME:text}` | the value, `text` when unset or empty |
+/// | `$$` | a dollar sign |
+/// | `$1`, `$*`, `$?` and the like | nothing |
+/// | `${}` | nothing |
+/// | `${` without its brace | nothing; what follows stays |
+/// | `$` before anything else | itself |
+///
+/// What comes out of a variable is not looked at again. The error is the name of a variable that is no UTF-8 text.
+pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let (name, width) = name(after);
+        match name {
+            Some(name) => out.push_str(&value(name, env)?),
+            None if width == 0 => out.push('$'),
+            None => {}
+        }
+        rest = after.get(width..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// What stands behind a dollar sign: a name, perhaps with its default, and how many bytes to skip.
+fn name(after: &str) -> (Option<&str>, usize) {
+    if let Some(inner) = after.strip_prefix('{') {
+        return match inner.find('}') {
+            None => (None, 1),
+            Some(0) => (None, 2),
+            Some(end) => (Some(&inner[..end]), end + 2),
+        };
+    }
+    // One digit or sign is a name of its own in a shell.
+    if after.starts_with(['*', '#', '@', '!', '?', '-']) || after.starts_with(|c: char| c.is_ascii_digit()) {
+        return (Some(&after[..1]), 1);
+    }
+    let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
+    (Some(&after[..end]).filter(|name| !name.is_empty()), end)
+}
+
+fn value(reference: &str, env: Env<'_>) -> Result<String, String> {
+    let (name, default) = reference.split_once(':').unwrap_or((reference, ""));
+    // The system knows no variables with these names, and asking for one may panic.
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Ok(default.to_owned());
+    }
+    match env(name).map(std::ffi::OsString::into_string) {
+        None => Ok(default.to_owned()),
+        Some(Ok(text)) if text.is_empty() => Ok(default.to_owned()),
+        Some(Ok(text)) => Ok(text),
+        Some(Err(_)) => Err(name.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn expanded(text: &str) -> String {
+        let env = |name: &str| match name {
+            "V1" => Some("one".into()),
+            "V_2" => Some("two $V1".into()),
+            "EMPTY" => Some("".into()),
+            _ => None,
+        };
+        expand(text, &env).expect("all values are text")
+    }
+
+    #[test]
+    fn every_form_of_go() {
+        for (text, result) in [
+            ("a $V1 b", "a one b"),
+            ("$V1$V1", "oneone"),
+            ("$V1-x", "one-x"),
+            ("${V1}x", "onex"),
+            ("$V1x", ""),
+            ("${V_2}", "two $V1"),
+            ("${V3:5}", "5"),
+            ("${V1:5}", "one"),
+            ("${EMPTY:5}", "5"),
+            ("${EMPTY}", ""),
+            ("${A:x:y}", "x:y"),
+            ("${A:-dash}", "-dash"),
+            ("${A:}", ""),
+            ("$1$*$?$#$@$!$-", ""),
+            ("$12", "2"),
+            ("a${}b", "ab"),
+            ("${A b", "A b"),
+            ("${", ""),
+            ("$", "$"),
+            ("$ x", "$ x"),
+            ("5$, $.", "5$, $."),
+            ("$ä", "$ä"),
+            ("# $V1", "# one"),
+        ] {
+            assert_eq!(expanded(text), result, "{text}");
+        }
+    }
+
+    #[test]
+    fn two_dollars_are_one() {
+        for (text, result) in [
+            ("$$", "$"),
+            ("$$V1", "$V1"),
+            ("$$$V1", "$one"),
+            ("pa$$word", "pa$word"),
+            ("$${V1}", "${V1}"),
+            ("$$$$", "$$"),
+        ] {
+            assert_eq!(expanded(text), result, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[${}:A-C1*?= \\PC]{0,40}") {
+            let _ = expanded(&text);
+        }
+
+        #[test]
+        fn text_without_dollars_stays(text in "[^$]{0,40}") {
+            prop_assert_eq!(expanded(&text), text);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+use super::*;
+use crate::options::ServerOptions;
+use crate::values::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A folder of its own with a file in it, gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("piko-reload-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the folder can be made");
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("server.yaml")
+    }
+
+    /// A new file in the place of the old one, which is another inode and hence a change whatever the clock says.
+    fn write(&self, text: &str) {
+        let fresh = self.0.join("fresh");
+        std::fs::write(&fresh, text).expect("the folder can be written");
+        std::fs::rename(&fresh, self.file()).expect("the folder can be written");
+    }
+
+    fn reload(&self) -> (Reload<ServerOptions>, Arc<Level>) {
+        let given = [("config.path", self.file().to_str().expect("is text").to_owned())];
+        let values = Values::resolve(Command::Server, &given, &|_| None).expect("is good");
+        let options = ServerOptions::from_values(&values).expect("is good");
+        let part = Arc::new(Level::default());
+        let mut reload = Reload::new(&options.start, |_| None, ServerOptions::from_values);
+        reload.add(part.clone(), &options);
+        (reload, part)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Keeps the grace period of what it was told, and wants none of more than an hour.
+#[derive(Default)]
+struct Level {
+    taken: Arc<Mutex<Vec<u64>>>,
+    more: Mutex<Option<PathBuf>>,
+}
+
+impl Level {
+    fn taken(&self) -> Vec<u64> {
+        self.taken.lock().expect("no test panics under the lock").clone()
+    }
+}
+
+impl Part<ServerOptions> for Level {
+    fn files(&self, _: &ServerOptions) -> Vec<PathBuf> {
+        self.more.lock().expect("no test panics under the lock").iter().cloned().collect()
+    }
+
+    fn prepare(&self, options: &ServerOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
+        let seconds = options.grace_period.as_secs();
+        if seconds > 3600 {
+            return Err("too long".to_owned());
+        }
+        let taken = self.taken.clone();
+        Ok(Box::new(move || taken.lock().expect("no test panics under the lock").push(seconds)))
+    }
+}
+
+#[test]
+fn a_new_file_is_seen_once_and_taken_over() {
+    let folder = Folder::new();
+    folder.write("grace_period: 1s\n");
+    let (mut reload, part) = folder.reload();
+    assert!(!reload.changed() && !reload.changed());
+    folder.write("grace_period: 2s\nlog: {level: warn}\ncluster: {node_id: x}\n");
+    assert!(!reload.changed(), "it may still be written");
+    assert!(reload.changed());
+    let reloaded = reload.reload().expect("is good");
+    assert_eq!(reloaded.applied, ["grace-period", "log.level"]);
+    assert_eq!(reloaded.waiting, ["cluster.node-id"]);
+    assert_eq!(part.taken(), [2]);
+    assert!(!reload.changed() && !reload.changed());
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_refused_once() {
+    let folder = Folder::new();
+    folder.write("grace_period: 1s\n");
+    let (mut reload, part) = folder.reload();
+    for (text, words) in [
+        ("grace_period: soon\n", "server.yaml:1: grace_period: \"soon\" is no duration"),
+        ("grace_period: 0\n", "config: missing grace period"),
+        ("grace_period: 2h\n", "too long"),
+        ("proxy: [\n", "parse config: "),
+    ] {
+        folder.write(text);
+        assert!(!reload.changed());
+        assert!(reload.changed());
+        let error = reload.reload().expect_err(text);
+        assert!(error.contains(words), "{error}");
+        assert!(!reload.changed() && !reload.changed(), "{text}");
+    }
+    std::fs::remove_file(folder.file()).expect("is there");
+    assert!(!reload.changed());
+    assert!(reload.changed());
+    assert!(reload.reload().expect_err("is gone").contains("no such file"));
+    assert_eq!(part.taken(), [0; 0]);
+    folder.write("grace_period: 3s\n");
+    assert!(!reload.changed());
+    assert!(reload.changed());
+    assert_eq!(reload.reload().expect("is good").applied, ["grace-period"]);
+    assert_eq!(part.taken(), [3]);
+}
+
+/// A part that agrees takes nothing over when another one does not.
+#[test]
+fn all_parts_or_none() {
+    let folder = Folder::new();
+    folder.write("{}\n");
+    let (mut reload, part) = folder.reload();
+    struct Never;
+    impl Part<ServerOptions> for Never {
+        fn prepare(&self, _: &ServerOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
+            Err("never".to_owned())
+        }
+    }
+    reload.add(Arc::new(Never), &ServerOptions::default());
+    assert_eq!(reload.reload(), Err("never".to_owned()));
+    assert_eq!(part.taken(), [0; 0]);
+}
+
+#[test]
+fn files_of_parts_count() {
+    let folder = Folder::new();
+    folder.write("{}\n");
+    let (mut reload, part) = folder.reload();
+    let certificate = folder.0.join("certificate");
+    *part.more.lock().expect("no test panics under the lock") = Some(certificate.clone());
+    reload.reload().expect("is good");
+    assert!(!reload.changed());
+    std::fs::write(&certificate, "new").expect("the folder can be written");
+    assert!(!reload.changed());
+    assert!(reload.changed());
+    assert_eq!(reload.reload(), Ok(Reloaded::default()));
+    assert_eq!(part.taken(), [60, 60]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_another_file_is_a_change() {
+    let folder = Folder::new();
+    for (name, text) in [("one", "grace_period: 1s\n"), ("two", "grace_period: 2s\n")] {
+        std::fs::write(folder.0.join(name), text).expect("the folder can be written");
+    }
+    let link = |name: &str| {
+        let fresh = folder.0.join("link");
+        std::os::unix::fs::symlink(folder.0.join(name), &fresh).expect("the folder can be written");
+        std::fs::rename(&fresh, folder.file()).expect("the folder can be written");
+    };
+    link("one");
+    let (mut reload, part) = folder.reload();
+    link("two");
+    assert!(!reload.changed());
+    assert!(reload.changed());
+    reload.reload().expect("is good");
+    assert_eq!(part.taken(), [2]);
+}
+
+#[test]
+fn flags_still_beat_the_file() {
+    let folder = Folder::new();
+    folder.write("grace_period: 1s\n");
+    let given = [
+        ("config.path", folder.file().to_str().expect("is text").to_owned()),
+        ("grace-period", "9s".to_owned()),
+    ];
+    let values = Values::resolve(Command::Server, &given, &|_| None).expect("is good");
+    let options = ServerOptions::from_values(&values).expect("is good");
+    let part = Arc::new(Level::default());
+    let mut reload = Reload::new(&options.start, |_| None, ServerOptions::from_values);
+    reload.add(part.clone(), &options);
+    folder.write("grace_period: 2s\n");
+    assert_eq!(reload.reload(), Ok(Reloaded::default()));
+    assert_eq!(part.taken(), [9]);
+}

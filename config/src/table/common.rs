@@ -1,0 +1,34 @@
+//! What every program that reads a file has: behaviour reference, CLI 2.1.
+
+use super::{Effect, Flag, Verb, Yaml};
+use crate::value::Kind;
+
+/// A build without YAML cannot go on without the file that it was told to read.
+const FILE: Effect = if cfg!(feature = "yaml") {
+    Effect::Works
+} else {
+    Effect::Refused("this build reads no configuration files")
+};
+
+pub(super) const fn config_path(verbs: &'static [Verb]) -> Flag {
+    let mut flag = Flag::new(verbs, "config.path", Kind::Text, "", "The YAML file with the configuration");
+    flag.effect = FILE;
+    flag.yaml(Yaml::Absent)
+}
+
+pub(super) const fn config_expand_env(verbs: &'static [Verb]) -> Flag {
+    let help = "Put environment variables into that file: $VAR, ${VAR}, ${VAR:default}; $$ is a dollar sign";
+    let mut flag = Flag::new(verbs, "config.expand-env", Kind::Bool, "false", help);
+    flag.effect = FILE;
+    flag.yaml(Yaml::Absent)
+}
+
+pub(super) const fn log_level(verbs: &'static [Verb]) -> Flag {
+    let help = "The least severe records to log: debug, info, warn or error";
+    Flag::new(verbs, "log.level", Kind::Text, "info", help).reloadable()
+}
+
+pub(super) const fn log_subsystems(verbs: &'static [Verb]) -> Flag {
+    let help = "Subsystems whose records are all logged, whatever the level";
+    Flag::new(verbs, "log.subsystems", Kind::List, "", help).reloadable()
+}

@@ -1,0 +1,90 @@
+//! What of a node can change while it runs, without a restart and without a dropped connection.
+
+use crate::node::Node;
+use crate::settings::exchange_config;
+use piko_config::ServerOptions;
+use piko_config::reload::Part;
+use piko_core::proxy::Config;
+use piko_observe::access::{AccessLog, AccessOptions};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+/// Shared by the proxy port and whoever reads the configuration anew: a [`Part`] of every reload.
+#[derive(Debug)]
+pub struct Live {
+    limits: RwLock<Limits>,
+    node: Arc<Node>,
+    pub(crate) access: AccessLog,
+}
+
+/// Plain values, so that a request copies none and a reader never waits for a slow writer.
+#[derive(Clone, Debug)]
+struct Limits {
+    exchange: Config,
+    drain_delay: Duration,
+    grace_period: Duration,
+}
+
+impl Limits {
+    fn of(options: &ServerOptions) -> Self {
+        let exchange = exchange_config(options);
+        Self { exchange, drain_delay: options.drain_delay, grace_period: options.grace_period }
+    }
+}
+
+fn access(options: &ServerOptions) -> AccessOptions {
+    AccessOptions::configured("proxy.access", &options.proxy.access_log, &options.log)
+}
+
+impl Live {
+    pub(crate) fn new(options: &ServerOptions, node: Arc<Node>) -> Arc<Self> {
+        let access = AccessLog::new(access(options));
+        Arc::new(Self { limits: RwLock::new(Limits::of(options)), node, access })
+    }
+
+    fn limits(&self) -> RwLockReadGuard<'_, Limits> {
+        self.limits.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `f` with the limits of an exchange that begins.
+    pub(crate) fn with_exchange<T>(&self, f: impl FnOnce(&Config) -> T) -> T {
+        f(&self.limits().exchange)
+    }
+
+    pub(crate) fn drain_delay(&self) -> Duration {
+        self.limits().drain_delay
+    }
+
+    pub(crate) fn grace_period(&self) -> Duration {
+        self.limits().grace_period
+    }
+
+    /// Counts a reload for `/metrics`.
+    pub fn count(&self, was_applied: bool) {
+        let reloads = &self.node.reloads;
+        if was_applied {
+            reloads.applied.inc();
+        } else {
+            reloads.refused.inc();
+        }
+        reloads.last_failed.store(!was_applied, Ordering::Relaxed);
+    }
+}
+
+/// [`Part`] for an [`Arc`], since what is prepared outlives the question.
+#[derive(Debug)]
+pub(crate) struct LivePart(pub(crate) Arc<Live>);
+
+impl Part<ServerOptions> for LivePart {
+    /// Options that could be read can be taken over.
+    fn prepare(&self, options: &ServerOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
+        let live = self.0.clone();
+        let (limits, access, log) = (Limits::of(options), access(options), (&options.log).into());
+        Ok(Box::new(move || {
+            piko_observe::log::set(log);
+            live.access.set(access);
+            *live.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+        }))
+    }
+}

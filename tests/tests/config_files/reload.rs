@@ -1,0 +1,203 @@
+//! A new configuration for a server that serves: what counts at once, what is refused, and that nothing drops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use piko_tests::http::Client;
+use piko_tests::process::{Agent, Process, Server, Signal, binary};
+use piko_tests::service::Service;
+
+use crate::{Folder, SOON};
+
+const TO_E: (&str, &str) = ("x-piko-endpoint", "e");
+
+struct Setup {
+    folder: Folder,
+    server: Server,
+    _agent: Agent,
+    _service: Service,
+}
+
+impl Setup {
+    fn start(text: &str) -> Self {
+        let folder = Folder::new();
+        let path = folder.write("server.yaml", text);
+        let service = Service::start();
+        let server = Server::start_with(binary("piko-server"), &["--config.path", &path], &[]);
+        let agent = Agent::http(&server.connect_url(), "e", &service.addr().to_string(), &["--timeout=0"]);
+        Self { folder, server, _agent: agent, _service: service }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.server.proxy).expect("the proxy port")
+    }
+
+    /// Puts a new file there, waits for the record that tells what came of it, and returns that.
+    fn change(&self, text: &str, told: &str) -> serde_json::Value {
+        let from = self.server.process.mark();
+        self.folder.write("server.yaml", text);
+        self.server.process.wait_record(from, SOON, told).expect("the new file is seen").1
+    }
+
+    /// The value of a series in `/metrics`.
+    fn metric(&self, series: &str) -> String {
+        let mut admin = Client::connect(self.server.admin).expect("the admin port");
+        let text = admin.get("/metrics", &[]).expect("an answer").body.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {text}")).to_owned()
+    }
+}
+
+const APPLIED: &str = "configuration reloaded";
+const REFUSED: &str = "configuration refused; the old one stays";
+
+#[test]
+fn the_log_the_access_log_and_limits_change() {
+    let setup = Setup::start("proxy: {access_log: {disable: true}}\n");
+    let mut client = setup.client();
+    assert_eq!(client.get("/hello", &[TO_E]).expect("an answer").status(), 200);
+    let record =
+        setup.change("proxy: {timeout: 300ms, access_log: {level: warn}}\nlog: {level: debug}\n", APPLIED);
+    assert_eq!(
+        record["applied"],
+        "log.level, proxy.access-log.disable, proxy.access-log.level, proxy.timeout"
+    );
+    assert_eq!(record["reason"], "file changed");
+    // The same connection is served on, and its next request is logged as the new file says.
+    let from = setup.server.process.mark();
+    assert_eq!(client.get("/hello?again", &[TO_E]).expect("an answer").status(), 200);
+    let (_, record) = setup.server.process.wait_record(from, SOON, "request").expect("a record");
+    assert_eq!(record["level"], "warn");
+    assert_eq!(setup.client().get("/slow?head_ms=3000", &[TO_E]).expect("an answer").status(), 504);
+    // Records of level debug are written from here on, and no longer after the next change.
+    let is_debug = |line: &piko_tests::process::Line| line.json().is_some_and(|r| r["level"] == "debug");
+    let told = setup.server.process.lines(from);
+    assert!(told.iter().any(is_debug), "{told:?}");
+    setup.change("log: {level: info}\nproxy: {access_log: {disable: true}}\n", APPLIED);
+    let from = setup.server.process.mark();
+    assert_eq!(setup.client().get("/slow?head_ms=1000", &[TO_E]).expect("an answer").status(), 200);
+    assert!(setup.server.process.lines(from).is_empty(), "{}", setup.server.process.tail());
+    assert_eq!(setup.metric("piko_config_reloads_total{result=\"applied\"}"), "2");
+}
+
+#[test]
+fn a_broken_file_has_no_effect() {
+    let mut setup = Setup::start("proxy: {timeout: 1m, access_log: {disable: true}}\n");
+    let mut client = setup.client();
+    for (text, words) in [
+        ("proxy: {timeout: soon}\n", "server.yaml:1: proxy.timeout: "),
+        ("proxy: {timeout: 1ms}\nproxi: {}\n", "server.yaml:2: proxi: unknown key (did you mean proxy?)"),
+        ("proxy: {timeout: 1ms}\nlog: {level: loud}\n", "config: log: unsupported level: loud"),
+        ("proxy: {timeout: 1ms}\nupstream: {auth: {audience: x}}\n", "authentication is not supported yet"),
+        ("[", "parse config: "),
+    ] {
+        let record = setup.change(text, REFUSED);
+        assert!(record["error"].as_str().is_some_and(|error| error.contains(words)), "{record}");
+        assert_eq!(client.get("/slow?head_ms=50", &[TO_E]).expect("an answer").status(), 200);
+    }
+    assert_eq!(setup.metric("piko_config_reloads_total{result=\"refused\"}"), "5");
+    assert_eq!(setup.metric("piko_config_reloads_total{result=\"applied\"}"), "0");
+    assert_eq!(setup.metric("piko_config_last_reload_successful"), "0");
+    // A signal asks again, and gets the same answer.
+    let from = setup.server.process.mark();
+    setup.server.process.signal(Signal::Hup).expect("sent");
+    let (_, record) = setup.server.process.wait_record(from, SOON, REFUSED).expect("the answer");
+    assert_eq!(record["reason"], "signal");
+    setup.change("proxy: {timeout: 300ms}\n", APPLIED);
+    assert_eq!(setup.metric("piko_config_last_reload_successful"), "1");
+    assert_eq!(client.get("/slow?head_ms=3000", &[TO_E]).expect("an answer").status(), 504);
+}
+
+#[test]
+fn what_needs_a_restart_says_so() {
+    let setup = Setup::start("{}\n");
+    let record = setup.change("cluster: {join: [10.0.0.1]}\n", "new values that count after a restart only");
+    assert_eq!(record["flags"], "cluster.join");
+}
+
+/// A hang-up ends most programs; this one reads its file, and goes on where there is none.
+#[test]
+fn a_hang_up_is_no_end() {
+    let mut server = Server::start(&[]);
+    server.process.signal(Signal::Hup).expect("sent");
+    server.process.wait_line(0, SOON, |line| line.text.contains("nothing to reload")).expect("is told");
+    assert_eq!(
+        Client::connect(server.admin)
+            .expect("the admin port")
+            .get("/health", &[])
+            .expect("an answer")
+            .status(),
+        200
+    );
+}
+
+/// The agent's file is one of those that it reads again, beside its certificates.
+#[test]
+fn an_agent_takes_over_its_logs() {
+    let folder = Folder::new();
+    let (service, server) = (Service::start(), Server::start(&[]));
+    let text = |rest: &str| {
+        let (url, addr) = (server.connect_url(), service.addr());
+        format!("connect: {{url: \"{url}\"}}\nlisteners:\n- {{endpoint_id: e, addr: \"{addr}\", {rest}}}\n")
+    };
+    let path = folder.write("agent.yaml", &text("access_log: {disable: true}"));
+    let mut command = std::process::Command::new(binary("piko-agent"));
+    let mut agent =
+        Process::spawn("piko-agent", command.args(["start", "--config.path", &path])).expect("starts");
+    agent.wait_record(0, SOON, "tunnel connected").expect("the tunnel");
+    let get = || {
+        let mut client = Client::connect(server.proxy).expect("the proxy port");
+        assert_eq!(client.get("/hello", &[TO_E]).expect("an answer").status(), 200);
+    };
+    get();
+    let from = agent.mark();
+    folder.write("agent.yaml", &text("access_log: {level: warn}"));
+    agent.wait_record(from, SOON, "reloaded").expect("the new file is seen");
+    get();
+    let (_, record) = agent.wait_record(from, SOON, "request").expect("a record");
+    assert_eq!(record["level"], "warn");
+    let from = agent.mark();
+    folder.write("agent.yaml", &text("acces_log: {level: warn}"));
+    let refused = "what is new was refused; the old stays";
+    let (_, record) = agent.wait_record(from, SOON, refused).expect("the new file is seen");
+    assert!(
+        record["error"].as_str().is_some_and(|error| error.contains("did you mean access_log?")),
+        "{record}"
+    );
+    let from = agent.mark();
+    agent.signal(Signal::Hup).expect("sent");
+    agent.wait_record(from, SOON, refused).expect("the file is as bad as before");
+    get();
+    assert!(agent.lines(0).iter().filter(|line| line.is_record("tunnel connected")).count() == 1);
+}
+
+#[test]
+fn no_request_fails_while_files_change() {
+    let setup = Setup::start("proxy: {access_log: {disable: true}}\n");
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..4)
+        .map(|n| {
+            let (mut client, stop, served) = (setup.client(), stop.clone(), served.clone());
+            let proxy = setup.server.proxy;
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    // Half of them keep their connection, half open a new one for each request.
+                    if n % 2 == 0 {
+                        client = Client::connect(proxy).expect("the proxy port");
+                    }
+                    assert_eq!(client.get("/hello", &[TO_E]).expect("an answer").status(), 200);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for n in 1..=5 {
+        setup.change(&format!("proxy: {{timeout: {n}0s, access_log: {{disable: true}}}}\n"), APPLIED);
+        setup.change("proxy: [\n", REFUSED);
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().expect("no request failed");
+    }
+    assert!(served.load(Ordering::Relaxed) > 100, "only {served:?}");
+}
