@@ -261,6 +261,6 @@ impl PoolOptions {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "yaml"))]
 #[path = "agent_tests.rs"]
 mod tests;
