@@ -36,7 +36,7 @@ pub(super) struct Seen<'i> {
     piko_endpoint: Option<&'i [u8]>,
     pico_endpoint: Option<&'i [u8]>,
     host: Option<&'i [u8]>,
-    piko_forward: Option<&'i [u8]>,
+    forwarded_by: Option<&'i [u8]>,
     expect: Option<&'i [u8]>,
     upgrade: Option<&'i [u8]>,
     piko_load: Option<&'i [u8]>,
@@ -57,7 +57,7 @@ impl<'i> Seen<'i> {
                     continue;
                 }
                 11 if is_name(name, LOAD_FIELD) => &mut seen.piko_load,
-                14 if is_name(name, "x-piko-forward") => &mut seen.piko_forward,
+                14 if is_name(name, "x-piko-forward") => &mut seen.forwarded_by,
                 15 if is_name(name, "x-piko-endpoint") => &mut seen.piko_endpoint,
                 15 if is_name(name, "x-pico-endpoint") => &mut seen.pico_endpoint,
                 _ => continue,
@@ -69,7 +69,7 @@ impl<'i> Seen<'i> {
 
     /// The value is compared exactly, as Go does.
     pub(super) fn is_forwarded(&self) -> bool {
-        self.piko_forward == Some(b"true")
+        self.forwarded_by == Some(b"true")
     }
 
     /// Another node wants to know how busy this one is.
