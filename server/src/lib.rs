@@ -16,6 +16,7 @@ mod proxy;
 mod rebalance;
 mod server;
 mod settings;
+mod tcp;
 mod tls;
 mod upstream;
 

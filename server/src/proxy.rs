@@ -5,6 +5,7 @@ use crate::leg::Leg;
 use crate::live::Live;
 use crate::node::{Node, Via};
 use crate::nodes::Nodes;
+use crate::tcp::Upgrade;
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
@@ -14,7 +15,9 @@ use piko_core::proxy::{
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
-use piko_driver::{Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Runtime, Service};
+use piko_driver::{
+    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
+};
 use piko_observe::access::AccessNote;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -40,16 +43,22 @@ pub(crate) struct Target {
     pick: Pick,
     via: Via,
     tried: Vec<Route>,
+    /// A TCP connection is asked for rather than an answer.
+    tcp: Option<Box<Upgrade>>,
 }
 
 impl<R: Runtime> ProxyService<R> {
     fn select(&self, now: Instant, endpoint: &EndpointId, hop: Hop, tried: &[Route]) -> Option<(Pick, Via)> {
         let (pick, via) = self.node.select(now, endpoint, hop, tried)?;
+        self.count(&pick);
+        Some((pick, via))
+    }
+
+    fn count(&self, pick: &Pick) {
         match pick.route() {
             Route::Local(_) => self.node.upstream_requests.inc(),
             Route::Remote { node, .. } => self.node.remote_requests.with(node.as_str()).inc(),
         }
-        Some((pick, via))
     }
 }
 
@@ -99,16 +108,15 @@ impl<R: Runtime> Service for ProxyService<R> {
         if exchange.asks_load() {
             exchange.set_load(self.node.outstanding(&endpoint));
         }
-        match self.select(now, &endpoint, hop, &[]) {
-            Some((_, Via::Tunnel(_))) if is_tcp => Decision::Answer(Answer::request_error(
-                Place::Server,
-                501,
-                "tcp is not supported yet",
-                "not-implemented",
-            )),
+        match self.node.select(now, &endpoint, hop, &[]) {
             Some((pick, via)) => {
+                let tcp = match is_tcp.then(|| Upgrade::judge(head)).transpose() {
+                    Ok(tcp) => tcp.map(Box::new),
+                    Err(answer) => return Decision::Answer(answer),
+                };
+                self.count(&pick);
                 let keep_alive = matches!(via, Via::Node);
-                let target = Target { endpoint, hop, pick, via, tried: Vec::new() };
+                let target = Target { endpoint, hop, pick, via, tried: Vec::new(), tcp };
                 Decision::Proxy { target, keep_alive, keep_head: may_leave }
             }
             None => {
@@ -184,6 +192,23 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn is_tunnel(&self, target: &Target) -> bool {
         matches!(target.via, Via::Tunnel(_))
+    }
+
+    fn opaque(&self, target: &Target) -> Option<Opaque> {
+        let (Some(upgrade), Via::Tunnel(tunnel)) = (&target.tcp, &target.via) else { return None };
+        self.node.tcp.opened();
+        tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %target.endpoint }, "connection opened");
+        Some(upgrade.opaque(tunnel.has_half_close()))
+    }
+
+    fn relayed(&self, target: &Target, relayed: &Relayed) {
+        let Relayed { from_a, from_b, result } = relayed;
+        self.node.tcp.closed(*from_a, *from_b);
+        let cut = result.as_ref().err().map(|(_, error)| tracing::field::display(error));
+        tracing::debug!(
+            target: "proxy.tcp",
+            { "endpoint-id" = %target.endpoint, "bytes-in" = from_a, "bytes-out" = from_b, cut },
+            "connection closed");
     }
 
     fn release(&self, target: Target, reusable: Option<Self::Up>) {

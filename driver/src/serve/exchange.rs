@@ -2,8 +2,9 @@
 
 use super::client::{Client, head_of};
 use super::up::{SCRATCH, Up};
-use super::{Attempt, Connected, Decision, Service};
+use super::{Attempt, Connected, Decision, Opaque, Service};
 use crate::buffer::with_read_buffer;
+use crate::relay::{Relayed, Side};
 use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::room;
 use bytes::BytesMut;
@@ -82,6 +83,8 @@ pub(super) struct Piped<S: Service> {
     pub(super) target: S::Target,
     pub(super) exchange: Exchange,
     pub(super) note: S::Note,
+    /// The client speaks WebSocket, and the target what is inside.
+    pub(super) opaque: Option<Opaque>,
 }
 
 impl<S: Service> From<Next> for Ended<S> {
@@ -122,7 +125,13 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
     loop {
         let attempt =
             Attempt { idempotent: up.idempotent, fresh, until: exchange.poll_timeout().map(|d| d.at) };
-        let mut why = match connect(client, service, &mut exchange, &target, attempt).await {
+        let connected = connect(client, service, &mut exchange, &target, attempt).await;
+        let opaque = if connected.is_ok() { service.opaque(&target) } else { None };
+        let mut why = match connected {
+            Ok(Connected { io, .. }) if opaque.is_some() => {
+                let piped = Piped { up: io, rest: Vec::new(), target, exchange, note, opaque };
+                return open(rt, client, service, piped).await;
+            }
             Ok(Connected { io, pooled }) => {
                 let mut legs = Legs {
                     client,
@@ -158,7 +167,14 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
                     }
                     Outcome::Switched => {
                         let rest = up.rest.pending().to_vec();
-                        return Ended::Piped(Box::new(Piped { up: io, rest, target, exchange, note }));
+                        return Ended::Piped(Box::new(Piped {
+                            up: io,
+                            rest,
+                            target,
+                            exchange,
+                            note,
+                            opaque: None,
+                        }));
                     }
                     Outcome::Ended(stop) => {
                         io.abort();
@@ -194,6 +210,27 @@ pub(super) async fn run<R: Runtime, C: Io, S: Service>(
             }
         }
     }
+}
+
+/// Answers a request for a connection whose target is reached.
+async fn open<R: Runtime, C: Io, S: Service>(
+    rt: &R,
+    client: &mut Client<R, C>,
+    service: &S,
+    mut piped: Piped<S>,
+) -> Ended<S> {
+    piped.exchange.handle_switched(rt.now());
+    if let Some(opaque) = &piped.opaque {
+        let _ = say(client, service, &mut piped.exchange, &mut piped.note, &opaque.answer);
+    }
+    let Err(error) = client.flush().await else { return Ended::Piped(Box::new(piped)) };
+    let Piped { mut up, target, exchange, note, .. } = piped;
+    up.abort();
+    service.relayed(&target, &Relayed { from_a: 0, from_b: 0, result: Err((Side::A, error)) });
+    drop(up);
+    service.release(target, None);
+    service.record(exchange.finish(rt.now()), note);
+    Ended::Abort
 }
 
 /// Queues an answer made here, which the record of the request shows like any other.

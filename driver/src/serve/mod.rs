@@ -8,16 +8,22 @@ mod up;
 
 pub use heads::HeadBudget;
 
-use crate::relay::relay;
+use crate::relay::{Ends, Relayed, relay, relay_from};
 use crate::runtime::{Io, IoInfo, Runtime};
 use crate::shutdown::Shutdown;
+use crate::ws_stream::WsStream;
 use client::{Client, Idle};
 use exchange::{Ended, Piped};
 use piko_core::http1::{self, RequestHead, ResponseHead};
 use piko_core::proxy::{Answer, Exchange, Failure, Record, Step};
 use piko_core::time::Instant;
+use piko_core::ws::Role;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often TCP asks a client that has a connection to a target whether it is still there.
+const CLIENT_PROBES: Duration = Duration::from_secs(30);
 
 /// What the owner of a port decides about its requests. The HTTP of it is done here.
 pub trait Service: Send + Sync + 'static {
@@ -70,6 +76,18 @@ pub trait Service: Send + Sync + 'static {
     fn is_tunnel(&self, target: &Self::Target) -> bool {
         let _ = target;
         false
+    }
+
+    /// The target is not spoken HTTP with: the request is for a connection to it (wire protocol 5), which is answered
+    /// here once the target is reached. By default there is nothing of that kind.
+    fn opaque(&self, target: &Self::Target) -> Option<Opaque> {
+        let _ = target;
+        None
+    }
+
+    /// A connection that was [opened](Self::opaque) is over.
+    fn relayed(&self, target: &Self::Target, relayed: &Relayed) {
+        let _ = (target, relayed);
     }
 
     /// The exchange is over; `reusable` is a connection that can carry another request.
@@ -132,6 +150,17 @@ pub enum Decision<T, S> {
     Switch(Answer, S),
 }
 
+/// How a request for a connection is answered, and what is known of both ends.
+#[derive(Debug)]
+pub struct Opaque {
+    /// The 101. Behind it the client speaks WebSocket, whose payload is the connection's.
+    pub answer: Answer,
+    /// The client knows half closes.
+    pub client_half_close: bool,
+    /// The target knows half closes.
+    pub target_half_close: bool,
+}
+
 /// Limits and signals of one port, shared by its connections.
 #[derive(Clone, Debug)]
 pub struct Port {
@@ -191,20 +220,44 @@ pub async fn serve<R: Runtime, C: Io, S: Service>(
                 return Served::Switched(client.io, rest, switched);
             }
             Ended::Piped(piped) => {
-                let Piped { mut up, rest, target, mut exchange, note } = *piped;
-                client.out.queue.extend(&rest);
-                let mut up_out = crate::wire::Out::default();
-                up_out.queue.extend(client.rest.pending());
-                client.rest.clear();
-                let out = std::mem::take(&mut client.out);
-                let (sent, received, _) = relay(&mut client.io, out, &mut up, up_out).await;
-                let now = rt.now();
-                exchange.handle_body(piko_core::proxy::Leg::Upstream, sent as usize);
-                exchange.handle_body(piko_core::proxy::Leg::Client, received as usize);
-                service.release(target, None);
-                service.record(exchange.finish(now), note);
+                // Boxed: it lives for long, and other connections shall not be larger for it.
+                Box::pin(pipe(rt, client, service, *piped)).await;
                 return Served::Closed;
             }
         }
     }
+}
+
+/// What is left of a switched exchange: bytes both ways, until both have ended.
+async fn pipe<R: Runtime, C: Io, S: Service>(rt: &R, mut client: Client<R, C>, service: &S, piped: Piped<S>) {
+    let Piped { mut up, rest, target, mut exchange, note, opaque } = piped;
+    let relayed = match opaque {
+        Some(opaque) => {
+            // Nobody else would notice that a client is gone which owes nothing.
+            client.io.keep_alive(Some(CLIENT_PROBES));
+            let early = client.rest.pending().to_vec();
+            let mut ws = WsStream::new(client.io, Role::Server, early, opaque.client_half_close);
+            let ends = Ends { b_is_whole: !opaque.target_half_close };
+            let relayed = relay(rt, &mut ws, &mut up, ends).await;
+            service.relayed(&target, &relayed);
+            relayed
+        }
+        None => {
+            client.out.queue.extend(&rest);
+            let mut up_out = crate::wire::Out::default();
+            up_out.queue.extend(client.rest.pending());
+            client.rest.clear();
+            let out = std::mem::take(&mut client.out);
+            relay_from(rt, &mut client.io, out, &mut up, up_out, Ends::default()).await
+        }
+    };
+    let Relayed { from_a, from_b, result } = relayed;
+    if let Err((side, error)) = result {
+        tracing::debug!(?side, %error, "switched connection cut");
+    }
+    exchange.handle_body(piko_core::proxy::Leg::Upstream, usize::try_from(from_a).unwrap_or(usize::MAX));
+    exchange.handle_body(piko_core::proxy::Leg::Client, usize::try_from(from_b).unwrap_or(usize::MAX));
+    drop(up);
+    service.release(target, None);
+    service.record(exchange.finish(rt.now()), note);
 }

@@ -20,6 +20,7 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, 
         "Requests that were sent once more, to another upstream or on another connection",
         &mut text,
     );
+    metrics::render_tcp(&[&node.tcp], &mut text);
     metrics::render_reloads(tls.reloader.counts(), tls.reloader.is_current(), &mut text);
     tunnels(node, &mut text);
     upstreams(node, now, &mut text);
