@@ -1,8 +1,10 @@
 //! The listeners of one agent process, side by side.
 
+use crate::dial::Dial;
 use crate::http::HttpService;
-use crate::metrics::Metrics;
-use crate::tls::{Connectors, Crypto, Link};
+use crate::metrics::{Counted, Metrics};
+use crate::tcp::TcpService;
+use crate::tls::{Connectors, Crypto};
 use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
 use piko_config::{AgentOptions, BindAddr, BindHost, ListenerOptions, Protocol};
 use piko_core::tunnel::Backoff;
@@ -12,7 +14,7 @@ use piko_driver::{
     Stream, Tasks, accept, serve, sleep_until,
 };
 use piko_observe::access::{AccessLog, AccessOptions};
-use piko_observe::metrics::HttpMetrics;
+use piko_observe::metrics::{HttpMetrics, TcpMetrics};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -89,9 +91,6 @@ impl<R: Runtime> Agent<R> {
     /// # Errors
     /// Also: which file cannot be used, and why.
     pub fn with_tls(rt: R, options: AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
-        if options.listeners.iter().any(|listener| listener.protocol == Protocol::Tcp) {
-            return Err(RunError::Unsupported("a tcp listener"));
-        }
         let tls = Connectors::load(&options, crypto)?;
         Ok(Self { rt, options, tls, observer: None })
     }
@@ -114,27 +113,42 @@ impl<R: Runtime> Agent<R> {
     pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
         let Self { rt, options, tls, observer } = self;
         let upstream = upstream(&rt, &options, &tls, observer)?;
-        let mut metrics = Vec::new();
+        let mut counted = Counted::default();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
         let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
         #[cfg(feature = "tls-of-caller")]
         rt.spawn(tls.reloader.clone().watch(rt.clone(), quit.clone()));
         for (listener, link) in options.listeners.iter().zip(&tls.services) {
-            let counters = Arc::new(HttpMetrics::new("piko_agent", Some(&listener.endpoint)));
-            metrics.push(counters.clone());
-            let service = Arc::new(service(&rt, listener, link, &options, counters));
             let tunnel = upstream
                 .listen_in_background(&listener.endpoint)
                 .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
-            tracing::info!(
-                target: "proxy.http", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting reverse proxy");
             let tunnel = Arc::new(tunnel);
-            rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone(), heads.clone()));
+            let dial = Dial::new(rt.clone(), listener.addr.clone(), listener.pool.keep_alive, link.clone());
+            match listener.protocol {
+                Protocol::Http => {
+                    tracing::info!(
+                        target: "proxy.http", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting reverse proxy");
+                    let service = Arc::new(http(dial, listener, &options, counted.http(&listener.endpoint)));
+                    rt.spawn(accept_requests(
+                        rt.clone(),
+                        tunnel.clone(),
+                        service,
+                        tasks.clone(),
+                        heads.clone(),
+                    ));
+                }
+                Protocol::Tcp => {
+                    tracing::info!(
+                        target: "proxy.tcp", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting tcp proxy");
+                    let service = Arc::new(tcp(dial, listener, counted.tcp(&listener.endpoint)));
+                    rt.spawn(accept_connections(rt.clone(), tunnel.clone(), service, tasks.clone()));
+                }
+            }
             listeners.push(tunnel);
         }
         if let Some(bind) = &options.metrics {
-            serve_metrics(&rt, bind, metrics, &tls.reloader, &quit).await?;
+            serve_metrics(&rt, bind, counted, &tls.reloader, &quit).await?;
         }
         let refused = first_refusal(&listeners);
         let stopped = stop.wait();
@@ -265,22 +279,29 @@ fn report(event: &Event<'_>) {
     }
 }
 
-fn service<R: Runtime>(
-    rt: &R,
+fn http<R: Runtime>(
+    dial: Dial<R>,
     listener: &ListenerOptions,
-    link: &Link,
     options: &AgentOptions,
     metrics: Arc<HttpMetrics>,
 ) -> HttpService<R> {
     let pool = Pool::new(
-        rt.clone(),
+        dial.rt.clone(),
         listener.pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
         listener.pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
     );
     let access = AccessLog::new(access_options(listener, options));
-    HttpService::new(rt.clone(), listener.addr.clone(), listener.timeout, pool, access, metrics)
-        .keep_alive(listener.pool.keep_alive)
-        .link(link.clone())
+    HttpService::new(dial, listener.timeout, pool, access, metrics)
+}
+
+fn tcp<R: Runtime>(dial: Dial<R>, listener: &ListenerOptions, metrics: Arc<TcpMetrics>) -> TcpService<R> {
+    TcpService {
+        dial,
+        endpoint: listener.endpoint.clone(),
+        timeout: listener.timeout,
+        is_logged: !listener.access_log.disable,
+        metrics,
+    }
 }
 
 fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
@@ -290,7 +311,7 @@ fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessO
 }
 
 /// One task per stream of the tunnel.
-async fn accept_streams<R: Runtime>(
+async fn accept_requests<R: Runtime>(
     rt: R,
     listener: Arc<Listener<R>>,
     service: Arc<HttpService<R>>,
@@ -310,10 +331,26 @@ async fn accept_streams<R: Runtime>(
     }
 }
 
+/// One task per connection.
+async fn accept_connections<R: Runtime>(
+    rt: R,
+    listener: Arc<Listener<R>>,
+    service: Arc<TcpService<R>>,
+    tasks: Tasks,
+) {
+    while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
+        let (service, guard) = (service.clone(), tasks.enter());
+        rt.spawn(async move {
+            service.serve(stream).await;
+            drop(guard);
+        });
+    }
+}
+
 async fn serve_metrics<R: Runtime>(
     rt: &R,
     bind: &BindAddr,
-    listeners: Vec<Arc<HttpMetrics>>,
+    counted: Counted,
     reloader: &Reloader,
     quit: &Shutdown,
 ) -> Result<(), RunError> {
@@ -328,7 +365,7 @@ async fn serve_metrics<R: Runtime>(
             Ok(listener) => {
                 let addr = listener.local_addr().unwrap_or(addr);
                 tracing::info!(target: "server", %addr, "starting metrics server");
-                let metrics = Arc::new(Metrics::new(listeners, reloader.clone()));
+                let metrics = Arc::new(Metrics::new(counted, reloader.clone()));
                 let (serving, ended) = (rt.clone(), quit.clone());
                 rt.spawn(accept(rt.clone(), listener, quit.clone(), Tasks::new(), move |io, guard| {
                     let (metrics, rt, quit) = (metrics.clone(), serving.clone(), ended.clone());

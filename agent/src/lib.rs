@@ -1,8 +1,10 @@
 //! The Piko agent, generic over its runtime: serves endpoints from services next to it.
 
 mod agent;
+mod dial;
 mod http;
 mod metrics;
+mod tcp;
 mod tls;
 
 pub mod program;

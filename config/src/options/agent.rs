@@ -227,7 +227,7 @@ impl ListenerOptions {
         let addr = ServiceAddr::parse(protocol, addr).ok_or_else(|| {
             let examples = match protocol {
                 Protocol::Http => "4000, host:4000, https://host/path, unix:/path",
-                Protocol::Tcp => "4000, host:4000",
+                Protocol::Tcp => "4000, host:4000, unix:/path",
             };
             refuse("addr", format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
         })?;

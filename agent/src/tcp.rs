@@ -1,0 +1,69 @@
+//! The TCP listener: each stream of the tunnel is one connection to the service.
+
+use crate::dial::Dial;
+use piko_core::proxy::{Failure, cause};
+use piko_driver::{Ends, Io, MaybeTls, Relayed, Runtime, Stream, relay, timeout_at};
+use piko_observe::metrics::TcpMetrics;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One service of bytes behind one endpoint.
+pub(crate) struct TcpService<R> {
+    pub(crate) dial: Dial<R>,
+    pub(crate) endpoint: String,
+    /// How long connecting may take; `None` is for ever. An open connection may last as long as it likes.
+    pub(crate) timeout: Option<Duration>,
+    /// Connections are worth a line each.
+    pub(crate) is_logged: bool,
+    pub(crate) metrics: Arc<TcpMetrics>,
+}
+
+impl<R: Runtime> TcpService<R> {
+    /// Connects the stream with the service until both have ended.
+    pub(crate) async fn serve(&self, mut stream: Stream) {
+        let rt = &self.dial.rt;
+        let started = rt.now();
+        let until = self.timeout.map(|timeout| started + timeout);
+        let dialled = timeout_at(rt, until, self.dial.dial()).await;
+        let cause = match dialled.unwrap_or(Err(Failure::Connect(cause::CONNECT_TIMEOUT))) {
+            Ok(io) => return self.carry(&mut stream, io).await,
+            Err(Failure::Connect(cause)) => cause,
+            Err(_) => cause::CONNECT_FAILED,
+        };
+        self.metrics.failed(cause);
+        tracing::warn!(
+            target: "proxy.tcp",
+            { "endpoint-id" = %self.endpoint, service = %self.dial.addr, cause }, "failed to dial upstream");
+        // The server has accepted the connection on our behalf: a reset is how its client learns that there is none.
+        stream.abort();
+    }
+
+    async fn carry(&self, stream: &mut Stream, mut io: MaybeTls<R::Tcp>) {
+        let rt = &self.dial.rt;
+        let started = rt.now();
+        self.metrics.opened();
+        let endpoint = &self.endpoint;
+        if self.is_logged {
+            tracing::info!(target: "proxy.tcp.access", { "endpoint-id" = %endpoint }, "connection opened");
+        } else {
+            tracing::debug!(target: "proxy.tcp.access", { "endpoint-id" = %endpoint }, "connection opened");
+        }
+        // A Go server ends a stream when its client has ended one direction, or both: it resets what is still open five
+        // minutes later (wire protocol 4.5), so that half is what is right for both.
+        let Relayed { from_a, from_b, result } = relay(rt, stream, &mut io, Ends::default()).await;
+        self.metrics.closed(from_a, from_b);
+        let duration = rt.now().since(started);
+        let cut = result.err().map(|(_, error)| tracing::field::display(error));
+        if self.is_logged {
+            tracing::info!(
+                target: "proxy.tcp.access",
+                { "endpoint-id" = %endpoint, "bytes-in" = from_a, "bytes-out" = from_b, ?duration, cut },
+                "connection closed");
+        } else {
+            tracing::debug!(
+                target: "proxy.tcp.access",
+                { "endpoint-id" = %endpoint, "bytes-in" = from_a, "bytes-out" = from_b, ?duration, cut },
+                "connection closed");
+        }
+    }
+}
