@@ -3,6 +3,7 @@
 mod agent;
 mod commands;
 mod demo;
+mod forward;
 mod nodes;
 mod output;
 mod signals;
