@@ -160,21 +160,30 @@ impl WebSocket {
         self.stream.write_all(&frame)
     }
 
+    /// The next `len` bytes, or fewer at the end.
+    pub(crate) fn read_exactly(&mut self, len: usize) -> Vec<u8> {
+        while self.payload.len() < len && self.read_more() {}
+        let rest = self.payload.split_off(self.payload.len().min(len));
+        std::mem::replace(&mut self.payload, rest)
+    }
+
     /// Everything up to a close frame (true) or the bare end of the connection (false).
     pub(crate) fn read_to_end(&mut self) -> (Vec<u8>, bool) {
-        while self.end.is_none() {
-            let mut buf = std::mem::take(&mut self.unread);
-            if buf.is_empty() {
-                buf = vec![0; 64 * 1024];
-                match self.stream.read(&mut buf) {
-                    Ok(n @ 1..) => buf.truncate(n),
-                    _ => return (std::mem::take(&mut self.payload), false),
-                }
-            }
-            let input = self.conn.handle_input(&mut buf);
-            self.payload.extend_from_slice(&buf[input.payload]);
-            self.end = input.end;
-        }
+        while self.read_more() {}
         (std::mem::take(&mut self.payload), matches!(self.end, Some(End::Close(_))))
+    }
+
+    /// False at the end.
+    fn read_more(&mut self) -> bool {
+        let mut buf = std::mem::take(&mut self.unread);
+        if buf.is_empty() && self.end.is_none() {
+            buf = vec![0; 64 * 1024];
+            let n = self.stream.read(&mut buf).unwrap_or(0);
+            buf.truncate(n);
+        }
+        let input = self.conn.handle_input(&mut buf);
+        self.payload.extend_from_slice(&buf[input.payload]);
+        self.end = input.end;
+        self.end.is_none() && !buf.is_empty()
     }
 }

@@ -24,7 +24,10 @@ fn two_thousand_connections_live_side_by_side() {
             std::thread::spawn(move || {
                 let mut all: Vec<_> = (0..CONNECTIONS / 20)
                     .map(|_| {
-                        let client = WebSocket::open(proxy, ENDPOINT, &[]).expect("a connection");
+                        let mut client = WebSocket::open(proxy, ENDPOINT, &[]).expect("a connection");
+                        // Heard back, so that the queue of the service's listener, which is short, is never full.
+                        client.send(b"hello ").expect("sent");
+                        assert_eq!(client.read_exactly(6), b"hello ");
                         open.fetch_add(1, Ordering::Relaxed);
                         client
                     })
@@ -34,12 +37,12 @@ fn two_thousand_connections_live_side_by_side() {
                     std::thread::sleep(std::time::Duration::from_millis(5));
                 }
                 for (n, client) in all.iter_mut().enumerate() {
-                    client.send(format!("hello {n}").as_bytes()).expect("sent");
+                    client.send(n.to_string().as_bytes()).expect("sent");
                 }
                 for (n, mut client) in all.into_iter().enumerate() {
                     client.stream.shutdown(Shutdown::Write).expect("half closed");
                     let (bytes, _) = client.read_to_end();
-                    assert_eq!(bytes, format!("hello {n}").as_bytes());
+                    assert_eq!(bytes, n.to_string().as_bytes());
                 }
             })
         })
