@@ -125,26 +125,13 @@ impl<R: Runtime> Agent<R> {
                 .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
             let tunnel = Arc::new(tunnel);
             let dial = Dial::new(rt.clone(), listener.addr.clone(), listener.pool.keep_alive, link.clone());
-            match listener.protocol {
-                Protocol::Http => {
-                    tracing::info!(
-                        target: "proxy.http", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting reverse proxy");
-                    let service = Arc::new(http(dial, listener, &options, counted.http(&listener.endpoint)));
-                    rt.spawn(accept_requests(
-                        rt.clone(),
-                        tunnel.clone(),
-                        service,
-                        tasks.clone(),
-                        heads.clone(),
-                    ));
-                }
-                Protocol::Tcp => {
-                    tracing::info!(
-                        target: "proxy.tcp", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting tcp proxy");
-                    let service = Arc::new(tcp(dial, listener, counted.tcp(&listener.endpoint)));
-                    rt.spawn(accept_connections(rt.clone(), tunnel.clone(), service, tasks.clone()));
-                }
-            }
+            let endpoint = &listener.endpoint;
+            let service = match listener.protocol {
+                Protocol::Http => Service::Http(http(dial, listener, &options, counted.http(endpoint))),
+                Protocol::Tcp => Service::Tcp(tcp(dial, listener, counted.tcp(endpoint))),
+            };
+            service.announce(listener);
+            rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone(), heads.clone()));
             listeners.push(tunnel);
         }
         if let Some(bind) = &options.metrics {
@@ -310,11 +297,32 @@ fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessO
     log
 }
 
+/// What stands behind an endpoint.
+enum Service<R: Runtime> {
+    Http(HttpService<R>),
+    Tcp(TcpService<R>),
+}
+
+impl<R: Runtime> Service<R> {
+    fn announce(&self, listener: &ListenerOptions) {
+        let ListenerOptions { endpoint, addr, .. } = listener;
+        // The subsystem is part of a record's static description, hence one call site for each.
+        match self {
+            Self::Http(_) => {
+                tracing::info!(target: "proxy.http", { "endpoint-id" = endpoint, service = %addr }, "starting reverse proxy");
+            }
+            Self::Tcp(_) => {
+                tracing::info!(target: "proxy.tcp", { "endpoint-id" = endpoint, service = %addr }, "starting tcp proxy");
+            }
+        }
+    }
+}
+
 /// One task per stream of the tunnel.
-async fn accept_requests<R: Runtime>(
+async fn accept_streams<R: Runtime>(
     rt: R,
     listener: Arc<Listener<R>>,
-    service: Arc<HttpService<R>>,
+    service: Service<R>,
     tasks: Tasks,
     heads: Arc<HeadBudget>,
 ) {
@@ -325,23 +333,12 @@ async fn accept_requests<R: Runtime>(
     while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
         let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());
         rt.spawn(async move {
-            let _ = serve::<R, Stream, _>(&serving, stream, &*shared.0, &shared.1).await;
-            drop(guard);
-        });
-    }
-}
-
-/// One task per connection.
-async fn accept_connections<R: Runtime>(
-    rt: R,
-    listener: Arc<Listener<R>>,
-    service: Arc<TcpService<R>>,
-    tasks: Tasks,
-) {
-    while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
-        let (service, guard) = (service.clone(), tasks.enter());
-        rt.spawn(async move {
-            service.serve(stream).await;
+            match &shared.0 {
+                Service::Http(service) => {
+                    let _ = serve::<R, Stream, _>(&serving, stream, service, &shared.1).await;
+                }
+                Service::Tcp(service) => service.serve(stream).await,
+            }
             drop(guard);
         });
     }

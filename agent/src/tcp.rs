@@ -2,7 +2,7 @@
 
 use crate::dial::Dial;
 use piko_core::proxy::{Failure, cause};
-use piko_driver::{Ends, Io, MaybeTls, Relayed, Runtime, Stream, relay, timeout_at};
+use piko_driver::{Ends, Io, Relayed, Runtime, Stream, relay, timeout_at};
 use piko_observe::metrics::TcpMetrics;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,48 +22,38 @@ impl<R: Runtime> TcpService<R> {
     /// Connects the stream with the service until both have ended.
     pub(crate) async fn serve(&self, mut stream: Stream) {
         let rt = &self.dial.rt;
-        let started = rt.now();
-        let until = self.timeout.map(|timeout| started + timeout);
-        let dialled = timeout_at(rt, until, self.dial.dial()).await;
-        let cause = match dialled.unwrap_or(Err(Failure::Connect(cause::CONNECT_TIMEOUT))) {
-            Ok(io) => return self.carry(&mut stream, io).await,
-            Err(Failure::Connect(cause)) => cause,
-            Err(_) => cause::CONNECT_FAILED,
-        };
-        self.metrics.failed(cause);
-        tracing::warn!(
-            target: "proxy.tcp",
-            { "endpoint-id" = %self.endpoint, service = %self.dial.addr, cause }, "failed to dial upstream");
-        // The server has accepted the connection on our behalf: a reset is how its client learns that there is none.
-        stream.abort();
-    }
-
-    async fn carry(&self, stream: &mut Stream, mut io: MaybeTls<R::Tcp>) {
-        let rt = &self.dial.rt;
-        let started = rt.now();
-        self.metrics.opened();
         let endpoint = &self.endpoint;
+        let until = self.timeout.map(|timeout| rt.now() + timeout);
+        let dialled = timeout_at(rt, until, self.dial.dial()).await;
+        let mut io = match dialled.unwrap_or(Err(Failure::Connect(cause::CONNECT_TIMEOUT))) {
+            Ok(io) => io,
+            Err(failure) => {
+                let cause = if let Failure::Connect(cause) = failure { cause } else { cause::CONNECT_FAILED };
+                self.metrics.failed(cause);
+                tracing::warn!(target: "proxy.tcp", { "endpoint-id" = endpoint, cause }, "failed to dial upstream");
+                // The server has accepted the connection on our behalf: a reset is how its client learns that there is
+                // none.
+                return stream.abort();
+            }
+        };
+        self.metrics.opened();
         if self.is_logged {
-            tracing::info!(target: "proxy.tcp.access", { "endpoint-id" = %endpoint }, "connection opened");
-        } else {
-            tracing::debug!(target: "proxy.tcp.access", { "endpoint-id" = %endpoint }, "connection opened");
+            tracing::info!(target: "proxy.tcp.access", { "endpoint-id" = endpoint }, "connection opened");
         }
         // A Go server ends a stream when its client has ended one direction, or both: it resets what is still open five
         // minutes later (wire protocol 4.5), so that half is what is right for both.
-        let Relayed { from_a, from_b, result } = relay(rt, stream, &mut io, Ends::default()).await;
+        let relayed = relay(rt, &mut stream, &mut io, Ends::default()).await;
+        let Relayed { from_a, from_b, result } = relayed;
         self.metrics.closed(from_a, from_b);
-        let duration = rt.now().since(started);
-        let cut = result.err().map(|(_, error)| tracing::field::display(error));
+        let cut = result.err().map(|(_, error)| error.to_string()).unwrap_or_default();
         if self.is_logged {
             tracing::info!(
                 target: "proxy.tcp.access",
-                { "endpoint-id" = %endpoint, "bytes-in" = from_a, "bytes-out" = from_b, ?duration, cut },
-                "connection closed");
+                { "endpoint-id" = endpoint, "bytes-in" = from_a, "bytes-out" = from_b, cut }, "connection closed");
         } else {
             tracing::debug!(
                 target: "proxy.tcp.access",
-                { "endpoint-id" = %endpoint, "bytes-in" = from_a, "bytes-out" = from_b, ?duration, cut },
-                "connection closed");
+                { "endpoint-id" = endpoint, "bytes-in" = from_a, "bytes-out" = from_b, cut }, "connection closed");
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use crate::buffer::with_read_buffer;
 use crate::runtime::{Io, Runtime};
+use crate::serve::Opaque;
 use crate::wait::timeout_at;
 use crate::wire::{Out, room};
+use crate::ws_stream::WsStream;
+use piko_core::ws::Role;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -12,6 +15,8 @@ use std::time::Duration;
 
 /// Rounds of one poll before the task wakes itself and lets others run.
 const ROUNDS_MAX: usize = 16;
+/// How often TCP asks a client that has a connection to a target whether it is still there.
+const CLIENT_PROBES: Duration = Duration::from_secs(30);
 /// What a side still says that nobody wants to hear any more is read for at most this long, and up to this much, so that
 /// the last bytes sent to it are not overtaken by a reset (RFC 9112 9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -115,6 +120,21 @@ impl Way {
 /// the sides themselves say. An error of either aborts both.
 pub async fn relay<R: Runtime, A: Io, B: Io>(rt: &R, a: &mut A, b: &mut B, ends: Ends) -> Relayed {
     relay_from(rt, a, Out::default(), b, Out::default(), ends).await
+}
+
+/// Carries a connection between a client that speaks WebSocket from here on, of which `early` has come, and a `target`
+/// that gets the bytes inside.
+pub async fn relay_websocket<R: Runtime, C: Io, T: Io>(
+    rt: &R,
+    client: C,
+    early: Vec<u8>,
+    target: &mut T,
+    opaque: Opaque,
+) -> Relayed {
+    // Nobody else would notice that a client is gone which owes nothing.
+    client.keep_alive(Some(CLIENT_PROBES));
+    let mut ws = WsStream::new(client, Role::Server, early, opaque.client_half_close);
+    relay(rt, &mut ws, target, Ends { b_is_whole: !opaque.target_half_close }).await
 }
 
 /// As [`relay`]; `a_out` and `b_out` hold what already waits for `a` and `b`.

@@ -17,6 +17,7 @@ use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
 use piko_driver::{
     Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
+    relay_websocket,
 };
 use piko_observe::access::AccessNote;
 use std::convert::Infallible;
@@ -199,6 +200,16 @@ impl<R: Runtime> Service for ProxyService<R> {
         self.node.tcp.opened();
         tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %target.endpoint }, "connection opened");
         Some(upgrade.opaque(tunnel.has_half_close()))
+    }
+
+    fn carry<Rt: Runtime, C: Io>(
+        &self,
+        rt: &Rt,
+        (client, up): (C, &mut Self::Up),
+        early: Vec<u8>,
+        opaque: Opaque,
+    ) -> impl Future<Output = Relayed> + Send {
+        relay_websocket(rt, client, early, up, opaque)
     }
 
     fn relayed(&self, target: &Target, relayed: &Relayed) {

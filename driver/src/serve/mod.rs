@@ -8,22 +8,16 @@ mod up;
 
 pub use heads::HeadBudget;
 
-use crate::relay::{Ends, Relayed, relay, relay_from};
+use crate::relay::{Ends, Relayed, relay_from};
 use crate::runtime::{Io, IoInfo, Runtime};
 use crate::shutdown::Shutdown;
-use crate::ws_stream::WsStream;
 use client::{Client, Idle};
 use exchange::{Ended, Piped};
 use piko_core::http1::{self, RequestHead, ResponseHead};
 use piko_core::proxy::{Answer, Exchange, Failure, Record, Step};
 use piko_core::time::Instant;
-use piko_core::ws::Role;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often TCP asks a client that has a connection to a target whether it is still there.
-const CLIENT_PROBES: Duration = Duration::from_secs(30);
 
 /// What the owner of a port decides about its requests. The HTTP of it is done here.
 pub trait Service: Send + Sync + 'static {
@@ -83,6 +77,19 @@ pub trait Service: Send + Sync + 'static {
     fn opaque(&self, target: &Self::Target) -> Option<Opaque> {
         let _ = target;
         None
+    }
+
+    /// Carries a connection that was [opened](Self::opaque), with [`relay_websocket`](crate::relay_websocket). Not done
+    /// for the service, so that one without such targets does not have the code for them.
+    fn carry<R: Runtime, C: Io>(
+        &self,
+        rt: &R,
+        ends: (C, &mut Self::Up),
+        early: Vec<u8>,
+        opaque: Opaque,
+    ) -> impl Future<Output = Relayed> + Send {
+        drop((rt, ends, early, opaque));
+        std::future::ready(Relayed { from_a: 0, from_b: 0, result: Ok(()) })
     }
 
     /// A connection that was [opened](Self::opaque) is over.
@@ -233,12 +240,8 @@ async fn pipe<R: Runtime, C: Io, S: Service>(rt: &R, mut client: Client<R, C>, s
     let Piped { mut up, rest, target, mut exchange, note, opaque } = piped;
     let relayed = match opaque {
         Some(opaque) => {
-            // Nobody else would notice that a client is gone which owes nothing.
-            client.io.keep_alive(Some(CLIENT_PROBES));
             let early = client.rest.pending().to_vec();
-            let mut ws = WsStream::new(client.io, Role::Server, early, opaque.client_half_close);
-            let ends = Ends { b_is_whole: !opaque.target_half_close };
-            let relayed = relay(rt, &mut ws, &mut up, ends).await;
+            let relayed = service.carry(rt, (client.io, &mut up), early, opaque).await;
             service.relayed(&target, &relayed);
             relayed
         }
