@@ -68,6 +68,8 @@ pub struct Agent<R> {
     rt: R,
     options: AgentOptions,
     tls: Connectors,
+    /// One for each listener.
+    access: Vec<Arc<AccessLog>>,
     observer: Option<Arc<Observer>>,
 }
 
@@ -91,11 +93,18 @@ impl<R: Runtime> Agent<R> {
     /// # Errors
     /// Also: which file cannot be used, and why.
     pub fn with_tls(rt: R, options: AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
-        let tls = Connectors::load(&options, crypto)?;
-        Ok(Self { rt, options, tls, observer: None })
+        #[cfg_attr(not(feature = "yaml"), expect(unused_mut, reason = "only a file adds to it"))]
+        let mut tls = Connectors::load(&options, crypto)?;
+        let access = |listener| Arc::new(AccessLog::new(access_options(listener, &options)));
+        let access: Vec<_> = options.listeners.iter().map(access).collect();
+        #[cfg(feature = "yaml")]
+        if let Some((name, file)) = crate::reload::part(&options, &access) {
+            tls.reloader = tls.reloader.and(name, file);
+        }
+        Ok(Self { rt, options, tls, access, observer: None })
     }
 
-    /// What reads the files of certificates again.
+    /// What reads the configuration and the files of certificates again.
     pub fn reloader(&self) -> Reloader {
         self.tls.reloader.clone()
     }
@@ -111,15 +120,15 @@ impl<R: Runtime> Agent<R> {
     /// grace period. Fails when the server refuses a listener for good, or when the first connection
     /// fails and the options say to exit then.
     pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
-        let Self { rt, options, tls, observer } = self;
+        let Self { rt, options, tls, access, observer } = self;
         let upstream = upstream(&rt, &options, &tls, observer)?;
         let mut counted = Counted::default();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
         let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
-        #[cfg(feature = "tls-of-caller")]
+        #[cfg(any(feature = "tls-of-caller", feature = "yaml"))]
         rt.spawn(tls.reloader.clone().watch(rt.clone(), quit.clone()));
-        for (listener, link) in options.listeners.iter().zip(&tls.services) {
+        for ((listener, link), access) in options.listeners.iter().zip(&tls.services).zip(access) {
             let tunnel = upstream
                 .listen_in_background(&listener.endpoint)
                 .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
@@ -127,8 +136,8 @@ impl<R: Runtime> Agent<R> {
             let dial = Dial::new(rt.clone(), listener.addr.clone(), listener.pool.keep_alive, link.clone());
             let endpoint = &listener.endpoint;
             let service = match listener.protocol {
-                Protocol::Http => Service::Http(http(dial, listener, &options, counted.http(endpoint))),
-                Protocol::Tcp => Service::Tcp(tcp(dial, listener, counted.tcp(endpoint))),
+                Protocol::Http => Service::Http(http(dial, listener, access, counted.http(endpoint))),
+                Protocol::Tcp => Service::Tcp(tcp(dial, listener, access, counted.tcp(endpoint))),
             };
             service.announce(listener);
             rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone(), heads.clone()));
@@ -269,7 +278,7 @@ fn report(event: &Event<'_>) {
 fn http<R: Runtime>(
     dial: Dial<R>,
     listener: &ListenerOptions,
-    options: &AgentOptions,
+    access: Arc<AccessLog>,
     metrics: Arc<HttpMetrics>,
 ) -> HttpService<R> {
     let pool = Pool::new(
@@ -277,21 +286,19 @@ fn http<R: Runtime>(
         listener.pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
         listener.pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
     );
-    let access = AccessLog::new(access_options(listener, options));
     HttpService::new(dial, listener.timeout, pool, access, metrics)
 }
 
-fn tcp<R: Runtime>(dial: Dial<R>, listener: &ListenerOptions, metrics: Arc<TcpMetrics>) -> TcpService<R> {
-    TcpService {
-        dial,
-        endpoint: listener.endpoint.clone(),
-        timeout: listener.timeout,
-        is_logged: !listener.access_log.disable,
-        metrics,
-    }
+fn tcp<R: Runtime>(
+    dial: Dial<R>,
+    listener: &ListenerOptions,
+    access: Arc<AccessLog>,
+    metrics: Arc<TcpMetrics>,
+) -> TcpService<R> {
+    TcpService { dial, endpoint: listener.endpoint.clone(), timeout: listener.timeout, access, metrics }
 }
 
-fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
+pub(crate) fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
     let mut log = AccessOptions::configured("proxy.http.access", &listener.access_log, &options.log);
     log.endpoint = Some(listener.endpoint.clone());
     log

@@ -15,7 +15,7 @@ pub(crate) struct HttpService<R: Runtime> {
     dial: Dial<R>,
     config: proxy::Config,
     pool: Pool<R>,
-    access: AccessLog,
+    access: Arc<AccessLog>,
     metrics: Arc<HttpMetrics>,
 }
 
@@ -24,7 +24,7 @@ impl<R: Runtime> HttpService<R> {
         dial: Dial<R>,
         timeout: Option<Duration>,
         pool: Pool<R>,
-        access: AccessLog,
+        access: Arc<AccessLog>,
         metrics: Arc<HttpMetrics>,
     ) -> Self {
         let mut config = proxy::Config::new(Place::Agent);

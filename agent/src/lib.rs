@@ -4,6 +4,8 @@ mod agent;
 mod dial;
 mod http;
 mod metrics;
+#[cfg(feature = "yaml")]
+mod reload;
 mod tcp;
 mod tls;
 

@@ -3,6 +3,7 @@
 use crate::dial::Dial;
 use piko_core::proxy::{Failure, cause};
 use piko_driver::{Ends, Io, Relayed, Runtime, Stream, relay, timeout_at};
+use piko_observe::access::AccessLog;
 use piko_observe::metrics::TcpMetrics;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,8 @@ pub(crate) struct TcpService<R> {
     pub(crate) endpoint: String,
     /// How long connecting may take; `None` is for ever. An open connection may last as long as it likes.
     pub(crate) timeout: Option<Duration>,
-    /// Connections are worth a line each.
-    pub(crate) is_logged: bool,
+    /// Only whether it is disabled counts: there are no requests.
+    pub(crate) access: Arc<AccessLog>,
     pub(crate) metrics: Arc<TcpMetrics>,
 }
 
@@ -37,7 +38,7 @@ impl<R: Runtime> TcpService<R> {
             }
         };
         self.metrics.opened();
-        if self.is_logged {
+        if !self.access.is_disabled() {
             tracing::info!(target: "proxy.tcp.access", { "endpoint-id" = endpoint }, "connection opened");
         }
         // A Go server ends a stream when its client has ended one direction, or both: it resets what is still open five
@@ -46,7 +47,7 @@ impl<R: Runtime> TcpService<R> {
         let Relayed { from_a, from_b, result } = relayed;
         self.metrics.closed(from_a, from_b);
         let cut = result.err().map(|(_, error)| error.to_string()).unwrap_or_default();
-        if self.is_logged {
+        if !self.access.is_disabled() {
             tracing::info!(
                 target: "proxy.tcp.access",
                 { "endpoint-id" = endpoint, "bytes-in" = from_a, "bytes-out" = from_b, cut }, "connection closed");

@@ -1,6 +1,6 @@
 //! The command line: which program runs, or what is wrong.
 
-use crate::{agent, demo, forward, output, status, test_cluster};
+use crate::{agent, demo, forward, output, pages, status, test_cluster};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use piko_config::{
@@ -19,6 +19,7 @@ enum Asked {
     Demo,
     Forward(ForwardOptions),
     Help(String),
+    Pages(pages::Asked),
     Server(ServerOptions),
     Status(status::Query),
     TestCluster(TestClusterOptions),
@@ -33,6 +34,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Asked::Demo) => demo::run(),
         Ok(Asked::Forward(options)) => forward::run(options),
         Ok(Asked::Help(text)) => output::text(&text),
+        Ok(Asked::Pages(asked)) => pages::run(&asked, command()),
         Ok(Asked::Server(options)) => piko_server::program::run(options),
         Ok(Asked::Status(query)) => status::run(&query),
         Ok(Asked::TestCluster(options)) => test_cluster::run(&options),
@@ -50,7 +52,7 @@ fn not_there_yet(command: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let version = Arg::new("version").short('v').long("version").help("Print the version");
     Command::new("piko")
         .about("Reaches services that accept no connections: agents dial out, requests come in through the server")
@@ -63,6 +65,7 @@ fn command() -> Command {
         .subcommand(front_clap::bench_command())
         .subcommand(front_clap::test_command())
         .subcommand(demo::command())
+        .subcommands(pages::commands())
         .subcommand(status::old_command())
 }
 
@@ -83,6 +86,7 @@ where
     };
     match matches.subcommand() {
         Some(("agent", matches)) => agent_asked(matches, env),
+        Some((name @ ("completion" | "man"), matches)) => Ok(Asked::Pages(pages::asked(name, matches))),
         Some(("demo", _)) => Ok(Asked::Demo),
         Some(("bench", matches)) => {
             Ok(front_clap::bench_options(matches, env)?.map_or_else(|| help_of(&["bench"]), Asked::Bench))
@@ -173,7 +177,11 @@ mod tests {
             .take_while(|line| !line.is_empty())
             .map(words)
             .collect();
-        assert_eq!(commands, ["server", "agent", "forward", "bench", "test", "demo", "help"], "{list}");
+        assert_eq!(
+            commands,
+            ["server", "agent", "forward", "bench", "test", "demo", "completion", "man", "help"],
+            "{list}"
+        );
     }
 
     #[test]
@@ -290,6 +298,8 @@ mod tests {
             ("forward 3000 e f", "unexpected argument: \"f\""),
             ("server config chek", "unknown command: \"chek\" (did you mean check?)"),
             ("server status cluster nodes --output xml", "--output: \"xml\" is none of json, table and yaml"),
+            ("completion tcsh", "<shell>: \"tcsh\" is none of bash, fish, zsh"),
+            ("man", "missing argument: <folder>"),
             ("test cluster --nodes 101", "validate: more than 100 nodes"),
             ("demo extra", "unexpected argument: \"extra\""),
             ("demo --bogus", "unknown flag: --bogus"),

@@ -4,8 +4,11 @@ mod agent;
 mod commands;
 mod demo;
 mod forward;
+#[cfg(test)]
+mod golden;
 mod nodes;
 mod output;
+mod pages;
 mod signals;
 mod status;
 mod test_cluster;

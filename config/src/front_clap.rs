@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::env::Env;
-use crate::error::UsageError;
+use crate::error::{UsageError, quoted};
 use crate::options::{
     AgentInvocation, AgentOptions, BenchOptions, ForwardInvocation, ForwardOptions, ServerInvocation,
     ServerOptions, StatusOptions, TestClusterOptions,
@@ -334,7 +334,15 @@ pub fn usage_error(error: &clap::Error) -> UsageError {
             Some(ContextValue::Strings(missing)) => UsageError::missing_arguments(&missing.join(" ")),
             _ => UsageError::missing_arguments(arg),
         },
-        ErrorKind::InvalidValue => UsageError::missing_value(flag_alone(arg)),
+        ErrorKind::InvalidValue => {
+            match (about(ContextKind::InvalidValue), error.get(ContextKind::ValidValue)) {
+                (given, Some(ContextValue::Strings(valid))) if !given.is_empty() => {
+                    let (name, given) = (flag_alone(arg), quoted(given));
+                    UsageError::usage(format!("{name}: {given} is none of {}", valid.join(", ")))
+                }
+                _ => UsageError::missing_value(flag_alone(arg)),
+            }
+        }
         ErrorKind::TooManyValues => UsageError::unexpected_value(flag_alone(arg)),
         ErrorKind::InvalidUtf8 => UsageError::no_text(),
         _ => {

@@ -115,6 +115,13 @@ impl Reloader {
         Self { shared: Arc::new(Shared { items, ..Shared::default() }) }
     }
 
+    /// These, and one more that comes first; nothing was read so far.
+    #[must_use]
+    pub fn and(&self, name: String, files: Arc<dyn Reload>) -> Self {
+        let others = self.shared.items.iter().map(|item| (item.name.clone(), item.files.clone()));
+        Self::new(std::iter::once((name, files)).chain(others))
+    }
+
     /// How often files were read again since the start, and how often what was new was refused.
     pub fn counts(&self) -> (u64, u64) {
         (self.shared.loaded.load(Relaxed), self.shared.refused.load(Relaxed))

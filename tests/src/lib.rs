@@ -3,6 +3,7 @@
 pub mod model;
 pub mod vectors;
 
+pub mod certs;
 pub mod cluster;
 pub mod flags;
 pub mod http;
@@ -10,3 +11,4 @@ pub mod process;
 pub mod rig;
 pub mod runs;
 pub mod service;
+pub mod tls;

@@ -107,7 +107,7 @@ impl Acceptor {
         }
         let session = UnbufferedServerConnection::new(self.config())
             .map_err(|error| AcceptError::Io(io::Error::other(error)))?;
-        let mut tls = TlsIo::new(io, Session::Server(session), &hello[..len]);
+        let mut tls = TlsIo::new(io, Session::server(session), &hello[..len]);
         match poll_fn(|cx| tls.poll_handshake(cx)).await {
             Ok(()) => Ok(tls),
             Err(error) => {

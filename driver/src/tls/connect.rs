@@ -50,7 +50,7 @@ impl Connector {
         })?;
         let config = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
         let session = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
-        let mut tls = Box::new(TlsIo::new(io, Session::Client(session), &[]));
+        let mut tls = Box::new(TlsIo::new(io, Session::client(session), &[]));
         poll_fn(|cx| tls.poll_handshake(cx))
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("tls: {error}")))?;

@@ -4,13 +4,19 @@ use crate::buffer::Queue;
 use rustls::Error;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 
 /// A handshake message that is larger is not sent by us: certificates of many kilobytes fit.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// One connection.
-pub(super) enum Session {
+pub(super) struct Session {
+    side: Side,
+    /// It has failed and is never asked again: it would look for input that is gone.
+    failed: bool,
+}
+
+enum Side {
     Client(UnbufferedClientConnection),
     Server(UnbufferedServerConnection),
 }
@@ -54,11 +60,17 @@ impl Sinks<'_> {
 /// What both sides have in common.
 trait Half {
     type Data;
+    /// Messages wait to be encoded.
+    fn has_output(&self) -> bool;
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
 impl Half for UnbufferedClientConnection {
     type Data = ClientConnectionData;
+    fn has_output(&self) -> bool {
+        self.wants_write()
+    }
+
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, ClientConnectionData> {
         self.process_tls_records(input)
     }
@@ -66,16 +78,32 @@ impl Half for UnbufferedClientConnection {
 
 impl Half for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+    fn has_output(&self) -> bool {
+        self.wants_write()
+    }
+
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, ServerConnectionData> {
         self.process_tls_records(input)
     }
 }
 
 impl Session {
+    pub(super) fn client(half: UnbufferedClientConnection) -> Self {
+        Self { side: Side::Client(half), failed: false }
+    }
+
+    pub(super) fn server(half: UnbufferedServerConnection) -> Self {
+        Self { side: Side::Server(half), failed: false }
+    }
+
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self.side, Side::Server(_))
+    }
+
     pub(super) fn is_handshaking(&self) -> bool {
-        match self {
-            Self::Client(half) => half.is_handshaking(),
-            Self::Server(half) => half.is_handshaking(),
+        match &self.side {
+            Side::Client(half) => half.is_handshaking(),
+            Side::Server(half) => half.is_handshaking(),
         }
     }
 
@@ -100,11 +128,17 @@ impl Session {
         self.run(input, sinks, Last::End)
     }
 
+    /// `input` always begins with all that the calls before it left over: the machine remembers places in it.
     fn run(&mut self, input: &mut [u8], sinks: &mut Sinks<'_>, last: Last<'_>) -> Result<usize, Error> {
-        match self {
-            Self::Client(half) => run(half, input, sinks, last),
-            Self::Server(half) => run(half, input, sinks, last),
+        if self.failed {
+            return Err(Error::General("the session has failed before".to_owned()));
         }
+        let done = match &mut self.side {
+            Side::Client(half) => run(half, input, sinks, last),
+            Side::Server(half) => run(half, input, sinks, last),
+        };
+        self.failed = done.is_err();
+        done
     }
 }
 
@@ -116,7 +150,6 @@ fn run<H: Half>(
     last: Last<'_>,
 ) -> Result<usize, Error> {
     let mut done = 0;
-    let mut failed = None;
     loop {
         let status = half.process(&mut input[done..]);
         match status.state {
@@ -125,13 +158,7 @@ fn run<H: Half>(
                     sinks.take(record?.payload);
                 }
             }
-            Ok(ConnectionState::EncodeTlsData(mut encode)) => {
-                with_room(sinks, |room| match encode.encode(room) {
-                    Ok(n) => Ok(Ok(n)),
-                    Err(EncodeError::InsufficientSize(needs)) => Ok(Err(needs.required_size)),
-                    Err(EncodeError::AlreadyEncoded) => Err(internal()),
-                })?;
-            }
+            Ok(ConnectionState::EncodeTlsData(mut message)) => encode(&mut message, sinks)?,
             // Sent as soon as the socket takes it, which the owner of `out` sees to.
             Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
             Ok(ConnectionState::PeerClosed) => *sinks.ended = true,
@@ -142,27 +169,41 @@ fn run<H: Half>(
                     Last::End => traffic.queue_close_notify(room),
                 };
                 send_last(sinks, write)?;
-                return failed.map_or(Ok(done + status.discard), Err);
+                return Ok(done + status.discard);
             }
             Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => {
-                return match (failed, last) {
-                    (Some(error), _) => Err(error),
-                    (None, Last::Data(_)) => Err(Error::HandshakeNotComplete),
-                    (None, _) => Ok(done + status.discard),
+                return match last {
+                    Last::Data(_) => Err(Error::HandshakeNotComplete),
+                    _ => Ok(done + status.discard),
                 };
             }
             // Early data is not asked for.
             Ok(_) => return Err(internal()),
             Err(error) => {
-                // Once more: the alert comes out before the machine says it again.
-                if failed.is_some() {
-                    return Err(error);
-                }
-                failed = Some(error);
+                take_alert(half, &mut input[done..], sinks);
+                return Err(error);
             }
         }
         done += status.discard;
     }
+}
+
+/// Puts what a failed machine still has to say into `out`. Nothing else is asked of it.
+fn take_alert<H: Half>(half: &mut H, input: &mut [u8], sinks: &mut Sinks<'_>) {
+    while half.has_output() {
+        let Ok(ConnectionState::EncodeTlsData(mut message)) = half.process(input).state else { return };
+        if encode(&mut message, sinks).is_err() {
+            return;
+        }
+    }
+}
+
+fn encode<D>(message: &mut EncodeTlsData<'_, D>, sinks: &mut Sinks<'_>) -> Result<(), Error> {
+    with_room(sinks, |room| match message.encode(room) {
+        Ok(n) => Ok(Ok(n)),
+        Err(EncodeError::InsufficientSize(needs)) => Ok(Err(needs.required_size)),
+        Err(EncodeError::AlreadyEncoded) => Err(internal()),
+    })
 }
 
 fn internal() -> Error {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use piko_tests::http::Client;
-use piko_tests::process::{Agent, Server, Signal, binary};
+use piko_tests::process::{Agent, Process, Server, Signal, binary};
 use piko_tests::service::Service;
 
 use crate::{Folder, SOON};
@@ -66,13 +66,13 @@ fn the_log_the_access_log_and_limits_change() {
     // The same connection is served on, and its next request is logged as the new file says.
     let from = setup.server.process.mark();
     assert_eq!(client.get("/hello?again", &[TO_E]).expect("an answer").status(), 200);
-    let (_, record) = setup.server.process.wait_record(from, SOON, "request").expect("a record");
+    let (at, record) = setup.server.process.wait_record(from, SOON, "request").expect("a record");
     assert_eq!(record["level"], "warn");
     assert_eq!(setup.client().get("/slow?head_ms=3000", &[TO_E]).expect("an answer").status(), 504);
+    setup.server.process.wait_record(at + 1, SOON, "request").expect("its record");
     // Records of level debug are written from here on, and no longer after the next change.
     let is_debug = |line: &piko_tests::process::Line| line.json().is_some_and(|r| r["level"] == "debug");
-    let told = setup.server.process.lines(from);
-    assert!(told.iter().any(is_debug), "{told:?}");
+    setup.server.process.wait_line(from, SOON, is_debug).expect("a record of level debug");
     setup.change("log: {level: info}\nproxy: {access_log: {disable: true}}\n", APPLIED);
     let from = setup.server.process.mark();
     assert_eq!(setup.client().get("/slow?head_ms=1000", &[TO_E]).expect("an answer").status(), 200);
@@ -129,6 +129,46 @@ fn a_hang_up_is_no_end() {
             .status(),
         200
     );
+}
+
+/// The agent's file is one of those that it reads again, beside its certificates.
+#[test]
+fn an_agent_takes_over_its_logs() {
+    let folder = Folder::new();
+    let (service, server) = (Service::start(), Server::start(&[]));
+    let text = |rest: &str| {
+        let (url, addr) = (server.connect_url(), service.addr());
+        format!("connect: {{url: \"{url}\"}}\nlisteners:\n- {{endpoint_id: e, addr: \"{addr}\", {rest}}}\n")
+    };
+    let path = folder.write("agent.yaml", &text("access_log: {disable: true}"));
+    let mut command = std::process::Command::new(binary("piko-agent"));
+    let mut agent =
+        Process::spawn("piko-agent", command.args(["start", "--config.path", &path])).expect("starts");
+    agent.wait_record(0, SOON, "tunnel connected").expect("the tunnel");
+    let get = || {
+        let mut client = Client::connect(server.proxy).expect("the proxy port");
+        assert_eq!(client.get("/hello", &[TO_E]).expect("an answer").status(), 200);
+    };
+    get();
+    let from = agent.mark();
+    folder.write("agent.yaml", &text("access_log: {level: warn}"));
+    agent.wait_record(from, SOON, "reloaded").expect("the new file is seen");
+    get();
+    let (_, record) = agent.wait_record(from, SOON, "request").expect("a record");
+    assert_eq!(record["level"], "warn");
+    let from = agent.mark();
+    folder.write("agent.yaml", &text("acces_log: {level: warn}"));
+    let refused = "what is new was refused; the old stays";
+    let (_, record) = agent.wait_record(from, SOON, refused).expect("the new file is seen");
+    assert!(
+        record["error"].as_str().is_some_and(|error| error.contains("did you mean access_log?")),
+        "{record}"
+    );
+    let from = agent.mark();
+    agent.signal(Signal::Hup).expect("sent");
+    agent.wait_record(from, SOON, refused).expect("the file is as bad as before");
+    get();
+    assert!(agent.lines(0).iter().filter(|line| line.is_record("tunnel connected")).count() == 1);
 }
 
 #[test]

@@ -42,7 +42,9 @@ usage: bench [flags]
   --rounds N           rounds, interleaved (5; at most 100)
   --seconds N          seconds per measurement (2; at most 60)
   --pin pinned|unpinned|both
-  --contenders a,b     of direct, nginx, haproxy, nginx-chain, rathole, piko, piko-far, piko-many, piko-log, piko-old
+  --contenders a,b     of direct, nginx, haproxy, nginx-chain, rathole, piko, piko-far, piko-many, piko-log, piko-old;
+                       with TLS towards clients: nginx-tls, piko-tls; between the two programs: nginx-tls-inner,
+                       piko-tls-tunnel; and both: nginx-tls-both, piko-tls-both
   --workloads a,b      of small, one, 64k, 1m, close
   --base NAME          the contender that ratios are relative to (nginx)
   --old DIR            an older build of piko-server and piko-agent, as one more row

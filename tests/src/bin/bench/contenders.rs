@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use piko_tests::certs::Authority;
 use piko_tests::http::Client;
 use piko_tests::process::{Capture, Process, binaries_in, find, profile_dir};
+use piko_tests::tls::{TlsClient, Trust};
 
 use crate::bench_file;
 use crate::crowd::Crowd;
@@ -23,7 +25,7 @@ const START: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(3);
 
 /// All names, in the order of the report.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 16] = [
     "direct",
     "nginx",
     "haproxy",
@@ -34,7 +36,18 @@ pub(crate) const NAMES: [&str; 10] = [
     "piko-many",
     "piko-log",
     "piko-old",
+    "nginx-tls",
+    "piko-tls",
+    "nginx-tls-inner",
+    "piko-tls-tunnel",
+    "nginx-tls-both",
+    "piko-tls-both",
 ];
+
+/// Those that speak TLS; measured when they are named.
+pub(crate) fn speaks_tls(name: &str) -> bool {
+    name.contains("-tls")
+}
 
 /// Something that can be loaded: a port, and the processes behind it whose time counts.
 #[derive(Debug)]
@@ -44,10 +57,26 @@ pub(crate) struct Contender {
     pub(crate) processes: Vec<Process>,
     /// The port of the tunnel, when there is one.
     pub(crate) tunnel: Option<u16>,
+    /// Clients speak TLS with it.
+    pub(crate) tls: bool,
     /// The gossip port of a Piko server.
     gossip: Option<u16>,
     /// Other endpoints of its server; gone before the server is.
     _crowd: Option<Crowd>,
+}
+
+impl Contender {
+    /// Without a tunnel.
+    fn rival(name: &'static str, port: u16, processes: Vec<Process>) -> Self {
+        Self { name, port, processes, tunnel: None, tls: false, gossip: None, _crowd: None }
+    }
+}
+
+/// Where Piko speaks TLS.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tls {
+    client: bool,
+    tunnel: bool,
 }
 
 /// A directory for this run, removed at its end.
@@ -62,6 +91,11 @@ impl Scratch {
         fs::create_dir_all(&bodies).map_err(|e| format!("{}: {e}", bodies.display()))?;
         for (name, size) in [("64k", 64 << 10), ("1m", 1 << 20)] {
             fs::write(bodies.join(name), vec![b'x'; size]).map_err(|e| format!("{name}: {e}"))?;
+        }
+        // The same key for all: ECDSA on P-256.
+        let pair = Authority::new("bench").issue(&["localhost", "127.0.0.1"]);
+        for (name, text) in [("tls.pem", pair.cert), ("tls.key", pair.key)] {
+            fs::write(dir.join(name), text).map_err(|e| format!("{name}: {e}"))?;
         }
         Ok(Self(dir))
     }
@@ -91,13 +125,22 @@ impl Starter<'_> {
                 port: self.backend,
                 processes: Vec::new(),
                 tunnel: None,
+                tls: false,
                 gossip: None,
                 _crowd: None,
             },
             "haproxy" => self.haproxy()?,
             "nginx" => {
                 let (port, process) = self.nginx("nginx", self.backend)?;
-                Contender { name, port, processes: vec![process], tunnel: None, gossip: None, _crowd: None }
+                Contender {
+                    name,
+                    port,
+                    processes: vec![process],
+                    tunnel: None,
+                    tls: false,
+                    gossip: None,
+                    _crowd: None,
+                }
             }
             "nginx-chain" => {
                 let (inner, second) = self.nginx("second", self.backend)?;
@@ -107,9 +150,24 @@ impl Starter<'_> {
                     port,
                     processes: vec![first, second],
                     tunnel: None,
+                    tls: false,
                     gossip: None,
                     _crowd: None,
                 }
+            }
+            "nginx-tls" => {
+                let (port, process) = self.nginx_tls("tls", self.backend, true, false)?;
+                Contender { tls: true, ..Contender::rival(name, port, vec![process]) }
+            }
+            "nginx-tls-inner" | "nginx-tls-both" => {
+                let both = name == "nginx-tls-both";
+                let (inner, second) = self.nginx_tls("second", self.backend, true, false)?;
+                let (port, first) = self.nginx_tls("first", inner, both, true)?;
+                Contender { tls: both, ..Contender::rival(name, port, vec![first, second]) }
+            }
+            "piko-tls" | "piko-tls-tunnel" | "piko-tls-both" => {
+                let tls = Tls { client: name != "piko-tls-tunnel", tunnel: name != "piko-tls" };
+                self.piko_with(name, &piko_dir()?, false, tls)?
             }
             "piko-far" => self.piko_far(name, &piko_dir()?)?,
             "piko-many" => {
@@ -141,6 +199,7 @@ impl Starter<'_> {
             port,
             processes: vec![process],
             tunnel: None,
+            tls: false,
             gossip: None,
             _crowd: None,
         })
@@ -168,10 +227,42 @@ impl Starter<'_> {
             let config = config.to_string_lossy().into_owned();
             processes.push(self.spawn(role, &program, &[&format!("--{role}"), &config])?);
         }
-        Ok(Contender { name: "rathole", port, processes, tunnel: Some(control), gossip: None, _crowd: None })
+        Ok(Contender {
+            name: "rathole",
+            port,
+            processes,
+            tunnel: Some(control),
+            tls: false,
+            gossip: None,
+            _crowd: None,
+        })
+    }
+
+    /// nginx with TLS towards its clients, its back end, or both.
+    fn nginx_tls(
+        &self,
+        name: &'static str,
+        backend: u16,
+        listens: bool,
+        dials: bool,
+    ) -> Result<(u16, Process), String> {
+        let port = free_port()?;
+        let values = [
+            ("NAME", name.to_owned()),
+            ("PORT", port.to_string()),
+            ("SSL", if listens { "ssl" } else { "" }.to_owned()),
+            ("SCHEME", if dials { "https" } else { "http" }.to_owned()),
+            ("BACKEND", backend.to_string()),
+        ];
+        let config = self.config("tls.nginx.conf", name, &values)?;
+        Ok((port, start_nginx(self.scratch, self.cpu, name, &config)?))
     }
 
     fn piko(&self, name: &'static str, dir: &Path, log: bool) -> Result<Contender, String> {
+        self.piko_with(name, dir, log, Tls::default())
+    }
+
+    fn piko_with(&self, name: &'static str, dir: &Path, log: bool, tls: Tls) -> Result<Contender, String> {
         let missing = format!("piko-server and piko-agent are not in {}", dir.display());
         let (server, agent) = binaries_in(dir).ok_or(missing)?;
         let at = |port: u16| format!("127.0.0.1:{port}");
@@ -183,9 +274,22 @@ impl Starter<'_> {
         if !log {
             args.push("--proxy.access-log.disable");
         }
+        let [cert, key] =
+            ["tls.pem", "tls.key"].map(|file| self.scratch.0.join(file).to_string_lossy().into_owned());
+        if tls.client {
+            args.extend(["--proxy.tls.cert", &cert, "--proxy.tls.key", &key]);
+        }
+        if tls.tunnel {
+            args.extend(["--upstream.tls.cert", &cert, "--upstream.tls.key", &key]);
+        }
         let server = self.spawn_as("server", name, &server, &args)?;
-        let (url, backend) = (format!("http://{up}"), at(self.backend));
+        let scheme = if tls.tunnel { "https" } else { "http" };
+        let (url, backend) = (format!("{scheme}://{up}"), at(self.backend));
         let mut args = vec!["http", ENDPOINT, &backend, "--connect.url", &url];
+        if tls.tunnel {
+            // As nginx, which does not look at the certificates of back ends unless it is told to.
+            args.push("--connect.tls.insecure-skip-verify");
+        }
         if !log {
             args.push("--access-log.disable");
         }
@@ -196,6 +300,7 @@ impl Starter<'_> {
             port,
             processes,
             tunnel: Some(upstream),
+            tls: tls.client,
             gossip: Some(gossip_port),
             _crowd: None,
         })
@@ -250,7 +355,7 @@ impl Starter<'_> {
     fn wait_ready(&self, contender: &Contender) -> Result<(), String> {
         let deadline = Instant::now() + START;
         loop {
-            let last = match ask(contender.port) {
+            let last = match if contender.tls { ask_tls(contender.port) } else { ask(contender.port) } {
                 Ok(()) => return Ok(()),
                 Err(text) => text,
             };
@@ -333,6 +438,15 @@ fn ask(port: u16) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("status {}, {} bytes, {:?}", response.status(), response.body.len, response.end))
+}
+
+/// Whether TLS is answered: wrk checks the rest.
+fn ask_tls(port: u16) -> Result<(), String> {
+    let trust = Trust::anybody();
+    let client = TlsClient::connect(([127, 0, 0, 1], port).into(), "localhost", &trust);
+    let mut client = client.map_err(|e| e.to_string())?;
+    let asked = client.get("/small", &[("x-piko-endpoint", ENDPOINT)]).map_err(|e| e.to_string())?;
+    if asked.0 == 200 && asked.1.len() == SMALL { Ok(()) } else { Err(format!("status {}", asked.0)) }
 }
 
 /// A port that was free a moment ago. Programs without a port 0 of their own need a number; when somebody

@@ -126,7 +126,8 @@ pub(crate) fn run(
     if workload.close {
         command.args(["-H", "Connection: close"]);
     }
-    command.arg(format!("http://127.0.0.1:{}{}", contender.port, workload.path));
+    let scheme = if contender.tls { "https" } else { "http" };
+    command.arg(format!("{scheme}://127.0.0.1:{}{}", contender.port, workload.path));
     let mut process = Process::spawn("wrk", &mut command).map_err(|e| format!("wrk: {e}"))?;
     let limit = Duration::from_secs(seconds + 30);
     let line = process.wait_line(0, limit, |l| l.text.starts_with("BENCH "));

@@ -56,7 +56,7 @@ fn run(args: &Args) -> Result<(), String> {
     let mut names = chosen(&args.contenders, &NAMES, |n| n)?;
     if args.contenders.is_empty() {
         // The keep-alives of so many tunnels would be in everybody's figures.
-        names.retain(|name| *name != "piko-many");
+        names.retain(|name| *name != "piko-many" && !contenders::speaks_tls(name));
     }
     if args.old.is_none() && args.contenders.is_empty() {
         names.retain(|n| *n != "piko-old");

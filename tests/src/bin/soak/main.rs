@@ -5,6 +5,7 @@
 mod limit;
 mod sse;
 mod stalled;
+mod tls;
 mod transfer;
 mod tunnels;
 
@@ -24,6 +25,8 @@ usage: soak <run>... [--quick]
   transfer    1 GiB down and up in each framing, and with a receiver that stopped; peak memory
   stalled     a reader that stopped among 100 transfers
   tunnels     9,000 idle tunnels, on as many endpoints and on one; memory of each
+  tls         3,000 idle tunnels under TLS; memory of each
+  rotate      20,000 new connections while the certificate changes: none fails, the new one within a second
   limit       an agent in 16 MB of memory serves 64 transfers of 10 MiB at once
   --quick     the same, small
 environment: PIKO_BIN_DIR
@@ -36,11 +39,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 type Run = fn(bool) -> Outcome;
 
-const RUNS: [(&str, Run); 5] = [
+const RUNS: [(&str, Run); 7] = [
     ("sse", sse::run),
     ("transfer", transfer::run),
     ("stalled", stalled::run),
     ("tunnels", tunnels::run),
+    ("tls", tls::tunnels),
+    ("rotate", tls::rotate),
     ("limit", limit::run),
 ];
 

@@ -14,9 +14,9 @@ use crate::{Outcome, check, memory, text};
 /// What one idle tunnel may cost the server, in bytes of resident memory.
 const TUNNEL_BYTES_MAX: u64 = 3 * 1024;
 /// How long tunnels are idle before memory is read: two keep-alive pings.
-const IDLE: Duration = Duration::from_secs(11);
+pub(crate) const IDLE: Duration = Duration::from_secs(11);
 /// A keep-alive ping waits at most this for its answer here; the server waits 5 s.
-const LOOK: Duration = Duration::from_millis(500);
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(quick: bool) -> Outcome {
     let limit = getrlimit(Resource::Nofile);
@@ -31,12 +31,13 @@ pub(crate) fn run(quick: bool) -> Outcome {
 
 fn fleet(one_endpoint: bool, goals: &[usize], quick: bool) -> Outcome {
     let server = Server::start(&[]);
+    let dial = |endpoint: &str| dial(server.upstream, endpoint);
     let name = |n: usize| if one_endpoint { "shared".to_owned() } else { format!("endpoint-{n}") };
     let before = memory(&server.process)?.rss_bytes;
     let mut tunnels = Vec::new();
     for &goal in goals {
         while tunnels.len() < goal {
-            let tunnel = dial(server.upstream, &name(tunnels.len()));
+            let tunnel = dial(&name(tunnels.len()));
             tunnels.push(tunnel.map_err(|e| format!("tunnel {}: {e}", tunnels.len()))?);
             if tunnels.len() % 500 == 0 {
                 answer_pings(&mut tunnels)?;
@@ -61,7 +62,7 @@ fn fleet(one_endpoint: bool, goals: &[usize], quick: bool) -> Outcome {
 }
 
 /// What the server says about its tunnels.
-fn connected(server: &Server) -> Result<usize, String> {
+pub(crate) fn connected(server: &Server) -> Result<usize, String> {
     let mut admin = Client::connect(server.admin).map_err(text)?;
     let metrics = admin.get("/metrics", &[]).map_err(text)?.body.text();
     let line = metrics.lines().find_map(|l| l.strip_prefix("piko_upstreams_connected_upstreams "));
@@ -73,6 +74,13 @@ fn connected(server: &Server) -> Result<usize, String> {
 fn dial(server: SocketAddr, endpoint: &str) -> Result<TcpStream, String> {
     let mut stream = TcpStream::connect(server).map_err(text)?;
     stream.set_read_timeout(Some(crate::PATIENCE)).map_err(text)?;
+    upgrade(&mut stream, endpoint)?;
+    stream.set_nonblocking(true).map_err(text)?;
+    Ok(stream)
+}
+
+/// Asks for a tunnel and reads the answer to its end.
+pub(crate) fn upgrade(stream: &mut (impl Read + Write), endpoint: &str) -> Outcome {
     let head = format!(
         "GET /piko/v1/upstream/{endpoint} HTTP/1.1\r\nhost: test\r\nupgrade: websocket\r\n\
          connection: Upgrade\r\nsec-websocket-version: 13\r\n\
@@ -85,13 +93,11 @@ fn dial(server: SocketAddr, endpoint: &str) -> Result<TcpStream, String> {
         stream.read_exact(&mut byte).map_err(text)?;
         answer.push(byte[0]);
     }
-    check(answer.starts_with(b"HTTP/1.1 101 "), || String::from_utf8_lossy(&answer).into_owned())?;
-    stream.set_nonblocking(true).map_err(text)?;
-    Ok(stream)
+    check(answer.starts_with(b"HTTP/1.1 101 "), || String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Answers what came since the last look: pings of the mux, one in each message of fourteen bytes.
-fn answer_pings(tunnels: &mut [TcpStream]) -> Outcome {
+pub(crate) fn answer_pings<S: Read + Write>(tunnels: &mut [S]) -> Outcome {
     let mut message = [0; 14];
     for (n, tunnel) in tunnels.iter_mut().enumerate() {
         loop {

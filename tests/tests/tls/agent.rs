@@ -1,0 +1,165 @@
+//! The agent: to the server, and to a service.
+
+use std::process::Command;
+
+use piko_tests::flags::{WAYS, Way, agent};
+use piko_tests::http::Client;
+use piko_tests::process::{Agent, Process, Server, binary};
+use piko_tests::service::Service;
+
+use crate::{SOON, Setup, TO_E};
+
+fn url(server: &Server) -> String {
+    format!("wss://localhost:{}", server.upstream.port())
+}
+
+/// The agent's own words about why it has no tunnel.
+fn failure(agent: &Agent) -> String {
+    let line = agent.process.wait_line(0, SOON, |line| {
+        line.json().is_some_and(|v| v["msg"].as_str().is_some_and(|m| m.starts_with("connect failed")))
+    });
+    line.expect("a failed attempt").json().expect("a record")["error"].as_str().expect("a reason").to_owned()
+}
+
+/// `connect.tls.root-cas`, `connect.tls.insecure-skip-verify`.
+#[test]
+fn the_server_must_be_who_it_says() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["upstream"], &[]);
+    let addr = "127.0.0.1:9";
+    for way in WAYS {
+        let good = agent(way, &url(&server), "e", addr, &[("connect.tls.root-cas", &setup.ca)]);
+        good.wait_connected(0, SOON).expect("the tunnel");
+        let careless = agent(way, &url(&server), "f", addr, &[("connect.tls.insecure-skip-verify", "true")]);
+        careless.wait_connected(0, SOON).expect("the tunnel");
+        let warned = careless.process.wait_line(0, SOON, |line| line.text.contains("insecure-skip-verify"));
+        assert!(warned.expect("a warning").text.contains("\"warn\""));
+        let other = setup.folder.put("other.pem", &piko_tests::certs::Authority::new("others").pem());
+        let wrong = agent(way, &url(&server), "g", addr, &[("connect.tls.root-cas", &other)]);
+        let why = failure(&wrong);
+        assert!(why.contains("UnknownIssuer"), "{why}");
+    }
+    // The right authority and a name that is not in the certificate.
+    let by_address = format!("https://[::1]:{}", server.upstream.port()).replace("[::1]", "127.0.0.2");
+    let wrong = agent(Way::Flag, &by_address, "h", addr, &[("connect.tls.root-cas", &setup.ca)]);
+    let why = failure(&wrong);
+    assert!(why.contains("not valid for") || why.contains("refused"), "{why}");
+}
+
+#[test]
+fn an_expired_server_is_not_believed() {
+    let setup = Setup::new();
+    let expired = setup.authority.issue_expired(&["localhost"]);
+    let [cert, key] = expired.write(&setup.folder, "expired");
+    let settings = [("upstream.tls.cert", cert.as_str()), ("upstream.tls.key", &key)];
+    let server = piko_tests::flags::server(Way::Flag, &settings);
+    let agent = agent(Way::Flag, &url(&server), "e", "127.0.0.1:9", &[("connect.tls.root-cas", &setup.ca)]);
+    let why = failure(&agent);
+    assert!(why.contains("expired"), "{why}");
+}
+
+/// `connect.tls.cert`, `connect.tls.key`.
+#[test]
+fn the_agent_shows_its_certificate() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["upstream"], &[("upstream.tls.client-cas", &setup.ca)]);
+    let [cert, key] = setup.authority.issue(&["agent"]).write(&setup.folder, "agent");
+    let roots = ("connect.tls.root-cas", setup.ca.as_str());
+    for way in WAYS {
+        let with = [roots, ("connect.tls.cert", &cert), ("connect.tls.key", &key)];
+        agent(way, &url(&server), "e", "127.0.0.1:9", &with).wait_connected(0, SOON).expect("the tunnel");
+    }
+    let why = failure(&agent(Way::Flag, &url(&server), "e", "127.0.0.1:9", &[roots]));
+    assert!(why.contains("CertificateRequired"), "{why}");
+}
+
+/// Trust without a flag: `SSL_CERT_FILE`, and a clear word where the machine has nothing.
+#[test]
+fn authorities_of_the_machine_are_found_where_the_environment_says() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["upstream"], &[]);
+    let launch = |env: &[(&str, &str)]| {
+        Agent::launch_with(binary("piko-agent"), "http", &url(&server), "e", "127.0.0.1:9", &[], env)
+    };
+    launch(&[("SSL_CERT_FILE", &setup.ca)]).wait_connected(0, SOON).expect("the tunnel");
+    // A folder of its own: other files in it are passed over.
+    let folder = setup.folder.path().join("authorities");
+    std::fs::create_dir(&folder).expect("a place");
+    std::fs::write(folder.join("ca.pem"), setup.authority.pem()).expect("a place");
+    std::fs::write(folder.join("README"), "no certificate").expect("a place");
+    let folder = folder.to_str().expect("text");
+    launch(&[("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", folder)])
+        .wait_connected(0, SOON)
+        .expect("the tunnel");
+    let mut bare = launch(&[("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")]);
+    let status = bare.process.wait_exit(SOON).expect("nothing to try");
+    assert_eq!(status.code(), Some(1));
+    let line = bare.process.wait_line(0, SOON, |line| line.text.contains("SSL_CERT_FILE")).expect("a hint");
+    assert!(line.text.contains("connect: tls: no trusted authorities"), "{}", line.text);
+}
+
+#[test]
+fn files_that_cannot_be_used_end_the_agent_at_once() {
+    let setup = Setup::new();
+    let broken =
+        setup.folder.put("broken.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n");
+    for (settings, words) in [
+        ([("connect.tls.root-cas", "/nowhere.pem")], "connect: tls: open root cas: open /nowhere.pem"),
+        ([("connect.tls.root-cas", broken.as_str())], "connect: tls: open root cas"),
+    ] {
+        let mut agent = agent(Way::Flag, "https://localhost:1", "e", "127.0.0.1:9", &settings);
+        assert_eq!(agent.process.wait_exit(SOON).expect("nothing to try").code(), Some(1));
+        agent.process.wait_line(0, SOON, |line| line.text.contains(words)).expect(words);
+    }
+}
+
+/// A service that speaks TLS: a Piko admin port is one that is at hand.
+/// `tls.root-cas`, `tls.insecure-skip-verify`, `tls.cert`, `tls.key`.
+#[test]
+fn an_https_service_is_reached_and_verified() {
+    let setup = Setup::new();
+    let service = setup.server(Way::Flag, &["admin"], &[("admin.tls.client-cas", &setup.ca)]);
+    let [cert, key] = setup.authority.issue(&["agent"]).write(&setup.folder, "agent");
+    let addr = format!("https://localhost:{}", service.admin.port());
+    let server = Server::start(&[]);
+    let mut client = Client::connect(server.proxy).expect("the proxy port");
+    let own = [("tls.cert", cert.as_str()), ("tls.key", &key)];
+    for (endpoint, settings, status) in [
+        ("good", vec![("tls.root-cas", setup.ca.as_str()), own[0], own[1]], 200),
+        ("careless", vec![("tls.insecure-skip-verify", "true"), own[0], own[1]], 200),
+        ("nameless", vec![("tls.root-cas", &setup.ca)], 502),
+    ] {
+        for way in WAYS {
+            let agent = agent(way, &server.connect_url(), endpoint, &addr, &settings);
+            agent.wait_connected(0, SOON).expect("the tunnel");
+            // Twice: the second time over the kept connection, tickets between.
+            for _ in 0..2 {
+                let answer = client.get("/health", &[("x-piko-endpoint", endpoint)]).expect("an answer");
+                assert_eq!(answer.status(), status, "{endpoint}");
+            }
+        }
+    }
+    // Nobody asked for a certificate, but nobody believes ours either: the reason is in the agent's log.
+    let other = setup.folder.put("other.pem", &piko_tests::certs::Authority::new("others").pem());
+    let wrong = agent(Way::Flag, &server.connect_url(), "wrong", &addr, &[("tls.root-cas", &other)]);
+    wrong.wait_connected(0, SOON).expect("the tunnel");
+    assert_eq!(client.get("/health", &[("x-piko-endpoint", "wrong")]).expect("an answer").status(), 502);
+    let line = wrong.process.wait_record(0, SOON, "failed to dial service").expect("a line").1;
+    assert!(line["error"].as_str().expect("a reason").contains("UnknownIssuer"), "{line}");
+}
+
+/// The agent of the other runtime and the other cryptography.
+#[test]
+fn piko_agent_speaks_tls_too() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["upstream"], &[]);
+    let service = Service::start();
+    let mut command = Command::new(binary("piko"));
+    command.args(["agent", "http", "e", &service.addr().to_string(), "--connect.url", &url(&server)]);
+    command.args(["--connect.tls.root-cas", &setup.ca]);
+    let process = Process::spawn("piko", &mut command).expect("piko starts");
+    let agent = Agent { process, endpoint: "e".to_owned() };
+    agent.wait_connected(0, SOON).expect("the tunnel");
+    let mut client = Client::connect(server.proxy).expect("the proxy port");
+    assert_eq!(client.get("/bytes?n=1000000", &TO_E).expect("an answer").status(), 200);
+}

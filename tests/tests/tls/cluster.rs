@@ -1,0 +1,109 @@
+//! Node to node, and the admin port of another node.
+
+use piko_tests::flags::Way;
+use piko_tests::process::{Agent, Server};
+use piko_tests::service::Service;
+
+use crate::{SOON, Setup, TO_E, wait_for};
+
+/// Two nodes with TLS on the proxy and admin ports, the second joined to the first.
+fn nodes(setup: &Setup, more: &[(&str, &str)]) -> [Server; 2] {
+    let one = setup.server(Way::Flag, &["proxy", "admin"], &[more, &[("cluster.node-id", "one")]].concat());
+    let join = one.gossip().to_string();
+    let of_two = [("cluster.node-id", "two"), ("cluster.join", join.as_str())];
+    let two = setup.server(Way::Flag, &["proxy", "admin"], &[more, &of_two].concat());
+    [one, two]
+}
+
+fn agent_at(server: &Server, service: &Service) -> Agent {
+    Agent::http(&server.connect_url(), "e", &service.addr().to_string(), &[])
+}
+
+/// `proxy.tls.client.root-cas`, `.cert`, `.key`; `admin.tls.client.*` likewise.
+#[test]
+fn nodes_reach_each_other_with_certificates_of_both() {
+    let setup = Setup::new();
+    let [cert, key] = setup.authority.issue(&["node"]).write(&setup.folder, "node");
+    let mut more = Vec::new();
+    let names: Vec<[String; 4]> = ["proxy", "admin"]
+        .map(|port| {
+            ["client-cas", "client.root-cas", "client.cert", "client.key"]
+                .map(|name| format!("{port}.tls.{name}"))
+        })
+        .to_vec();
+    for [cas, roots, own, own_key] in &names {
+        more.extend([(cas.as_str(), setup.ca.as_str()), (roots, &setup.ca), (own, &cert), (own_key, &key)]);
+    }
+    let [one, two] = nodes(&setup, &more);
+    let service = Service::start();
+    let _agent = agent_at(&one, &service);
+    let own = setup.authority.issue(&["client"]);
+    let trust = piko_tests::tls::Trust::new(&setup.authority, Some(&own), &[]);
+    let connect = |addr| piko_tests::tls::TlsClient::connect(addr, "localhost", &trust).expect("a handshake");
+    let mut client = connect(two.proxy);
+    wait_for("the route", || client.get("/hello", &TO_E).expect("an answer").0 == 200);
+    // A new connection and a kept one.
+    assert_eq!(client.get("/bytes?n=2000000", &TO_E).expect("an answer").1.len(), 2_000_000);
+    let (status, body) =
+        connect(two.admin).get("/status/cluster/nodes/local?forward=one", &[]).expect("an answer");
+    assert_eq!(status, 200);
+    assert!(String::from_utf8_lossy(&body).contains("\"one\""));
+}
+
+/// Without the right authority no request is sent in the clear, and none gets through.
+#[test]
+fn a_node_that_cannot_be_verified_gets_no_requests() {
+    let setup = Setup::new();
+    let other = setup.folder.put("other.pem", &piko_tests::certs::Authority::new("others").pem());
+    let roots = [("proxy.tls.client.root-cas", other.as_str()), ("admin.tls.client.root-cas", &other)];
+    let [one, two] = nodes(&setup, &roots);
+    let service = Service::start();
+    let _agent = agent_at(&one, &service);
+    wait_for("the route", || {
+        let (status, body) = setup.client(two.proxy).get("/hello", &TO_E).expect("an answer");
+        status == 502 && String::from_utf8_lossy(&body).contains("connect-failed")
+    });
+    assert_eq!(service.counts().requests, 0);
+    let (status, _) = setup.client(two.admin).get("/health?forward=one", &[]).expect("an answer");
+    assert_eq!(status, 502);
+}
+
+/// `*.tls.client.server-name`: one name for all nodes, whatever their addresses.
+#[test]
+fn nodes_may_share_a_name() {
+    let mut setup = Setup::new();
+    setup.pair = setup.authority.issue(&["localhost", "nodes.internal"]);
+    setup.pair.write(&setup.folder, "server");
+    let named = [
+        ("proxy.tls.client.root-cas", setup.ca.as_str()),
+        ("proxy.tls.client.server-name", "nodes.internal"),
+        ("admin.tls.client.root-cas", &setup.ca),
+        ("admin.tls.client.server-name", "nodes.internal"),
+    ];
+    serves(&setup, &named);
+}
+
+/// `*.tls.client.insecure-skip-verify`, which says so.
+#[test]
+fn nodes_may_be_careless() {
+    let setup = Setup::new();
+    let careless = [
+        ("proxy.tls.client.insecure-skip-verify", "true"),
+        ("admin.tls.client.insecure-skip-verify", "true"),
+    ];
+    let one = serves(&setup, &careless);
+    let warned = one.process.wait_line(0, SOON, |line| line.text.contains("insecure-skip-verify"));
+    assert!(warned.expect("a warning").text.contains("\"warn\""));
+}
+
+/// A request and a question reach the first node through the second. Gives the first.
+fn serves(setup: &Setup, more: &[(&str, &str)]) -> Server {
+    let [one, two] = nodes(setup, more);
+    let service = Service::start();
+    let _agent = agent_at(&one, &service);
+    let mut client = setup.client(two.proxy);
+    wait_for("the route", || client.get("/hello", &TO_E).expect("an answer").0 == 200);
+    let (status, _) = setup.client(two.admin).get("/health?forward=one", &[]).expect("an answer");
+    assert_eq!(status, 200);
+    one
+}

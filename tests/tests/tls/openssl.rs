@@ -1,0 +1,93 @@
+//! What `openssl s_client` and curl have to say.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use piko_tests::certs::Authority;
+use piko_tests::flags::Way;
+use piko_tests::process::need;
+
+use crate::Setup;
+
+/// Does a handshake and ends. Gives whether it came about and the certificate was believed, and all that was said.
+pub(crate) fn handshake(openssl: &Path, addr: SocketAddr, args: &[&str]) -> (bool, String) {
+    let mut command = Command::new(openssl);
+    command.args(["s_client", "-connect", &addr.to_string(), "-verify_return_error"]).args(args);
+    let output = command.stdin(Stdio::null()).output().expect("openssl starts");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success() && text.contains("Verify return code: 0 (ok)"), text)
+}
+
+#[test]
+fn clients_see_through_wrong_certificates() {
+    let Some(openssl) = need("openssl") else { return };
+    let setup = Setup::new();
+    let believed = ["-CAfile", setup.ca.as_str()];
+    let server = setup.server(Way::Flag, &["proxy"], &[]);
+    let (good, text) =
+        handshake(&openssl, server.proxy, &[&believed[..], &["-verify_hostname", "localhost"]].concat());
+    assert!(good, "{text}");
+    let (good, text) =
+        handshake(&openssl, server.proxy, &[&believed[..], &["-verify_hostname", "else.example"]].concat());
+    assert!(!good && text.contains("ostname mismatch"), "{text}");
+    let other = setup.folder.put("other.pem", &Authority::new("others").pem());
+    let (good, text) = handshake(&openssl, server.proxy, &["-CAfile", &other]);
+    assert!(!good && text.contains("unable to get local issuer"), "{text}");
+    // Too old: this openssl may not even offer it, which is the end of it too.
+    let (good, text) = handshake(&openssl, server.proxy, &[&believed[..], &["-tls1_1"]].concat());
+    assert!(!good, "{text}");
+}
+
+/// A server does not notice that its certificate is over; its clients do.
+#[test]
+fn clients_see_that_a_certificate_has_expired() {
+    let Some(openssl) = need("openssl") else { return };
+    let setup = Setup::new();
+    let expired = setup.authority.issue_expired(&["localhost"]);
+    let [cert, key] = expired.write(&setup.folder, "expired");
+    let server = piko_tests::flags::server(Way::Flag, &[("proxy.tls.cert", &cert), ("proxy.tls.key", &key)]);
+    let (good, text) = handshake(&openssl, server.proxy, &["-CAfile", &setup.ca]);
+    assert!(!good && text.contains("certificate has expired"), "{text}");
+}
+
+/// TLS 1.2 knows renegotiation, and we do not: the connection goes on without, or ends, and the server lives.
+#[test]
+fn renegotiation_is_refused() {
+    use std::io::Write;
+    let Some(openssl) = need("openssl") else { return };
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["proxy"], &[]);
+    let mut command = Command::new(openssl);
+    command.args(["s_client", "-connect", &server.proxy.to_string(), "-tls1_2", "-CAfile", &setup.ca]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("openssl starts");
+    // A line that is an R asks for it.
+    child.stdin.take().expect("piped").write_all(b"R\n").expect("openssl reads");
+    let output = child.wait_with_output().expect("openssl ends");
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("RENEGOTIATING"), "{text}");
+    assert!(text.contains("no renegotiation") || text.contains("error"), "{text}");
+    assert_eq!(setup.client(server.proxy).get("/", &[]).expect("an answer").0, 400);
+}
+
+#[test]
+fn curl_is_content() {
+    let Some(curl) = need("curl") else { return };
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["admin"], &[]);
+    let url = format!("https://localhost:{}/health", server.admin.port());
+    let ask = |args: &[&str]| {
+        let mut command = Command::new(&curl);
+        command.args(["-sS", "-o", "/dev/null", "-w", "%{http_code} %{http_version}", &url]).args(args);
+        let output = command.output().expect("curl starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    // HTTP/2 is wished for and not served.
+    assert_eq!(ask(&["--cacert", &setup.ca, "--http2"]), (Some(0), "200 1.1".to_owned()));
+    // 60: the certificate is not believed; 35: no handshake (curl(1)).
+    assert_eq!(ask(&[]).0, Some(60));
+    assert_eq!(ask(&["--cacert", &setup.ca, "--tls-max", "1.1"]).0, Some(35));
+}

@@ -1,0 +1,128 @@
+//! Files that change while the program runs.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use piko_tests::flags::{Way, agent};
+use piko_tests::process::{Server, Signal};
+use piko_tests::tls::{TlsClient, Trust};
+
+use crate::{SOON, Setup, wait_for};
+
+fn metric(setup: &Setup, server: &Server, line: &str) -> String {
+    let (_, text) = setup.client(server.admin).get("/metrics", &[]).expect("metrics");
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let found = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_else(|| panic!("{line}: {text}"));
+    found.trim().to_owned()
+}
+
+#[test]
+fn new_certificates_are_served_within_a_second_and_old_connections_live_on() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["proxy", "admin"], &[]);
+    let mut old = setup.client(server.proxy);
+    let fresh = setup.authority.issue(&["localhost"]);
+    fresh.write(&setup.folder, "server");
+    let began = Instant::now();
+    wait_for("the new certificate", || setup.client(server.proxy).shown() == fresh.der);
+    // A busy machine may be late; the long run measures it.
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(old.get("/", &[]).expect("an answer").0, 400);
+    assert_eq!(old.shown(), setup.pair.der);
+    wait_for("the metric", || metric(&setup, &server, "piko_reloads_total{outcome=\"loaded\"}") == "2");
+    assert_eq!(metric(&setup, &server, "piko_reload_current"), "1");
+}
+
+/// As Kubernetes does it: the files are links into a folder, which is a link that is swapped.
+#[test]
+fn a_swapped_link_is_seen() {
+    let mut setup = Setup::new();
+    let place = setup.folder.path().to_owned();
+    let write = |folder: &str, pair: &piko_tests::certs::Pair| {
+        fs::create_dir(place.join(folder)).expect("a place");
+        fs::write(place.join(folder).join("tls.crt"), &pair.cert).expect("a place");
+        fs::write(place.join(folder).join("tls.key"), &pair.key).expect("a place");
+    };
+    write("first", &setup.pair);
+    std::os::unix::fs::symlink("first", place.join("..data")).expect("a link");
+    for name in ["tls.crt", "tls.key"] {
+        std::os::unix::fs::symlink(format!("..data/{name}"), place.join(name)).expect("a link");
+    }
+    (setup.cert, setup.key) = (setup.folder.file("tls.crt"), setup.folder.file("tls.key"));
+    let server = setup.server(Way::Flag, &["proxy"], &[]);
+    let fresh = setup.authority.issue(&["localhost"]);
+    write("second", &fresh);
+    std::os::unix::fs::symlink("second", place.join("..data_tmp")).expect("a link");
+    fs::rename(place.join("..data_tmp"), place.join("..data")).expect("a swap");
+    wait_for("the new certificate", || setup.client(server.proxy).shown() == fresh.der);
+}
+
+#[test]
+fn what_is_broken_has_no_effect_and_is_told() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["proxy", "admin"], &[]);
+    let mark = server.process.mark();
+    fs::write(&setup.cert, "no certificate").expect("a place");
+    let (_, line) =
+        server.process.wait_record(mark, SOON, "what is new was refused; the old stays").expect("a line");
+    assert!(line["error"].as_str().expect("a reason").contains("no certificate in it"), "{line}");
+    assert_eq!(setup.client(server.proxy).shown(), setup.pair.der);
+    assert_eq!(metric(&setup, &server, "piko_reload_current"), "0");
+    assert_ne!(metric(&setup, &server, "piko_reloads_total{outcome=\"refused\"}"), "0");
+    // A key of another certificate is refused as well, and what is mended is taken.
+    fs::write(&setup.cert, setup.authority.issue(&["localhost"]).cert).expect("a place");
+    let what = "is not the key of";
+    server.process.wait_line(mark, SOON, |line| line.text.contains(what)).expect(what);
+    assert_eq!(setup.client(server.proxy).shown(), setup.pair.der);
+    fs::write(&setup.cert, &setup.pair.cert).expect("a place");
+    wait_for("the metric", || metric(&setup, &server, "piko_reload_current") == "1");
+}
+
+/// SIGHUP reads everything at once.
+#[test]
+fn a_hangup_reads_the_files() {
+    let setup = Setup::new();
+    let mut server = setup.server(Way::Flag, &["proxy"], &[]);
+    let mark = server.process.mark();
+    server.process.signal(Signal::Hup).expect("it runs");
+    server.process.wait_record(mark, SOON, "reloaded").expect("a line");
+    assert_eq!(setup.client(server.proxy).shown(), setup.pair.der);
+}
+
+/// Whoever was let in by authorities that are gone does not come back, ticket or not.
+#[test]
+fn authorities_change_too() {
+    let setup = Setup::new();
+    let others = piko_tests::certs::Authority::new("others");
+    let cas = setup.folder.put("clients.pem", &others.pem());
+    let server = setup.server(Way::Flag, &["proxy"], &[("proxy.tls.client-cas", &cas)]);
+    let ask = |trust: &Trust| {
+        TlsClient::connect(server.proxy, "localhost", trust).and_then(|mut c| c.get("/", &[]))
+    };
+    let before = Trust::new(&setup.authority, Some(&others.issue(&["client"])), &[]);
+    let after = Trust::new(&setup.authority, Some(&setup.authority.issue(&["client"])), &[]);
+    assert!(ask(&before).is_ok() && ask(&after).is_err());
+    setup.folder.put("clients.pem", &setup.authority.pem());
+    wait_for("the new authority", || ask(&after).is_ok());
+    assert!(ask(&before).is_err());
+}
+
+/// An agent with a new certificate keeps its tunnel, and shows the new one with the next.
+#[test]
+fn an_agent_reads_its_files_again() {
+    let setup = Setup::new();
+    let mut server = setup.server(Way::Flag, &["upstream"], &[("upstream.tls.client-cas", &setup.ca)]);
+    let [cert, key] = setup.authority.issue(&["agent"]).write(&setup.folder, "agent");
+    let settings =
+        [("connect.tls.root-cas", setup.ca.as_str()), ("connect.tls.cert", &cert), ("connect.tls.key", &key)];
+    let url = format!("https://localhost:{}", server.upstream.port());
+    let mut agent = agent(Way::Flag, &url, "e", "127.0.0.1:9", &settings);
+    let up = agent.wait_connected(0, SOON).expect("the tunnel");
+    setup.authority.issue(&["agent"]).write(&setup.folder, "agent");
+    agent.process.wait_record(up, SOON, "reloaded").expect("a line");
+    agent.process.signal(Signal::Hup).expect("it runs");
+    agent.process.wait_record(up, SOON, "reading files again").expect("a line");
+    // The server goes on without a word about the agent.
+    assert!(!server.process.lines(0).iter().any(|line| line.is_record("upstream disconnected")));
+    server.terminate(SOON).expect("the end");
+}
