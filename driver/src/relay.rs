@@ -37,17 +37,16 @@ pub struct Relayed {
     pub from_a: u64,
     /// Bytes read from `b`.
     pub from_b: u64,
-    /// How it ended: in order, or with the error that cut both sides, which was that side's.
-    pub result: Result<(), (Side, io::Error)>,
+    /// How it ended: in order, or with the error of one side that cut both.
+    pub result: io::Result<()>,
 }
 
-/// One of the two ends of a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The first one.
-    A,
-    /// The second one.
-    B,
+/// What a relay that ended in order leaves to do.
+enum Last {
+    Nothing,
+    /// Hear out `a`, which nobody listens to any more.
+    LingerA,
+    LingerB,
 }
 
 struct Way {
@@ -59,23 +58,17 @@ struct Way {
     bytes: u64,
 }
 
-/// Which end of a way failed.
-enum Broken {
-    From(io::Error),
-    To(io::Error),
-}
-
 impl Way {
     fn new(out: Out, whole: bool) -> Self {
         Self { out, read_end: false, closed: false, whole, bytes: 0 }
     }
 
     /// One step from `from` to `to`. True when something moved.
-    fn step<F: Io, T: Io>(&mut self, cx: &mut Context<'_>, from: &mut F, to: &mut T) -> Result<bool, Broken> {
+    fn step<F: Io, T: Io>(&mut self, cx: &mut Context<'_>, from: &mut F, to: &mut T) -> io::Result<bool> {
         if self.closed {
             return Ok(false);
         }
-        let mut progress = self.out.flush(to, cx).map_err(Broken::To)? > 0;
+        let mut progress = self.out.flush(to, cx)? > 0;
         if self.out.queue.is_empty() && !self.read_end {
             let Poll::Ready(room) = room(to, cx) else { return Ok(progress) };
             progress |= with_read_buffer(|buf| match Pin::new(from).poll_read(cx, room.of(buf)) {
@@ -90,17 +83,17 @@ impl Way {
                 }
                 Poll::Ready(Ok(n)) => {
                     self.bytes += n as u64;
-                    self.out.push(to, cx, &buf[..n], &[]).map_err(Broken::To)?;
-                    self.out.flush(to, cx).map_err(Broken::To)?;
+                    self.out.push(to, cx, &buf[..n], &[])?;
+                    self.out.flush(to, cx)?;
                     Ok(true)
                 }
-                Poll::Ready(Err(error)) => Err(Broken::From(error)),
+                Poll::Ready(Err(error)) => Err(error),
             })?;
         }
         if self.read_end && self.out.queue.is_empty() {
             match Pin::new(to).poll_close(cx) {
                 Poll::Ready(result) => {
-                    result.map_err(Broken::To)?;
+                    result?;
                     self.closed = true;
                     progress = true;
                 }
@@ -149,22 +142,12 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
     let (mut up, mut down) = (Way::new(b_out, false), Way::new(a_out, ends.b_is_whole));
     let result = poll_fn(|cx| {
         for _ in 0..ROUNDS_MAX {
-            let moved_up = up.step(cx, a, b).map_err(|broken| match broken {
-                Broken::From(error) => (Side::A, error),
-                Broken::To(error) => (Side::B, error),
-            });
-            let moved = moved_up.and_then(|moved| {
-                let moved_down = down.step(cx, b, a).map_err(|broken| match broken {
-                    Broken::From(error) => (Side::B, error),
-                    Broken::To(error) => (Side::A, error),
-                });
-                Ok(moved | moved_down?)
-            });
+            let moved = up.step(cx, a, b).and_then(|moved| Ok(moved | down.step(cx, b, a)?));
             match moved {
                 Err(error) => return Poll::Ready(Err(error)),
-                Ok(_) if up.closed && down.closed => return Poll::Ready(Ok(None)),
-                Ok(_) if up.is_over(cx, a) => return Poll::Ready(Ok(Some(Side::A))),
-                Ok(_) if down.is_over(cx, b) => return Poll::Ready(Ok(Some(Side::B))),
+                Ok(_) if up.closed && down.closed => return Poll::Ready(Ok(Last::Nothing)),
+                Ok(_) if up.is_over(cx, a) => return Poll::Ready(Ok(Last::LingerB)),
+                Ok(_) if down.is_over(cx, b) => return Poll::Ready(Ok(Last::LingerA)),
                 Ok(true) => {}
                 Ok(false) => return Poll::Pending,
             }
@@ -178,9 +161,9 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
             a.abort();
             b.abort();
         }
-        Ok(None) => {}
-        Ok(Some(Side::A)) => linger(rt, b).await,
-        Ok(Some(Side::B)) => linger(rt, a).await,
+        Ok(Last::Nothing) => {}
+        Ok(Last::LingerA) => linger(rt, a).await,
+        Ok(Last::LingerB) => linger(rt, b).await,
     }
     Relayed { from_a: up.bytes, from_b: down.bytes, result: result.map(|_| ()) }
 }

@@ -4,7 +4,7 @@ use super::client::{Client, head_of};
 use super::up::{SCRATCH, Up};
 use super::{Attempt, Connected, Decision, Opaque, Service};
 use crate::buffer::with_read_buffer;
-use crate::relay::{Relayed, Side};
+use crate::relay::Relayed;
 use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::room;
 use bytes::BytesMut;
@@ -226,7 +226,7 @@ async fn open<R: Runtime, C: Io, S: Service>(
     let Err(error) = client.flush().await else { return Ended::Piped(Box::new(piped)) };
     let Piped { mut up, target, exchange, note, .. } = piped;
     up.abort();
-    service.relayed(&target, &Relayed { from_a: 0, from_b: 0, result: Err((Side::A, error)) });
+    service.relayed(&target, &Relayed { from_a: 0, from_b: 0, result: Err(error) });
     drop(up);
     service.release(target, None);
     service.record(exchange.finish(rt.now()), note);

@@ -255,8 +255,8 @@ async fn pipe<R: Runtime, C: Io, S: Service>(rt: &R, mut client: Client<R, C>, s
         }
     };
     let Relayed { from_a, from_b, result } = relayed;
-    if let Err((side, error)) = result {
-        tracing::debug!(?side, %error, "switched connection cut");
+    if let Err(error) = result {
+        tracing::debug!(%error, "switched connection cut");
     }
     exchange.handle_body(piko_core::proxy::Leg::Upstream, usize::try_from(from_a).unwrap_or(usize::MAX));
     exchange.handle_body(piko_core::proxy::Leg::Client, usize::try_from(from_b).unwrap_or(usize::MAX));
