@@ -121,15 +121,16 @@ impl<R: Runtime> Agent<R> {
     /// fails and the options say to exit then.
     pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
         let Self { rt, options, tls, access, observer } = self;
-        let upstream = upstream(&rt, &options, &tls, observer)?;
+        let upstream = upstream(&rt, &options, observer)?;
         let mut counted = Counted::default();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
         let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
         #[cfg(any(feature = "tls-of-caller", feature = "yaml"))]
         rt.spawn(tls.reloader.clone().watch(rt.clone(), quit.clone()));
-        for ((listener, link), access) in options.listeners.iter().zip(&tls.services).zip(access) {
-            let tunnel = upstream
+        let all = options.listeners.iter().zip(&tls.services).zip(access).enumerate();
+        for (at, ((listener, link), access)) in all {
+            let tunnel = own_upstream(&upstream, &tls, &options, at)
                 .listen_in_background(&listener.endpoint)
                 .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
             let tunnel = Arc::new(tunnel);
@@ -146,7 +147,7 @@ impl<R: Runtime> Agent<R> {
         if let Some(bind) = &options.metrics {
             serve_metrics(&rt, bind, counted, &tls.reloader, &quit).await?;
         }
-        let refused = first_refusal(&listeners);
+        let refused = refusal(&listeners, options.connect.exit_on_failure);
         let stopped = stop.wait();
         let outcome = race(refused, stopped).await;
         let grace = options.grace_period;
@@ -189,8 +190,8 @@ async fn close_all<R: Runtime>(listeners: &[Arc<Listener<R>>], grace: Duration) 
     .await;
 }
 
-/// Ready when the server refused one of them for good.
-async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
+/// Ready when the server refused all of them for good, or, `at_once`, one: the others go on without it.
+async fn refusal<R: Runtime>(listeners: &[Arc<Listener<R>>], at_once: bool) -> RunError {
     let mut waiting: Vec<Pin<Box<dyn Future<Output = RunError> + Send + '_>>> = Vec::new();
     for listener in listeners {
         waiting.push(Box::pin(async move {
@@ -202,8 +203,14 @@ async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
         }));
     }
     poll_fn(|cx| {
-        for wait in &mut waiting {
-            if let Poll::Ready(error) = wait.as_mut().poll(cx) {
+        let mut at = 0;
+        while let Some(wait) = waiting.get_mut(at) {
+            let Poll::Ready(error) = wait.as_mut().poll(cx) else {
+                at += 1;
+                continue;
+            };
+            drop(waiting.remove(at));
+            if at_once || waiting.is_empty() {
                 return Poll::Ready(error);
             }
         }
@@ -215,7 +222,6 @@ async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
 fn upstream<R: Runtime>(
     rt: &R,
     options: &AgentOptions,
-    tls: &Connectors,
     observer: Option<Arc<Observer>>,
 ) -> Result<Upstream<R>, RunError> {
     let mut backoff = Backoff::default();
@@ -232,12 +238,6 @@ fn upstream<R: Runtime>(
             observer(event);
         }
     });
-    #[cfg(feature = "tls-of-caller")]
-    if let Some(connector) = &tls.server {
-        upstream = upstream.tls(connector.clone());
-    }
-    #[cfg(not(feature = "tls-of-caller"))]
-    let _ = tls;
     if let Some(token) = &options.connect.token {
         upstream = upstream.token(token.reveal());
     }
@@ -273,6 +273,34 @@ fn report(event: &Event<'_>) {
         },
         _ => {}
     }
+}
+
+/// The server as one listener connects to it.
+fn own_upstream<R: Runtime>(
+    shared: &Upstream<R>,
+    tls: &Connectors,
+    options: &AgentOptions,
+    at: usize,
+) -> Upstream<R> {
+    let mut upstream = shared.clone();
+    #[cfg(feature = "tls-of-caller")]
+    if let Some(Some(connector)) = tls.servers.get(at) {
+        upstream = upstream.tls(connector.clone());
+    }
+    #[cfg(not(feature = "tls-of-caller"))]
+    let _ = tls;
+    #[cfg(feature = "yaml")]
+    if let Some(listener) = options.listeners.get(at) {
+        if let Some(token) = &listener.tunnel.token {
+            upstream = upstream.token(token.reveal());
+        }
+        if let Some(tenant) = &listener.tunnel.tenant_id {
+            upstream = upstream.tenant(tenant);
+        }
+    }
+    #[cfg(not(feature = "yaml"))]
+    let _ = (options, at);
+    upstream
 }
 
 fn http<R: Runtime>(

@@ -82,7 +82,7 @@ pub use error::UsageError;
 pub use options::{
     AccessLogOptions, AgentInvocation, AgentOptions, ClientTlsOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX,
     HeaderFilter, KeyPairFiles, ListenerOptions, LogLevel, LogOptions, PoolOptions, ServerTlsOptions,
-    TlsVersion,
+    TlsVersion, TunnelOptions,
 };
 #[cfg(feature = "server")]
 pub use options::{
