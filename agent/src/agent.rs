@@ -6,6 +6,8 @@ use crate::metrics::{Counted, Metrics};
 use crate::tcp::TcpService;
 use crate::tls::{Connectors, Crypto};
 use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
+#[cfg(feature = "yaml")]
+use piko_config::TunnelOptions;
 use piko_config::{AgentOptions, BindAddr, BindHost, ListenerOptions, Protocol};
 use piko_core::tunnel::Backoff;
 use piko_core::{http1, mux};
@@ -282,22 +284,24 @@ fn own_upstream<R: Runtime>(
     options: &AgentOptions,
     at: usize,
 ) -> Upstream<R> {
-    let mut upstream = shared.clone();
+    let upstream = shared.clone();
     #[cfg(feature = "tls-of-caller")]
-    if let Some(Some(connector)) = tls.servers.get(at) {
-        upstream = upstream.tls(connector.clone());
-    }
+    let upstream = match tls.servers.get(at) {
+        Some(Some(connector)) => upstream.tls(connector.clone()),
+        _ => upstream,
+    };
     #[cfg(not(feature = "tls-of-caller"))]
     let _ = tls;
     #[cfg(feature = "yaml")]
-    if let Some(listener) = options.listeners.get(at) {
-        if let Some(token) = &listener.tunnel.token {
-            upstream = upstream.token(token.reveal());
-        }
-        if let Some(tenant) = &listener.tunnel.tenant_id {
-            upstream = upstream.tenant(tenant);
-        }
-    }
+    let upstream = match options.listeners.get(at).map(|listener| &listener.tunnel) {
+        Some(TunnelOptions { token: Some(token), .. }) => upstream.token(token.reveal()),
+        _ => upstream,
+    };
+    #[cfg(feature = "yaml")]
+    let upstream = match options.listeners.get(at).map(|listener| &listener.tunnel) {
+        Some(TunnelOptions { tenant_id: Some(tenant), .. }) => upstream.tenant(tenant),
+        _ => upstream,
+    };
     #[cfg(not(feature = "yaml"))]
     let _ = (options, at);
     upstream

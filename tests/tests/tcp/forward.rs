@@ -67,14 +67,16 @@ fn a_file_has_many_ports_and_sockets_too() {
     let way = Way::local(service.addr());
     let (socket, file) = (folder.path("db.sock"), folder.path("forward.yaml"));
     let text = format!(
-        "ports:\n  - addr: 127.0.0.1:0\n    endpoint_id: {ENDPOINT}\n  - addr: unix:{socket}\n    endpoint_id: {ENDPOINT}\n\
+        "ports:\n  - addr: 127.0.0.1:0\n    endpoint_id: {ENDPOINT}\n  - addr: unix:${{SOCKET}}\n    endpoint_id: {ENDPOINT}\n\
          connect:\n  url: http://{}\n",
         way.proxy
     );
     std::fs::write(&file, text).expect("written");
     // A socket that a killed forwarder left behind is no obstacle.
     drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
-    let mut process = piko(&["forward", "start", "--config.path", &file]);
+    let mut command = Command::new(binary("piko"));
+    command.args(["forward", "start", "--config.path", &file, "--config.expand-env"]).env("SOCKET", &socket);
+    let mut process = Process::spawn("piko", &mut command).expect("started");
     ping(&mut connect(addr_of(&process, ENDPOINT).parse().expect("an address")));
     process.wait_line(0, PATIENCE, |line| line.text.contains("db.sock")).expect("the socket");
     ping(&mut UnixStream::connect(&socket).expect("the socket"));
@@ -153,4 +155,36 @@ fn a_port_that_is_taken_ends_the_program() {
     assert_eq!(process.wait_exit(PATIENCE).expect("the end").code(), Some(1));
     let (_, record) = process.wait_record(0, PATIENCE, "failed to run forward").expect("a line");
     assert!(record["error"].as_str().is_some_and(|error| error.starts_with(&format!("listen: {addr}: "))));
+}
+
+#[test]
+fn the_log_says_as_much_as_is_asked_for() {
+    let service = echo();
+    let way = Way::local(service.addr());
+    let url = format!("http://{}", way.proxy);
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    let forward = |args: &[&str]| {
+        let addr = port.to_string();
+        let all = [&["forward", "tcp", &addr, ENDPOINT, "--connect.url", &url], args].concat();
+        let process = piko(&all);
+        let deadline = Instant::now() + PATIENCE;
+        let mut client = loop {
+            // At level error nothing is logged, so that only the port tells that it is open.
+            match std::net::TcpStream::connect(port) {
+                Ok(client) => break client,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        ping(&mut client);
+        drop(client);
+        process
+    };
+    let mut quiet = forward(&["--log.level", "error"]);
+    quiet.signal(Signal::Int).expect("it runs");
+    assert!(quiet.wait_exit(PATIENCE).expect("the end").success());
+    assert!(quiet.lines(0).is_empty(), "{}", quiet.tail());
+    let told = forward(&["--log.level", "error", "--log.subsystems", "forwarder"]);
+    told.wait_record(0, PATIENCE, "connection closed").expect("a line of that subsystem");
+    assert!(told.lines(0).iter().all(|line| !line.is_record("starting piko forward")), "{}", told.tail());
 }
