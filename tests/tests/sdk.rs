@@ -391,8 +391,8 @@ fn a_multi_threaded_tokio_will_do() {
 }
 
 /// `Dialer` against a service behind `Upstream`, both on the same runtime.
-async fn dialled<R: Runtime>(rt: R, server: &Server, upstream_url: &str) {
-    let upstream = Upstream::new(rt.clone(), upstream_url).expect("a URL");
+async fn dialled<R: Runtime>(rt: R, proxy_url: String, upstream_url: String) {
+    let upstream = Upstream::new(rt.clone(), &upstream_url).expect("a URL");
     let listener = upstream.listen("tcp").await.expect("a listener");
     let accepting = rt.clone();
     rt.spawn(async move {
@@ -407,7 +407,7 @@ async fn dialled<R: Runtime>(rt: R, server: &Server, upstream_url: &str) {
             });
         }
     });
-    let dialer = Dialer::new(rt, &format!("http://{}", server.proxy)).expect("a URL").timeout(SOON);
+    let dialer = Dialer::new(rt, &proxy_url).expect("a URL").timeout(SOON);
     for size in [0, 1, 300_000] {
         let mut connection = dialer.dial_raw("tcp").await.expect("a connection");
         let sent = vec![7; size];
@@ -423,16 +423,27 @@ async fn dialled<R: Runtime>(rt: R, server: &Server, upstream_url: &str) {
     connection.write_all(&vec![1; 3_000_000]).await.expect("sent");
     drop(connection);
     let refused = dialer.clone().timeout(Duration::from_millis(300)).dial_raw("nobody").await;
-    assert!(matches!(refused, Err(DialError::Refused(502, _))), "{refused:?}");
+    assert!(matches!(refused, Err(DialError::Refused(502, _))), "{:?}", refused.err());
     assert!(matches!(dialer.dial_raw("").await, Err(DialError::Endpoint(_))));
     let bad = dialer.token("line\n").dial_raw("tcp").await;
-    assert!(matches!(bad, Err(DialError::ControlCharacter("token"))), "{bad:?}");
+    assert!(matches!(bad, Err(DialError::ControlCharacter("token"))), "{:?}", bad.err());
+}
+
+/// On the runtime itself: its sockets are made there.
+fn dialled_on<R: Runtime>(rt: &R, server: &Server) {
+    let (done, end) = channel();
+    let work = dialled(rt.clone(), format!("http://{}", server.proxy), server.connect_url());
+    rt.spawn(async move {
+        work.await;
+        let _ = done.send(());
+    });
+    // A panic of the task drops the sender.
+    end.recv_timeout(3 * SOON).expect("no panic on the runtime");
 }
 
 #[test]
 fn endpoints_are_dialled_on_both_runtimes() {
     let server = Server::start(&[]);
-    let url = server.connect_url();
-    with_tokio(|rt| block_on(dialled(rt, &server, &url)));
-    with_smol(|rt| block_on(dialled(rt, &server, &url)));
+    with_tokio(|rt| dialled_on(&rt, &server));
+    with_smol(|rt| dialled_on(&rt, &server));
 }

@@ -1,5 +1,7 @@
 //! TCP through the product: `piko forward` or any WebSocket client, the server's TCP path, `piko-agent tcp`, a service.
 
+#[path = "tcp/clients.rs"]
+mod clients;
 #[path = "tcp/common.rs"]
 mod common;
 #[path = "tcp/ends.rs"]
