@@ -169,7 +169,7 @@ impl<R: Runtime> Port<R> {
             return tracing::info!(target: "forwarder", { "endpoint-id" = %endpoint }, "connection cut by the end of the forwarder");
         };
         let duration = self.rt.now().since(started);
-        let cut = result.err().map(|error| tracing::field::display(error));
+        let cut = result.err().map(tracing::field::display);
         tracing::info!(
             target: "forwarder",
             { "endpoint-id" = %endpoint, "bytes-in" = from_a, "bytes-out" = from_b, ?duration, cut }, "connection closed");

@@ -215,7 +215,7 @@ impl<R: Runtime> Service for ProxyService<R> {
     fn relayed(&self, target: &Target, relayed: &Relayed) {
         let Relayed { from_a, from_b, result } = relayed;
         self.node.tcp.closed(*from_a, *from_b);
-        let cut = result.as_ref().err().map(|error| tracing::field::display(error));
+        let cut = result.as_ref().err().map(tracing::field::display);
         tracing::debug!(
             target: "proxy.tcp",
             { "endpoint-id" = %target.endpoint, "bytes-in" = from_a, "bytes-out" = from_b, cut },
