@@ -5,6 +5,7 @@ use crate::leg::Leg;
 use crate::live::Live;
 use crate::node::{Node, Via};
 use crate::nodes::Nodes;
+use crate::tcp::Upgrade;
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
@@ -15,7 +16,8 @@ use piko_core::proxy::{
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
 use piko_driver::{
-    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Runtime, Service, timeout_at,
+    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
+    relay_websocket, timeout_at,
 };
 use piko_observe::access::AccessNote;
 use std::convert::Infallible;
@@ -46,6 +48,8 @@ pub(crate) struct Target {
     tried: Vec<Route>,
     /// It was held; once is enough.
     waited: bool,
+    /// A TCP connection is asked for rather than an answer.
+    tcp: Option<Box<Upgrade>>,
 }
 
 impl Target {
@@ -64,11 +68,15 @@ fn is_absence(why: Failure) -> bool {
 impl<R: Runtime> ProxyService<R> {
     fn select(&self, now: Instant, endpoint: &EndpointId, hop: Hop, tried: &[Route]) -> Option<(Pick, Via)> {
         let (pick, via) = self.node.select(now, endpoint, hop, tried)?;
+        self.count(&pick);
+        Some((pick, via))
+    }
+
+    fn count(&self, pick: &Pick) {
         match pick.route() {
             Route::Local(_) => self.node.upstream_requests.inc(),
             Route::Remote { node, .. } => self.node.remote_requests.with(node.as_str()).inc(),
         }
-        Some((pick, via))
     }
 }
 
@@ -128,23 +136,23 @@ impl<R: Runtime> Service for ProxyService<R> {
             Hop::First if is_tcp => None,
             Hop::First => self.node.waiting.hold(now, &endpoint, false),
         };
-        match self.select(now, &endpoint, hop, &[]) {
-            Some((_, Via::Tunnel(_))) if is_tcp => Decision::Answer(Answer::request_error(
-                Place::Server,
-                501,
-                "tcp is not supported yet",
-                "not-implemented",
-            )),
+        match self.node.select(now, &endpoint, hop, &[]) {
             Some((pick, via)) => {
+                let tcp = match is_tcp.then(|| Upgrade::judge(head)).transpose() {
+                    Ok(tcp) => tcp.map(Box::new),
+                    Err(answer) => return Decision::Answer(answer),
+                };
+                self.count(&pick);
                 let keep_alive = matches!(via, Via::Node);
-                let target =
-                    Target { endpoint, hop, pick: Some(pick), via, tried: Vec::new(), waited: false };
+                let pick = Some(pick);
+                let target = Target { endpoint, hop, pick, via, tried: Vec::new(), waited: false, tcp };
                 Decision::Proxy { target, keep_alive, keep_head: may_leave }
             }
             None => {
                 if let Some(held) = held() {
                     let via = Via::Held(held);
-                    let target = Target { endpoint, hop, pick: None, via, tried: Vec::new(), waited: true };
+                    let (pick, tried) = (None, Vec::new());
+                    let target = Target { endpoint, hop, pick, via, tried, waited: true, tcp: None };
                     return Decision::Proxy { target, keep_alive: false, keep_head: true };
                 }
                 nobody(&endpoint);
@@ -267,6 +275,33 @@ impl<R: Runtime> Service for ProxyService<R> {
     fn is_tunnel(&self, target: &Target) -> bool {
         // Without other nodes, whoever comes is a tunnel.
         matches!(target.via, Via::Tunnel(_)) || (self.is_held(target) && !self.node.has_others())
+    }
+
+    fn opaque(&self, target: &Target) -> Option<Opaque> {
+        let (Some(upgrade), Via::Tunnel(tunnel)) = (&target.tcp, &target.via) else { return None };
+        self.node.tcp.opened();
+        tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %target.endpoint }, "connection opened");
+        Some(upgrade.opaque(tunnel.has_half_close()))
+    }
+
+    fn carry<Rt: Runtime, C: Io>(
+        &self,
+        rt: &Rt,
+        (client, up): (C, &mut Self::Up),
+        early: Vec<u8>,
+        opaque: Opaque,
+    ) -> impl Future<Output = Relayed> + Send {
+        relay_websocket(rt, client, early, up, opaque)
+    }
+
+    fn relayed(&self, target: &Target, relayed: &Relayed) {
+        let Relayed { from_a, from_b, result } = relayed;
+        self.node.tcp.closed(*from_a, *from_b);
+        let cut = result.as_ref().err().map(tracing::field::display);
+        tracing::debug!(
+            target: "proxy.tcp",
+            { "endpoint-id" = %target.endpoint, "bytes-in" = from_a, "bytes-out" = from_b, cut },
+            "connection closed");
     }
 
     fn release(&self, target: Target, reusable: Option<Self::Up>) {
