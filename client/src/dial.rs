@@ -1,14 +1,10 @@
 //! One attempt: resolve, connect, upgrade.
 
 use crate::Upstream;
-use bytes::BytesMut;
-use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_core::id::EndpointId;
 use piko_core::time::Instant;
 use piko_core::tunnel::{Caps, Failure};
-use piko_core::ws::Role;
-use piko_core::ws::handshake::{self, Answer, Ask};
-use piko_driver::{Addr, Io, MaybeTls, Runtime, WsTransport, random_bytes, timeout_at};
+use piko_driver::{Addr, Io, MaybeTls, Runtime, UpgradeError, WsTransport, timeout_at};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -17,8 +13,6 @@ use std::time::Duration;
 const ATTEMPT_MAX: Duration = Duration::from_secs(60);
 /// An address gets at least this long, as in Go: less is no fair try, however many there are.
 const SHARE_MIN: Duration = Duration::from_secs(2);
-/// An answer to the upgrade that is longer is none.
-const ANSWER_BYTES_MAX: usize = 20 * 1024;
 
 /// Why an attempt failed.
 #[derive(Debug)]
@@ -149,47 +143,34 @@ fn share(left: Duration, addrs: usize) -> Duration {
 async fn upgrade<R: Runtime>(
     upstream: &Upstream<R>,
     endpoint: &EndpointId,
-    mut io: MaybeTls<R::Tcp>,
+    io: MaybeTls<R::Tcp>,
 ) -> Result<Dialled<MaybeTls<R::Tcp>>, DialError> {
-    let key = random_bytes().map_err(DialError::Io)?;
-    let caps = Caps::ours().to_value();
+    let ours = Caps::ours().to_value();
     let target = format!("{}/piko/v1/upstream/{}", upstream.url.prefix, percent_encode(endpoint.as_bytes()));
     let bearer = upstream.token.as_ref().map(|token| format!("Bearer {token}"));
     let mut fields: Vec<(&str, &[u8])> =
         vec![("User-Agent", concat!("piko-rust/", env!("CARGO_PKG_VERSION")).as_bytes())];
     fields.extend(bearer.as_ref().map(|bearer| ("Authorization", bearer.as_bytes())));
     fields.extend(upstream.tenant.as_ref().map(|tenant| ("X-Piko-Tenant-Id", tenant.as_bytes())));
-    fields.push(("X-Piko-Caps", caps.as_bytes()));
-    let ask =
-        Ask { host: upstream.url.authority().as_bytes(), target: target.as_bytes(), key, fields: &fields };
-    let mut request = BytesMut::new();
-    handshake::write_request(&ask, &mut request);
-    io.write_all(&request).await.map_err(DialError::Io)?;
-    let mut input = Vec::new();
-    let mut chunk = [0; 2048];
+    fields.push(("X-Piko-Caps", ours.as_bytes()));
+    let info = *io.info();
+    let host = upstream.url.authority();
     let mut theirs = Caps::default();
-    loop {
-        let n = io.read(&mut chunk).await.map_err(DialError::Io)?;
-        input.extend_from_slice(&chunk[..n]);
-        let answer = handshake::judge_response(&key, &input, n == 0, &mut |fields| {
-            theirs = fields.first("x-piko-caps").map(Caps::parse).unwrap_or_default();
-        });
-        match answer {
-            Answer::Partial if n == 0 => return Err(DialError::Io(io::ErrorKind::UnexpectedEof.into())),
-            Answer::Partial if input.len() > ANSWER_BYTES_MAX => {
-                return Err(DialError::Handshake("the answer is too long"));
-            }
-            Answer::Partial => {}
-            Answer::Bad(why) => return Err(DialError::Handshake(why)),
-            Answer::Refused { status, message } => {
-                return Err(DialError::Refused(status, String::from_utf8_lossy(&message).into_owned()));
-            }
-            Answer::Upgraded { head_bytes } => {
-                input.drain(..head_bytes);
-                let info = *io.info();
-                let caps = Caps::ours().both(&theirs);
-                return Ok(Dialled { transport: WsTransport::new(io, Role::Client, input), info, caps });
-            }
+    let transport = piko_driver::upgrade(io, host.as_bytes(), target.as_bytes(), &fields, &mut |fields| {
+        theirs = fields.first("x-piko-caps").map(Caps::parse).unwrap_or_default();
+    })
+    .await?;
+    Ok(Dialled { transport, info, caps: Caps::ours().both(&theirs) })
+}
+
+impl From<UpgradeError> for DialError {
+    fn from(error: UpgradeError) -> Self {
+        match error {
+            UpgradeError::Handshake(why) => Self::Handshake(why),
+            UpgradeError::Io(error) => Self::Io(error),
+            UpgradeError::Refused(status, message) => Self::Refused(status, message),
+            // Of a later release of the driver.
+            _ => Self::Handshake("not upgraded"),
         }
     }
 }

@@ -29,6 +29,7 @@ mod sync;
 pub mod tls;
 mod transport;
 mod tunnel;
+mod upgrade;
 mod wait;
 mod wire;
 
@@ -56,4 +57,5 @@ pub use tls::TlsIo;
 pub use transport::TungsteniteTransport;
 pub use transport::{RawTransport, Received, Transport, WsTransport};
 pub use tunnel::TunnelHandle;
+pub use upgrade::{UpgradeError, upgrade};
 pub use wait::{Elapsed, sleep_until, timeout_at};
