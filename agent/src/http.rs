@@ -72,7 +72,7 @@ impl<R: Runtime> HttpService<R> {
             config,
             pool,
             keep_alive: None,
-            link: Link::default(),
+            link: Default::default(),
             addrs: Mutex::new(None),
             access,
             metrics,

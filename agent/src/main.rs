@@ -66,6 +66,9 @@ fn show(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What SIGHUP could ask for: a build without files of any kind drains, as at any other signal.
+const HAS_FILES: bool = cfg!(any(feature = "tls", feature = "yaml"));
+
 /// The first signal drains, a second one ends the process at once; SIGHUP has files read again.
 async fn watch_signals(rt: Smol, stop: Shutdown, reloader: Reloader) {
     let terminal = Terminal::look();
@@ -79,7 +82,7 @@ async fn watch_signals(rt: Smol, stop: Shutdown, reloader: Reloader) {
     };
     while arrivals.read_exact(&mut [0]).await.is_ok() {
         let name = NAMES[latest.load(Ordering::Relaxed)];
-        if name == "hangup" && !terminal.is_gone() {
+        if HAS_FILES && name == "hangup" && !terminal.is_gone() {
             tracing::info!(target: "main", signal = name, "reading files again");
             reloader.reload();
             continue;

@@ -5,7 +5,6 @@ mod expand;
 #[cfg(feature = "yaml")]
 mod yaml;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::env::Env;
@@ -61,15 +60,11 @@ impl File {
     }
 }
 
-/// A secret from its file: all but the line break at the end, or what is wrong with it.
+/// A secret from its file: all but white space around it, or what is wrong with it.
 pub(crate) fn secret(path: &Path) -> Result<String, String> {
-    /// More than any token, and less than what a mistaken path may lead to (`/dev/zero`).
-    const BYTES_MAX: u64 = 1 << 20;
-    let told = |error: &std::io::Error| format!("{}: {}", path.display(), reason(error));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| told(&error))?;
-    file.take(BYTES_MAX).read_to_string(&mut text).map_err(|error| told(&error))?;
-    match text.trim() {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
+    match text.trim_ascii() {
         "" => Err(format!("{}: the file is empty", path.display())),
         text => Ok(text.to_owned()),
     }

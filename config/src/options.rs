@@ -101,7 +101,7 @@ fn secret(values: &Values, section: &str, key: &str) -> Result<Option<Secret>, U
             Err(error) => Err(fault(values, &[&file_key], &format!("{section}: {error}"))),
         },
         _ => {
-            let name = key.rsplit('.').next().unwrap_or(key);
+            let name = key.get(section.len() + 1..).unwrap_or(key);
             let message = format!("{section}: {name} and {name}-file cannot both be set");
             Err(fault(values, &[key, &file_key], &message))
         }
@@ -116,7 +116,7 @@ fn fault(values: &Values, keys: &[&str], message: &str) -> UsageError {
         .filter(|key| values.source(key) != Source::Default)
         .map(|key| values.origin(key))
         .collect();
-    if keys.iter().any(|key| values.source(key) == Source::File) {
+    if cfg!(feature = "yaml") && keys.iter().any(|key| values.source(key) == Source::File) {
         return UsageError::invalid_file(message, &given);
     }
     UsageError::invalid(message, &given)

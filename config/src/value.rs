@@ -63,6 +63,22 @@ pub enum Value {
     Text(String),
 }
 
+impl Value {
+    /// Whether it is the value of somebody who wants nothing: empty, off or zero.
+    pub(crate) fn is_nothing(&self) -> bool {
+        match self {
+            Self::Bind(addr) => addr.is_none(),
+            Self::Bool(on) => !on,
+            Self::Duration(duration) => duration.as_nanos() == 0,
+            #[cfg(feature = "server")]
+            Self::Float(number) => *number == 0.0,
+            Self::Int(number) | Self::Size(number) => *number == 0,
+            Self::List(entries) => entries.is_empty(),
+            Self::Text(text) => text.is_empty(),
+        }
+    }
+}
+
 impl Kind {
     /// Parses one text. `None` means that it is none of this kind; [`Kind::expected`] words the complaint.
     pub fn parse(self, text: &str) -> Option<Value> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::env::{self, Env};
 use crate::error::UsageError;
-use crate::file::File;
+use crate::file::{File, Settings};
 use crate::table::{self, Effect, Flag, Program, Verb, Yaml, flags};
 use crate::value::{BindAddr, GoDuration, Value};
 
@@ -194,26 +194,38 @@ impl Values {
             start: Start { command, given: Vec::new(), file: file.path },
         };
         for flag in flags(program) {
-            let in_file = file.settings.iter().find(|(of, _)| of.name == flag.name).map(|(_, value)| value);
+            let in_file = match cfg!(feature = "yaml") {
+                true => file.settings.iter().find(|(of, _)| of.name == flag.name).map(|(_, value)| value),
+                false => None,
+            };
             let entry = layers.entry(flag, in_file)?;
             values.judge(&entry)?;
             values.entries.push(entry);
         }
-        for (row, settings) in file.entries.into_iter().enumerate() {
-            values.row = Some(row);
-            let settings = settings.into_iter().map(|(flag, value)| {
-                values.judge(&Entry { flag, source: Source::File, value: value.clone() })?;
-                Ok((flag.name, value))
-            });
-            let settings = settings.collect::<Result<_, UsageError>>()?;
-            values.rows.push(settings);
+        // A build that reads no files carries nothing for their entries.
+        if cfg!(feature = "yaml") {
+            values.keep_rows(file.entries)?;
         }
-        values.row = None;
         // Nobody asks again in a build that reads no files.
         if cfg!(feature = "yaml") {
             values.start.given = known;
         }
         Ok(values)
+    }
+
+    /// The entries of the list of the file.
+    fn keep_rows(&mut self, entries: Vec<Settings>) -> Result<(), UsageError> {
+        for (row, settings) in entries.into_iter().enumerate() {
+            self.row = Some(row);
+            let mut kept = Vec::new();
+            for (flag, value) in settings {
+                self.judge(&Entry { flag, source: Source::File, value: value.clone() })?;
+                kept.push((flag.name, value));
+            }
+            self.rows.push(kept);
+        }
+        self.row = None;
+        Ok(())
     }
 
     /// What the user has to hear of a value because of the flag that it belongs to.
@@ -224,9 +236,8 @@ impl Values {
         match entry.flag.effect {
             Effect::Works => {}
             Effect::None(remark) => self.notices.push(format!("{}: {remark}", self.origin_of(entry))),
-            // What says no more than its default asks for nothing.
-            Effect::Refused(_)
-                if entry.flag.kind.parse(entry.flag.default).as_ref() == Some(&entry.value) => {}
+            // What is empty asks for nothing.
+            Effect::Refused(_) if entry.value.is_nothing() => {}
             Effect::Refused(reason) => {
                 return Err(UsageError::usage(format!("{}: {reason}", self.origin_of(entry))));
             }
@@ -313,11 +324,13 @@ impl Values {
 
     fn origin_of(&self, entry: &Entry) -> String {
         let flag = entry.flag;
-        match (entry.source, &self.start.file, flag.yaml_path()) {
-            (Source::Environment, ..) => flag.env(),
-            (Source::File, Some(file), Some(key)) if cfg!(feature = "yaml") => {
+        match entry.source {
+            Source::Environment => flag.env(),
+            Source::File if cfg!(feature = "yaml") => {
+                let file = self.start.file.as_deref().unwrap_or(Path::new("")).display();
                 let at = self.row.map_or_else(String::new, |row| row.to_string());
-                format!("{}: {}", file.display(), key.replacen("[]", &format!("[{at}]"), 1))
+                let key = flag.yaml_path().unwrap_or_default();
+                format!("{file}: {}", key.replacen("[]", &format!("[{at}]"), 1))
             }
             _ => format!("--{}", flag.name),
         }
@@ -430,6 +443,9 @@ struct Layers<'l> {
 impl Layers<'_> {
     /// What the file says that `config.path` names; nothing without one.
     fn file(&self) -> Result<File, UsageError> {
+        if !cfg!(feature = "yaml") {
+            return Ok(File::default());
+        }
         let program = self.verb.program();
         let value = |name| match table::find(program, name) {
             Some(flag) if flag.effect == Effect::Works => {
@@ -466,8 +482,10 @@ impl Layers<'_> {
             }
         }
         Ok(match in_file {
-            Some(value) => Entry { flag, source: Source::File, value: value.clone() },
-            None => Entry { flag, source: Source::Default, value: default_of(flag) },
+            Some(value) if cfg!(feature = "yaml") => {
+                Entry { flag, source: Source::File, value: value.clone() }
+            }
+            _ => Entry { flag, source: Source::Default, value: default_of(flag) },
         })
     }
 }

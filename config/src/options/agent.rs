@@ -8,7 +8,9 @@ use super::{
 };
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
-use crate::values::{Command, Start, Values};
+#[cfg(feature = "yaml")]
+use crate::values::Start;
+use crate::values::{Command, Values};
 
 /// What the command line of an agent asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,7 @@ pub struct AgentOptions {
     /// Lines to show the user at the start.
     pub notices: Vec<String>,
     /// Where all this came from, to be asked again.
+    #[cfg(feature = "yaml")]
     pub start: Start,
 }
 
@@ -126,8 +129,12 @@ impl AgentOptions {
             _ => Vec::new(),
         };
         // Those of the file are judged even where the arguments take their place, as in Go.
-        let in_file = (0..values.rows()).map(|row| ListenerOptions::from_row(&values.of_row(row)));
-        let in_file = in_file.collect::<Result<Vec<_>, _>>()?;
+        let mut in_file = Vec::new();
+        if cfg!(feature = "yaml") {
+            for row in 0..values.rows() {
+                in_file.push(ListenerOptions::from_row(&values.of_row(row))?);
+            }
+        }
         let listeners = if *values.command() == Command::AgentStart { in_file } else { listeners };
         Ok(Self { listeners, ..Self::without_listeners(values)? })
     }
@@ -143,6 +150,7 @@ impl AgentOptions {
             log: LogOptions::from_values(values)?,
             grace_period: grace_period(values)?,
             notices: values.notices().to_vec(),
+            #[cfg(feature = "yaml")]
             start: values.start().clone(),
         })
     }
@@ -253,6 +261,6 @@ impl PoolOptions {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "yaml"))]
 #[path = "agent_tests.rs"]
 mod tests;

@@ -245,7 +245,12 @@ impl Reconnector {
         }
         self.state = State::Dialling { attempt, until: now + limit + ATTEMPT_SLACK };
         self.action = Some(Action::Dial { attempt, target: self.target, limit: Some(limit) });
-        tracing::debug!(attempt = attempt.0, target_index = self.target, ?limit, "dial");
+        tracing::debug!(
+            attempt = attempt.0,
+            target_index = self.target,
+            limit_ms = limit.as_millis() as u64,
+            "dial"
+        );
     }
 
     fn wait(&mut self, now: Instant) {
@@ -254,7 +259,7 @@ impl Reconnector {
         let wait = self.waits.next(cap, &mut self.rng);
         self.state = State::Waiting { until: now + wait };
         self.action = None;
-        tracing::debug!(?wait, hurried, "wait before the next dial");
+        tracing::debug!(wait_ms = wait.as_millis() as u64, hurried, "wait before the next dial");
     }
 
     fn give_up(&mut self) {

@@ -216,7 +216,7 @@ impl Tunnel {
         match self.phase {
             Phase::Open if self.close_reason().is_some() => {}
             Phase::Open => {
-                tracing::debug!(endpoint = %self.endpoint, ?grace, streams = self.streams(), "drain");
+                tracing::debug!(endpoint = %self.endpoint, grace_ms = grace.as_millis() as u64, streams = self.streams(), "drain");
                 self.phase = match self.side {
                     Side::Server => self.drain_server(now, until),
                     Side::Client => self.drain_agent(now, until),

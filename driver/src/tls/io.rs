@@ -79,6 +79,13 @@ impl<I> fmt::Debug for TlsIo<I> {
     }
 }
 
+impl<I> TlsIo<I> {
+    /// The stream below.
+    pub fn get_ref(&self) -> &I {
+        &self.io
+    }
+}
+
 impl<I: Io> TlsIo<I> {
     /// `early` has been read from `io` already.
     pub(super) fn new(io: I, session: Session, early: &[u8]) -> Self {
@@ -105,7 +112,7 @@ impl<I: Io> TlsIo<I> {
         &mut self.io
     }
 
-    /// Ready once both sides may send data, and what we had to say has left. After an error what can be told to the
+    /// Ready once both sides may send data. After an error what can be told to the
     /// peer has been tried.
     pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The first words of a client, and what came with the connection.
@@ -115,10 +122,17 @@ impl<I: Io> TlsIo<I> {
                 let _ = self.poll_out(cx);
                 return Poll::Ready(Err(error));
             }
-            ready!(self.poll_out(cx))?;
-            if !self.session.is_handshaking() {
+            let sent = self.poll_out(cx)?;
+            let over = !self.session.is_handshaking();
+            if over && self.session.is_server() {
+                // Its tickets are left, which go out with the next read or write: the peer need not take them now. A
+                // client's last message is what its server waits for.
                 return Poll::Ready(Ok(()));
             }
+            if over {
+                return sent.map(Ok);
+            }
+            // Also while something is left to send: both sides may be in the middle of their words.
             taken = ready!(self.poll_pull(cx, &mut [])).map(drop);
         }
     }

@@ -96,6 +96,10 @@ impl Session {
         Self { side: Side::Server(half), failed: false }
     }
 
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self.side, Side::Server(_))
+    }
+
     pub(super) fn is_handshaking(&self) -> bool {
         match &self.side {
             Side::Client(half) => half.is_handshaking(),

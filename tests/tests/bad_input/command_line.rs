@@ -73,7 +73,7 @@ fn a_closed_stdout_or_stderr_harms_no_program() {
         ("piko-agent", &["--bogus"], 2),
         ("piko-agent", &["--help"], 0),
         ("piko-agent", &["tcp", "e", "1", "--http-client.disable-compression"], 2),
-        ("piko-agent", &["http", "e", "https://x", "--http-client.disable-compression"], 1),
+        ("piko-agent", &["http", "e", "1", "--server.enabled", "--server.bind-addr", "192.0.2.1:1"], 1),
     ] {
         let mut command = Command::new(binary(program));
         let status_of = command.args(args).stdout(closed()).stderr(closed()).status();

@@ -152,6 +152,7 @@ fn a_cluster_with_a_secret_in_a_file() {
 fn files_with_authentication_or_tenants_do_not_start() {
     for (file, key) in [("auth.yaml", "upstream.auth."), ("tenants.yaml", "upstream.tenants")] {
         let mut process = launch("piko-server", PORTS, file, &[("HMAC_SECRET_KEY", "hunter2")]);
+        process.wait_line(0, SOON, |_| true).expect("a line");
         assert_eq!(process.wait_exit(SOON).expect("the end").code(), Some(2), "{file}");
         let lines = process.lines(0);
         assert_eq!(lines.len(), 1, "{file}: {}", process.tail());

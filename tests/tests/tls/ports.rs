@@ -6,7 +6,7 @@ use piko_tests::service::Service;
 use piko_tests::tls::{TlsClient, Trust};
 use rustls::ProtocolVersion;
 
-use crate::{SOON, Setup, TO_E};
+use crate::{Setup, TO_E};
 
 /// `*.tls.cert`, `*.tls.key`: each port speaks TLS when it has them, and the others do not.
 #[test]
@@ -189,5 +189,35 @@ fn operators_ask_an_admin_port_with_tls() {
     assert!(!good && text.contains("certificate") || text.contains("trusted authorities"), "{text}");
     let (good, text) = ask(&["--server.tls.root-cas", "/nowhere.pem"]);
     assert!(!good && text.contains("open /nowhere.pem"), "{text}");
-    let _ = SOON;
+}
+
+/// The status command: `--server.token` goes out as a bearer token.
+#[test]
+fn operators_show_a_token() {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("a port"));
+    let admin = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+        let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+        let mut answering = &stream;
+        answering.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").expect("a reader");
+        head
+    });
+    let mut command = std::process::Command::new(binary("piko"));
+    command.args([
+        "server",
+        "status",
+        "upstream",
+        "endpoints",
+        "--server.url",
+        &url,
+        "--server.token",
+        "t0ken",
+    ]);
+    let output = command.output().expect("piko starts");
+    assert!(output.status.success(), "{output:?}");
+    let head = admin.join().expect("a request");
+    assert!(head.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer t0ken")), "{head:?}");
 }
