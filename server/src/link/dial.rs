@@ -59,6 +59,7 @@ enum State {
 }
 
 /// What a request finds.
+#[derive(Debug)]
 pub(crate) enum Found {
     /// A link, which may end at any moment.
     Up(TunnelHandle),
@@ -119,7 +120,7 @@ impl Link {
     }
 
     /// It could not be opened, or has ended.
-    fn ended(&self, number: u64, now: Instant, was_good: bool) {
+    pub(super) fn ended(&self, number: u64, now: Instant, was_good: bool) {
         let mut inner = self.lock();
         if inner.number != number || matches!(inner.state, State::Closed) {
             return;
@@ -134,7 +135,7 @@ impl Link {
         }
     }
 
-    /// Requests that were given it so far, if it is idle.
+    /// Requests that were given it so far.
     fn used(&self) -> u64 {
         self.lock().used
     }

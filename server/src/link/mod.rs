@@ -12,6 +12,8 @@
 
 mod accept;
 mod dial;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use accept::{Accepted, Owner, carry, is_asked, judge};
 pub(crate) use dial::{Found, Link, dial};
