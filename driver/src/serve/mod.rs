@@ -3,6 +3,7 @@
 mod client;
 mod exchange;
 mod heads;
+mod legs;
 mod refuse;
 mod up;
 
