@@ -1,9 +1,13 @@
 //! The listeners of one agent process, side by side.
 
+use crate::dial::Dial;
 use crate::http::HttpService;
-use crate::metrics::Metrics;
-use crate::tls::{Connectors, Crypto, Link};
+use crate::metrics::{Counted, Metrics};
+use crate::tcp::TcpService;
+use crate::tls::{Connectors, Crypto};
 use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
+#[cfg(feature = "yaml")]
+use piko_config::TunnelOptions;
 use piko_config::{AgentOptions, BindAddr, BindHost, GoDuration, ListenerOptions, Protocol};
 use piko_core::tunnel::Backoff;
 use piko_core::{http1, mux};
@@ -12,7 +16,7 @@ use piko_driver::{
     Stream, Tasks, accept, serve, sleep_until,
 };
 use piko_observe::access::{AccessLog, AccessOptions};
-use piko_observe::metrics::HttpMetrics;
+use piko_observe::metrics::{HttpMetrics, TcpMetrics};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -91,9 +95,6 @@ impl<R: Runtime> Agent<R> {
     /// # Errors
     /// Also: which file cannot be used, and why.
     pub fn with_tls(rt: R, options: AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
-        if options.listeners.iter().any(|listener| listener.protocol == Protocol::Tcp) {
-            return Err(RunError::Unsupported("a tcp listener"));
-        }
         #[cfg_attr(not(feature = "yaml"), expect(unused_mut, reason = "only a file adds to it"))]
         let mut tls = Connectors::load(&options, crypto)?;
         let access = |listener| Arc::new(AccessLog::new(access_options(listener, &options)));
@@ -122,30 +123,33 @@ impl<R: Runtime> Agent<R> {
     /// fails and the options say to exit then.
     pub async fn run(self, stop: Shutdown) -> Result<(), RunError> {
         let Self { rt, options, tls, access, observer } = self;
-        let upstream = upstream(&rt, &options, &tls, observer)?;
-        let mut metrics = Vec::new();
+        let upstream = upstream(&rt, &options, observer)?;
+        let mut counted = Counted::default();
         let (tasks, quit) = (Tasks::new(), Shutdown::new());
         let heads = Arc::new(HeadBudget::default());
         let mut listeners = Vec::new();
         #[cfg(any(feature = "tls-of-caller", feature = "yaml"))]
         rt.spawn(tls.reloader.clone().watch(rt.clone(), quit.clone()));
-        for ((listener, link), access) in options.listeners.iter().zip(&tls.services).zip(access) {
-            let counters = Arc::new(HttpMetrics::new("piko_agent", Some(&listener.endpoint)));
-            metrics.push(counters.clone());
-            let service = Arc::new(service(&rt, listener, link, access, counters));
-            let tunnel = upstream
+        let all = options.listeners.iter().zip(&tls.services).zip(access).enumerate();
+        for (at, ((listener, link), access)) in all {
+            let tunnel = own_upstream(&upstream, &tls, &options, at)
                 .listen_in_background(&listener.endpoint)
                 .map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
-            tracing::info!(
-                target: "proxy.http", { "endpoint-id" = listener.endpoint, service = %listener.addr }, "starting reverse proxy");
             let tunnel = Arc::new(tunnel);
+            let dial = Dial::new(rt.clone(), listener.addr.clone(), listener.pool.keep_alive, link.clone());
+            let endpoint = &listener.endpoint;
+            let service = match listener.protocol {
+                Protocol::Http => Service::Http(http(dial, listener, access, counted.http(endpoint))),
+                Protocol::Tcp => Service::Tcp(tcp(dial, listener, access, counted.tcp(endpoint))),
+            };
+            service.announce(listener);
             rt.spawn(accept_streams(rt.clone(), tunnel.clone(), service, tasks.clone(), heads.clone()));
             listeners.push(tunnel);
         }
         if let Some(bind) = &options.metrics {
-            serve_metrics(&rt, bind, metrics, &tls.reloader, &quit).await?;
+            serve_metrics(&rt, bind, counted, &tls.reloader, &quit).await?;
         }
-        let refused = first_refusal(&listeners);
+        let refused = refusal(&listeners, options.connect.exit_on_failure);
         let stopped = stop.wait();
         let outcome = race(refused, stopped).await;
         let grace = options.grace_period;
@@ -188,8 +192,8 @@ async fn close_all<R: Runtime>(listeners: &[Arc<Listener<R>>], grace: Duration) 
     .await;
 }
 
-/// Ready when the server refused one of them for good.
-async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
+/// Ready when the server refused all of them for good, or, `at_once`, one: the others go on without it.
+async fn refusal<R: Runtime>(listeners: &[Arc<Listener<R>>], at_once: bool) -> RunError {
     let mut waiting: Vec<Pin<Box<dyn Future<Output = RunError> + Send + '_>>> = Vec::new();
     for listener in listeners {
         waiting.push(Box::pin(async move {
@@ -201,8 +205,14 @@ async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
         }));
     }
     poll_fn(|cx| {
-        for wait in &mut waiting {
-            if let Poll::Ready(error) = wait.as_mut().poll(cx) {
+        let mut at = 0;
+        while let Some(wait) = waiting.get_mut(at) {
+            let Poll::Ready(error) = wait.as_mut().poll(cx) else {
+                at += 1;
+                continue;
+            };
+            drop(waiting.remove(at));
+            if at_once || waiting.is_empty() {
                 return Poll::Ready(error);
             }
         }
@@ -214,7 +224,6 @@ async fn first_refusal<R: Runtime>(listeners: &[Arc<Listener<R>>]) -> RunError {
 fn upstream<R: Runtime>(
     rt: &R,
     options: &AgentOptions,
-    tls: &Connectors,
     observer: Option<Arc<Observer>>,
 ) -> Result<Upstream<R>, RunError> {
     let mut backoff = Backoff::default();
@@ -231,12 +240,6 @@ fn upstream<R: Runtime>(
             observer(event);
         }
     });
-    #[cfg(feature = "tls-of-caller")]
-    if let Some(connector) = &tls.server {
-        upstream = upstream.tls(connector.clone());
-    }
-    #[cfg(not(feature = "tls-of-caller"))]
-    let _ = tls;
     if let Some(token) = &options.connect.token {
         upstream = upstream.token(token.reveal());
     }
@@ -278,21 +281,57 @@ fn report(event: &Event<'_>) {
     }
 }
 
-fn service<R: Runtime>(
-    rt: &R,
+/// The server as one listener connects to it.
+fn own_upstream<R: Runtime>(
+    shared: &Upstream<R>,
+    tls: &Connectors,
+    options: &AgentOptions,
+    at: usize,
+) -> Upstream<R> {
+    let upstream = shared.clone();
+    #[cfg(feature = "tls-of-caller")]
+    let upstream = match tls.servers.get(at) {
+        Some(Some(connector)) => upstream.tls(connector.clone()),
+        _ => upstream,
+    };
+    #[cfg(not(feature = "tls-of-caller"))]
+    let _ = tls;
+    #[cfg(feature = "yaml")]
+    let upstream = match options.listeners.get(at).map(|listener| &listener.tunnel) {
+        Some(TunnelOptions { token: Some(token), .. }) => upstream.token(token.reveal()),
+        _ => upstream,
+    };
+    #[cfg(feature = "yaml")]
+    let upstream = match options.listeners.get(at).map(|listener| &listener.tunnel) {
+        Some(TunnelOptions { tenant_id: Some(tenant), .. }) => upstream.tenant(tenant),
+        _ => upstream,
+    };
+    #[cfg(not(feature = "yaml"))]
+    let _ = (options, at);
+    upstream
+}
+
+fn http<R: Runtime>(
+    dial: Dial<R>,
     listener: &ListenerOptions,
-    link: &Link,
     access: Arc<AccessLog>,
     metrics: Arc<HttpMetrics>,
 ) -> HttpService<R> {
     let pool = Pool::new(
-        rt.clone(),
+        dial.rt.clone(),
         listener.pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
         listener.pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
     );
-    HttpService::new(rt.clone(), listener.addr.clone(), listener.timeout, pool, access, metrics)
-        .keep_alive(listener.pool.keep_alive)
-        .link(link.clone())
+    HttpService::new(dial, listener.timeout, pool, access, metrics)
+}
+
+fn tcp<R: Runtime>(
+    dial: Dial<R>,
+    listener: &ListenerOptions,
+    access: Arc<AccessLog>,
+    metrics: Arc<TcpMetrics>,
+) -> TcpService<R> {
+    TcpService { dial, endpoint: listener.endpoint.clone(), timeout: listener.timeout, access, metrics }
 }
 
 pub(crate) fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {
@@ -301,11 +340,32 @@ pub(crate) fn access_options(listener: &ListenerOptions, options: &AgentOptions)
     log
 }
 
+/// What stands behind an endpoint.
+enum Service<R: Runtime> {
+    Http(HttpService<R>),
+    Tcp(TcpService<R>),
+}
+
+impl<R: Runtime> Service<R> {
+    fn announce(&self, listener: &ListenerOptions) {
+        let ListenerOptions { endpoint, addr, .. } = listener;
+        // The subsystem is part of a record's static description, hence one call site for each.
+        match self {
+            Self::Http(_) => {
+                tracing::info!(target: "proxy.http", { "endpoint-id" = endpoint, service = %addr }, "starting reverse proxy");
+            }
+            Self::Tcp(_) => {
+                tracing::info!(target: "proxy.tcp", { "endpoint-id" = endpoint, service = %addr }, "starting tcp proxy");
+            }
+        }
+    }
+}
+
 /// One task per stream of the tunnel.
 async fn accept_streams<R: Runtime>(
     rt: R,
     listener: Arc<Listener<R>>,
-    service: Arc<HttpService<R>>,
+    service: Service<R>,
     tasks: Tasks,
     heads: Arc<HeadBudget>,
 ) {
@@ -316,7 +376,12 @@ async fn accept_streams<R: Runtime>(
     while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
         let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());
         rt.spawn(async move {
-            let _ = serve::<R, Stream, _>(&serving, stream, &*shared.0, &shared.1).await;
+            match &shared.0 {
+                Service::Http(service) => {
+                    let _ = serve::<R, Stream, _>(&serving, stream, service, &shared.1).await;
+                }
+                Service::Tcp(service) => service.serve(stream).await,
+            }
             drop(guard);
         });
     }
@@ -325,7 +390,7 @@ async fn accept_streams<R: Runtime>(
 async fn serve_metrics<R: Runtime>(
     rt: &R,
     bind: &BindAddr,
-    listeners: Vec<Arc<HttpMetrics>>,
+    counted: Counted,
     reloader: &Reloader,
     quit: &Shutdown,
 ) -> Result<(), RunError> {
@@ -340,7 +405,7 @@ async fn serve_metrics<R: Runtime>(
             Ok(listener) => {
                 let addr = listener.local_addr().unwrap_or(addr);
                 tracing::info!(target: "server", %addr, "starting metrics server");
-                let metrics = Arc::new(Metrics::new(listeners, reloader.clone()));
+                let metrics = Arc::new(Metrics::new(counted, reloader.clone()));
                 let (serving, ended) = (rt.clone(), quit.clone());
                 rt.spawn(accept(rt.clone(), listener, quit.clone(), Tasks::new(), move |io, guard| {
                     let (metrics, rt, quit) = (metrics.clone(), serving.clone(), ended.clone());

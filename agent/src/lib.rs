@@ -1,10 +1,12 @@
 //! The Piko agent, generic over its runtime: serves endpoints from services next to it.
 
 mod agent;
+mod dial;
 mod http;
 mod metrics;
 #[cfg(feature = "yaml")]
 mod reload;
+mod tcp;
 mod tls;
 
 pub mod program;

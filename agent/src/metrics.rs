@@ -10,7 +10,9 @@ use piko_core::http1::{
 use piko_core::proxy::{Answer, Place};
 use piko_core::time::Instant;
 use piko_driver::{Io, Reloader, Runtime, Shutdown, Timer, timeout_at, with_read_buffer};
-use piko_observe::metrics::{CONTENT_TYPE, HttpMetrics, render_all, render_build_info, render_process};
+use piko_observe::metrics::{
+    CONTENT_TYPE, HttpMetrics, TcpMetrics, render_all, render_build_info, render_process, render_tcp,
+};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,23 +28,49 @@ const WRITE: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_READS: usize = 256;
 
+/// The counters of every listener.
+#[derive(Default)]
+pub(crate) struct Counted {
+    http: Vec<Arc<HttpMetrics>>,
+    tcp: Vec<Arc<TcpMetrics>>,
+}
+
+impl Counted {
+    /// Those of one more HTTP listener.
+    pub(crate) fn http(&mut self, endpoint: &str) -> Arc<HttpMetrics> {
+        let metrics = Arc::new(HttpMetrics::new("piko_agent", Some(endpoint)));
+        self.http.push(metrics.clone());
+        metrics
+    }
+
+    /// Those of a TCP endpoint, which all its listeners share.
+    pub(crate) fn tcp(&mut self, endpoint: &str) -> Arc<TcpMetrics> {
+        if let Some(metrics) = self.tcp.iter().find(|metrics| metrics.is_of(endpoint)) {
+            return metrics.clone();
+        }
+        let metrics = Arc::new(TcpMetrics::new("piko_agent", Some(endpoint)));
+        self.tcp.push(metrics.clone());
+        metrics
+    }
+}
+
 /// Shows the counters of every listener.
 pub(crate) struct Metrics {
-    listeners: Vec<Arc<HttpMetrics>>,
+    counted: Counted,
     #[cfg(feature = "tls-of-caller")]
     reloader: Reloader,
 }
 
 impl Metrics {
     #[cfg(feature = "tls-of-caller")]
-    pub(crate) fn new(listeners: Vec<Arc<HttpMetrics>>, reloader: Reloader) -> Self {
-        Self { listeners, reloader }
+    pub(crate) fn new(counted: Counted, reloader: Reloader) -> Self {
+        Self { counted, reloader }
     }
 
     /// Without TLS there is nothing that is read again.
     #[cfg(not(feature = "tls-of-caller"))]
-    pub(crate) fn new(listeners: Vec<Arc<HttpMetrics>>, _: Reloader) -> Self {
-        Self { listeners }
+    pub(crate) fn new(counted: Counted, _: Reloader) -> Self {
+        Self { counted }
     }
 
     /// Answers the requests of one connection until it ends, or is idle when `quit` is given.
@@ -80,8 +108,10 @@ impl Metrics {
 
     fn render(&self) -> String {
         let mut text = String::new();
-        let listeners: Vec<&HttpMetrics> = self.listeners.iter().map(|metrics| &**metrics).collect();
-        render_all(&listeners, &mut text);
+        let http: Vec<&HttpMetrics> = self.counted.http.iter().map(|metrics| &**metrics).collect();
+        render_all(&http, &mut text);
+        let tcp: Vec<&TcpMetrics> = self.counted.tcp.iter().map(|metrics| &**metrics).collect();
+        render_tcp(&tcp, &mut text);
         #[cfg(feature = "tls-of-caller")]
         piko_observe::metrics::render_reloads(self.reloader.counts(), self.reloader.is_current(), &mut text);
         render_build_info(env!("CARGO_PKG_VERSION"), &mut text);

@@ -37,8 +37,8 @@ mod with {
     /// How the parties of an agent are reached.
     #[derive(Debug, Default)]
     pub(crate) struct Connectors {
-        /// The server; `None` is plainly.
-        pub(crate) server: Option<Arc<Connector>>,
+        /// The server, for each listener; `None` is plainly.
+        pub(crate) servers: Vec<Option<Arc<Connector>>>,
         /// One for each listener.
         pub(crate) services: Vec<Link>,
         pub(crate) reloader: Reloader,
@@ -68,7 +68,8 @@ mod with {
         pub(crate) fn load(options: &AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
             let Some(what) = wanted(options) else {
                 let services = options.listeners.iter().map(|_| Link::default()).collect();
-                return Ok(Self { services, ..Self::default() });
+                let servers = options.listeners.iter().map(|_| None).collect();
+                return Ok(Self { servers, services, ..Self::default() });
             };
             let crypto = crypto.ok_or(RunError::Unsupported(what))?;
             let mut parts: Vec<(String, Arc<dyn Reload>)> = Vec::new();
@@ -83,15 +84,21 @@ mod with {
                 Ok(connector)
             };
             let connect = &options.connect;
-            let server =
-                connect.url.tls.then(|| load("connect: tls".to_owned(), &connect.tls)).transpose()?;
-            let mut services = Vec::new();
+            let is_shared = options.listeners.iter().any(|listener| listener.tunnel.tls.is_none());
+            let shared = (connect.url.tls && is_shared)
+                .then(|| load("connect: tls".to_owned(), &connect.tls))
+                .transpose()?;
+            let (mut servers, mut services) = (Vec::new(), Vec::new());
             for listener in &options.listeners {
                 let part = || format!("listener: {}: tls", listener.endpoint);
                 let connector = listener.addr.tls.then(|| load(part(), &listener.tls)).transpose()?;
                 services.push(Link(connector));
+                let own = || format!("listener: {}: tunnel tls", listener.endpoint);
+                let own =
+                    listener.tunnel.tls.as_ref().filter(|_| connect.url.tls).map(|tls| load(own(), tls));
+                servers.push(own.transpose()?.or_else(|| shared.clone()));
             }
-            Ok(Self { server, services, reloader: Reloader::new(parts) })
+            Ok(Self { servers, services, reloader: Reloader::new(parts) })
         }
     }
 

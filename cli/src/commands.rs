@@ -1,6 +1,6 @@
 //! The command line: which program runs, or what is wrong.
 
-use crate::{agent, demo, output, pages, status, test_cluster};
+use crate::{agent, demo, forward, output, pages, status, test_cluster};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use piko_config::{
@@ -32,7 +32,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Asked::Agent(options)) => agent::run(options),
         Ok(Asked::Bench(_)) => not_there_yet("bench"),
         Ok(Asked::Demo) => demo::run(),
-        Ok(Asked::Forward(_)) => not_there_yet("forward"),
+        Ok(Asked::Forward(options)) => forward::run(options),
         Ok(Asked::Help(text)) => output::text(&text),
         Ok(Asked::Pages(asked)) => pages::run(&asked, command()),
         Ok(Asked::Server(options)) => piko_server::program::run(options),

@@ -3,6 +3,7 @@
 mod agent;
 mod commands;
 mod demo;
+mod forward;
 #[cfg(test)]
 mod golden;
 mod nodes;

@@ -1,4 +1,4 @@
-//! The Rust SDK of Piko: listen on an endpoint without an open port, on any runtime.
+//! The Rust SDK of Piko: listen on an endpoint without an open port, and dial endpoints, on any runtime.
 //!
 //! ```no_run
 //! # #[cfg(feature = "tokio")] {
@@ -29,6 +29,7 @@
 //! traits of its runtime ([`Runtime::Stream`]).
 
 mod dial;
+mod dialer;
 mod listener;
 mod url;
 
@@ -38,6 +39,7 @@ pub use piko_runtime_smol as smol;
 pub use piko_runtime_tokio as tokio;
 
 pub use dial::DialError;
+pub use dialer::{Connection, Dialer, Raw};
 pub use listener::{Closed, Event, Listener};
 pub use url::{BadUrl, Url};
 

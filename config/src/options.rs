@@ -14,6 +14,7 @@ mod tools;
 
 pub use agent::{
     AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, ListenerOptions, PoolOptions,
+    TunnelOptions,
 };
 #[cfg(feature = "server")]
 pub use cluster::{ClusterOptions, GossipOptions, NodeIdRule, Seed};
@@ -66,9 +67,13 @@ fn connect_timeout(values: &Values) -> Result<std::time::Duration, UsageError> {
 
 /// The token itself or that of its file, fit for a header (RFC 9110 5.5).
 fn token(values: &Values, section: &str) -> Result<Option<Secret>, UsageError> {
-    let key = format!("{section}.token");
-    header_text(values, &key)?;
-    let token = secret(values, section, &key)?;
+    token_at(values, section, &format!("{section}.token"))
+}
+
+/// As [`token`], for the one at `key`; `section` begins a complaint.
+fn token_at(values: &Values, section: &str, key: &str) -> Result<Option<Secret>, UsageError> {
+    header_text(values, key)?;
+    let token = secret(values, section, key)?;
     if token.as_ref().is_some_and(|token| token.reveal().bytes().any(|byte| byte.is_ascii_control())) {
         let message = format!("{section}: token-file: a control character");
         return Err(fault(values, &[&format!("{key}-file")], &message));

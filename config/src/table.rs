@@ -172,6 +172,13 @@ impl Flag {
         self
     }
 
+    /// What is only in a file may be something else than text.
+    #[cfg(feature = "yaml")]
+    const fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     const fn reloadable(mut self) -> Self {
         self.reloadable = true;
         self

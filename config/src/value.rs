@@ -9,7 +9,7 @@ mod secret;
 mod service;
 pub(crate) mod url;
 
-pub use bind::{BindAddr, BindHost};
+pub use bind::{BindAddr, BindHost, ListenAddr};
 pub use duration::{BadDuration, GoDuration};
 pub use list::parse_list;
 #[cfg(feature = "server")]

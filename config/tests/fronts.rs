@@ -153,7 +153,10 @@ fn bad_command_lines_give_the_same_line() {
         (&["help", "bogus"], "unknown command: \"bogus\""),
         (&["http", "", "1"], "listener: missing endpoint id"),
         (&["http", "e", ""], "listener: e: missing addr"),
-        (&["tcp", "e", "unix:/x"], "listener: e: invalid addr: \"unix:/x\" (examples: 4000, host:4000)"),
+        (
+            &["tcp", "e", "unix:x"],
+            "listener: e: invalid addr: \"unix:x\" (examples: 4000, host:4000, unix:/path)",
+        ),
     ] {
         assert_eq!(refusal(args), line, "{args:?}");
     }

@@ -32,6 +32,7 @@ mod tunnel;
 mod upgrade;
 mod wait;
 mod wire;
+mod ws_stream;
 
 pub use accept::accept;
 pub use buffer::{READ_BYTES, with_read_buffer};
@@ -42,13 +43,14 @@ pub use drive::TunnelLoop;
 pub use entropy::random_bytes;
 pub use maybe_tls::MaybeTls;
 pub use pool::Pool;
+pub use relay::{Ends, Relayed, relay, relay_websocket};
 pub use reload::{LoadError, Reload, Reloader, Stamp, Terminal};
 pub use runtime::{
     Addr, CHUNK_BYTES, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
 };
 #[cfg(feature = "cluster")]
 pub use seal::{Members, Seal};
-pub use serve::{Attempt, Connected, Decision, HeadBudget, Port, Served, Service, serve};
+pub use serve::{Attempt, Connected, Decision, HeadBudget, Opaque, Port, Served, Service, serve};
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;
 #[cfg(feature = "tls")]
@@ -59,3 +61,4 @@ pub use transport::{RawTransport, Received, Transport, WsTransport};
 pub use tunnel::TunnelHandle;
 pub use upgrade::{UpgradeError, upgrade};
 pub use wait::{Elapsed, sleep_until, timeout_at};
+pub use ws_stream::WsStream;

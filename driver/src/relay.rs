@@ -1,26 +1,66 @@
-//! Opaque bytes both ways, with half-close: what is left of an exchange after a switch.
+//! Opaque bytes both ways, with half-close: TCP connections, and what is left of an exchange after a switch.
 
 use crate::buffer::with_read_buffer;
-use crate::runtime::Io;
+use crate::runtime::{Io, Runtime};
+use crate::serve::Opaque;
+use crate::wait::timeout_at;
 use crate::wire::{Out, room};
+use crate::ws_stream::WsStream;
+use piko_core::ws::Role;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Rounds of one poll before the task wakes itself and lets others run.
 const ROUNDS_MAX: usize = 16;
+/// How often TCP asks a client that has a connection to a target whether it is still there.
+const CLIENT_PROBES: Duration = Duration::from_secs(30);
+/// What a side still says that nobody wants to hear any more is read for at most this long, and up to this much, so that
+/// the last bytes sent to it are not overtaken by a reset (RFC 9112 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the end of a side means. By default it ends one direction only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    /// When `b` ends, it is over in both directions: it is a Go agent's, which knows no half close.
+    pub b_is_whole: bool,
+}
+
+/// What became of a relayed connection.
+#[derive(Debug)]
+#[must_use]
+pub struct Relayed {
+    /// Bytes read from `a`.
+    pub from_a: u64,
+    /// Bytes read from `b`.
+    pub from_b: u64,
+    /// How it ended: in order, or with the error of one side that cut both.
+    pub result: io::Result<()>,
+}
+
+/// What a relay that ended in order leaves to do.
+enum Last {
+    Nothing,
+    /// Hear out `a`, which nobody listens to any more.
+    LingerA,
+    LingerB,
+}
 
 struct Way {
     out: Out,
     read_end: bool,
     closed: bool,
+    /// The end of what is read from is that of both directions.
+    whole: bool,
     bytes: u64,
 }
 
 impl Way {
-    fn new(out: Out) -> Self {
-        Self { out, read_end: false, closed: false, bytes: 0 }
+    fn new(out: Out, whole: bool) -> Self {
+        Self { out, read_end: false, closed: false, whole, bytes: 0 }
     }
 
     /// One step from `from` to `to`. True when something moved.
@@ -37,6 +77,7 @@ impl Way {
                     Ok(false)
                 }
                 Poll::Ready(Ok(0)) => {
+                    room.give_back(to);
                     self.read_end = true;
                     Ok(true)
                 }
@@ -61,38 +102,84 @@ impl Way {
         }
         Ok(progress)
     }
+
+    /// Everything from `from` has been delivered, and nothing can be written to it any more.
+    fn is_over<F: Io>(&self, cx: &mut Context<'_>, from: &mut F) -> bool {
+        self.closed && (self.whole || from.poll_over(cx).is_ready())
+    }
 }
 
-/// Copies until both directions have ended; the end of one is passed on as a half close. `a_out` and
-/// `b_out` hold what already waits for `a` and `b`. An error of either aborts both. Gives the bytes
-/// read from `a` and from `b`.
-pub(crate) async fn relay<A: Io, B: Io>(
+/// Copies until both directions have ended; the end of one is passed on as a half close, or ends both, as `ends` and
+/// the sides themselves say. An error of either aborts both.
+pub async fn relay<R: Runtime, A: Io, B: Io>(rt: &R, a: &mut A, b: &mut B, ends: Ends) -> Relayed {
+    relay_from(rt, a, Out::default(), b, Out::default(), ends).await
+}
+
+/// Carries a connection between a client that speaks WebSocket from here on, of which `early` has come, and a `target`
+/// that gets the bytes inside.
+pub async fn relay_websocket<R: Runtime, C: Io, T: Io>(
+    rt: &R,
+    client: C,
+    early: Vec<u8>,
+    target: &mut T,
+    opaque: Opaque,
+) -> Relayed {
+    // Nobody else would notice that a client is gone which owes nothing.
+    client.keep_alive(Some(CLIENT_PROBES));
+    let mut ws = WsStream::new(client, Role::Server, early, opaque.client_half_close);
+    relay(rt, &mut ws, target, Ends { b_is_whole: !opaque.target_half_close }).await
+}
+
+/// As [`relay`]; `a_out` and `b_out` hold what already waits for `a` and `b`.
+pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
+    rt: &R,
     a: &mut A,
     a_out: Out,
     b: &mut B,
     b_out: Out,
-) -> (u64, u64, io::Result<()>) {
-    let (mut up, mut down) = (Way::new(b_out), Way::new(a_out));
+    ends: Ends,
+) -> Relayed {
+    let (mut up, mut down) = (Way::new(b_out, false), Way::new(a_out, ends.b_is_whole));
     let result = poll_fn(|cx| {
         for _ in 0..ROUNDS_MAX {
-            let progress = match up.step(cx, a, b).and_then(|x| Ok(x | down.step(cx, b, a)?)) {
-                Ok(progress) => progress,
+            let moved = up.step(cx, a, b).and_then(|moved| Ok(moved | down.step(cx, b, a)?));
+            match moved {
                 Err(error) => return Poll::Ready(Err(error)),
-            };
-            if up.closed && down.closed {
-                return Poll::Ready(Ok(()));
-            }
-            if !progress {
-                return Poll::Pending;
+                Ok(_) if up.closed && down.closed => return Poll::Ready(Ok(Last::Nothing)),
+                Ok(_) if up.is_over(cx, a) => return Poll::Ready(Ok(Last::LingerB)),
+                Ok(_) if down.is_over(cx, b) => return Poll::Ready(Ok(Last::LingerA)),
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     })
     .await;
-    if result.is_err() {
-        a.abort();
-        b.abort();
+    match &result {
+        Err(_) => {
+            a.abort();
+            b.abort();
+        }
+        Ok(Last::Nothing) => {}
+        Ok(Last::LingerA) => linger(rt, a).await,
+        Ok(Last::LingerB) => linger(rt, b).await,
     }
-    (up.bytes, down.bytes, result)
+    Relayed { from_a: up.bytes, from_b: down.bytes, result: result.map(|_| ()) }
+}
+
+/// Passes over what still comes, for a bounded while.
+async fn linger<R: Runtime, I: Io>(rt: &R, io: &mut I) {
+    let mut left = LINGER_BYTES;
+    let read_on = poll_fn(|cx| {
+        while left > 0 {
+            match with_read_buffer(|buf| Pin::new(&mut *io).poll_read(cx, buf)) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(n)) if n > 0 => left = left.saturating_sub(n),
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(())
+    });
+    let _ = timeout_at(rt, Some(rt.now() + LINGER), read_on).await;
 }

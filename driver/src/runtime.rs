@@ -22,6 +22,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     type Timer: Timer;
     /// A stream of a tunnel with the IO traits that programs on this runtime use.
     type Stream: From<Stream> + Send + Unpin + 'static;
+    /// Any other byte stream of the driver with those traits.
+    type Wrapped<I: Io>: From<I> + Send + Unpin + 'static;
 
     /// Monotonic time. Compare only with times of the same runtime.
     fn now(&self) -> Instant;
@@ -165,6 +167,12 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn give_back(&mut self) {}
     /// A clean end of the sending direction that nobody waits for: it may ride along with later output.
     fn finish_lazily(&mut self) {}
+    /// Behind the end of what is read: ready once the connection is known to be over in both directions, so that
+    /// nothing more can be written. Where the peer's end says nothing about the other direction it stays pending.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Pending
+    }
     /// Prepares a connection that carries a tunnel: keeps the kernel's queue of unsent data short, so that a
     /// ping or a small answer does not stand behind megabytes (`TCP_NOTSENT_LOWAT`, 128 KiB, where the
     /// platform has it). Best effort.

@@ -167,6 +167,11 @@ impl std::fmt::Debug for TunnelHandle {
 }
 
 impl TunnelHandle {
+    /// Both sides stated that a stream's directions end one by one. A Go peer's end is that of both.
+    pub fn has_half_close(&self) -> bool {
+        self.shared.state.lock().tunnel.caps().half_close
+    }
+
     /// A tunnel without its transport yet: streams can be opened and wait. [`crate::TunnelLoop::with_handle`]
     /// brings it to life, [`Self::fail`] ends it.
     pub fn detached<R: crate::Runtime>(rt: &R, tunnel: Tunnel, info: IoInfo) -> Self {

@@ -127,6 +127,11 @@ impl AccessLog {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
+    /// Its owner was asked to log nothing.
+    pub fn is_disabled(&self) -> bool {
+        self.shared().options.disable
+    }
+
     fn shared(&self) -> RwLockReadGuard<'_, Arc<Shared>> {
         self.shared.read().unwrap_or_else(PoisonError::into_inner)
     }

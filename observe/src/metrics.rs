@@ -13,6 +13,7 @@ mod http;
 mod number;
 mod process;
 mod reloads;
+mod tcp;
 mod text;
 
 pub use cell::{Counter, CounterVec, Gauge};
@@ -20,4 +21,5 @@ pub use http::{HttpMetrics, render_all};
 pub use number::Number;
 pub use process::{render_build_info, render_process};
 pub use reloads::render_reloads;
+pub use tcp::{TcpMetrics, render_tcp};
 pub use text::{CONTENT_TYPE, Kind, family, sample};

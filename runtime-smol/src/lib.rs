@@ -36,7 +36,7 @@ pub use udp::SmolUdp;
 use crate::reactor::{Reactor, Sleeper, Source};
 use async_executor::StaticExecutor;
 use piko_core::time::Instant;
-use piko_driver::{Addr, ListenOptions, Runtime, Stream, Turn};
+use piko_driver::{Addr, Io, ListenOptions, Runtime, Stream, Turn};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
@@ -151,6 +151,7 @@ impl Runtime for Smol {
     type Timer = SmolTimer;
     /// futures-io is what programs on smol read and write with.
     type Stream = Stream;
+    type Wrapped<I: Io> = I;
 
     fn now(&self) -> Instant {
         clock::now()

@@ -34,7 +34,7 @@ pub use timer::TokioTimer;
 pub use udp::TokioUdp;
 
 use piko_core::time::Instant;
-use piko_driver::{Addr, ListenOptions, Runtime, Turn};
+use piko_driver::{Addr, Io, ListenOptions, Runtime, Turn};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -90,6 +90,7 @@ impl Runtime for Tokio {
     type Udp = TokioUdp;
     type Timer = TokioTimer;
     type Stream = Stream;
+    type Wrapped<I: Io> = Stream<I>;
 
     fn now(&self) -> Instant {
         clock::now()

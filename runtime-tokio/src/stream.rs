@@ -1,37 +1,38 @@
-//! Streams of a tunnel with tokio's own IO traits.
+//! Streams of a tunnel, and connections to endpoints, with tokio's own IO traits.
 
-use futures::io::{AsyncRead as _, AsyncWrite as _};
+use piko_driver::Io;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream of a tunnel, as tokio's sockets are: what takes a `TcpStream` takes this.
+/// A stream of a tunnel, or another byte stream of the driver, as tokio's sockets are: what takes a `TcpStream` takes
+/// this.
 ///
 /// Shutting it down ends our direction only. Dropping it without a shutdown resets it, so that what was cut
 /// is never taken for complete.
 #[derive(Debug)]
-pub struct Stream(piko_driver::Stream);
+pub struct Stream<I = piko_driver::Stream>(I);
 
-impl Stream {
+impl<I> Stream<I> {
     /// The stream below, with its number and its tunnel.
-    pub fn get_ref(&self) -> &piko_driver::Stream {
+    pub fn get_ref(&self) -> &I {
         &self.0
     }
 
     /// The stream below, which has the traits of futures-io.
-    pub fn into_inner(self) -> piko_driver::Stream {
+    pub fn into_inner(self) -> I {
         self.0
     }
 }
 
-impl From<piko_driver::Stream> for Stream {
-    fn from(stream: piko_driver::Stream) -> Self {
+impl<I: Io> From<I> for Stream<I> {
+    fn from(stream: I) -> Self {
         Self(stream)
     }
 }
 
-impl AsyncRead for Stream {
+impl<I: Io> AsyncRead for Stream<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -43,7 +44,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<I: Io> AsyncWrite for Stream<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }

@@ -1,6 +1,8 @@
 //! Answers that server ports make without an upstream.
 
 use piko_core::proxy::Answer;
+use piko_core::tunnel::Caps;
+use piko_core::ws::handshake::Refusal;
 
 /// A body of this type. `status` must be one that [`reason`] knows.
 pub(crate) fn body(status: u16, content_type: &str, body: Vec<u8>) -> Answer {
@@ -25,6 +27,30 @@ pub(crate) fn moved(to: &[u8]) -> Answer {
     answer.fields.extend_from_slice(to);
     answer.fields.extend_from_slice(b"\r\n");
     answer
+}
+
+/// The answer to what is no upgrade to a WebSocket (wire protocol 3.3).
+pub(crate) fn no_upgrade(refusal: Refusal) -> Answer {
+    let plain = "text/plain; charset=utf-8";
+    match refusal {
+        Refusal::ForeignOrigin => body(403, plain, b"Forbidden\n".to_vec()),
+        Refusal::BadRequest => {
+            let mut answer = body(400, plain, b"Bad Request\n".to_vec());
+            answer.fields.extend_from_slice(b"Sec-Websocket-Version: 13\r\n");
+            answer
+        }
+    }
+}
+
+/// The fields of a 101 (wire protocol 3.2). Go peers never state capabilities, and get an answer without.
+pub(crate) fn switch_fields(accept: &[u8; 28], caps: Option<&Caps>) -> Vec<u8> {
+    let mut fields = b"Upgrade: websocket\r\nSec-WebSocket-Accept: ".to_vec();
+    fields.extend_from_slice(accept);
+    fields.extend_from_slice(b"\r\n");
+    if let Some(caps) = caps {
+        fields.extend_from_slice(format!("X-Piko-Caps: {}\r\n", caps.to_value()).as_bytes());
+    }
+    fields
 }
 
 pub(crate) fn json(text: String) -> Answer {

@@ -18,6 +18,7 @@ mod proxy;
 mod rebalance;
 mod server;
 mod settings;
+mod tcp;
 mod tls;
 mod upstream;
 mod waiting;

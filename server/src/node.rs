@@ -6,7 +6,7 @@ use piko_core::route::{Advert, Elsewhere, Hop, Pick, Preference, Route, Router};
 use piko_core::time::Instant;
 use piko_core::tunnel::Caps;
 use piko_driver::{Clock, TunnelHandle};
-use piko_observe::metrics::{Counter, CounterVec, Gauge, HttpMetrics};
+use piko_observe::metrics::{Counter, CounterVec, Gauge, HttpMetrics, TcpMetrics};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +23,8 @@ pub(crate) struct Node {
     ready: AtomicBool,
     draining: AtomicBool,
     pub(crate) requests: HttpMetrics,
+    /// TCP connections that end here, in a tunnel.
+    pub(crate) tcp: TcpMetrics,
     pub(crate) upstream_requests: Counter,
     pub(crate) remote_requests: CounterVec,
     /// Connections opened to other nodes.
@@ -124,6 +126,7 @@ impl Node {
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             requests: HttpMetrics::new("piko_proxy", None),
+            tcp: TcpMetrics::new("piko_proxy", None),
             upstream_requests: Counter::new(),
             remote_requests: CounterVec::new(),
             remote_dials: Arc::new(Counter::new()),

@@ -6,6 +6,7 @@ use crate::link::{self, Accepted, STREAMS_MAX};
 use crate::live::Live;
 use crate::node::{Node, Via};
 use crate::nodes::Nodes;
+use crate::tcp::Upgrade;
 use piko_core::http1::{BodyLength, Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
@@ -16,7 +17,8 @@ use piko_core::proxy::{
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
 use piko_driver::{
-    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Runtime, Service, timeout_at,
+    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
+    relay_websocket, timeout_at,
 };
 use piko_observe::access::AccessNote;
 use std::future::poll_fn;
@@ -58,6 +60,8 @@ pub(crate) struct Target {
     alone: bool,
     /// It was held; once is enough.
     waited: bool,
+    /// A TCP connection is asked for rather than an answer.
+    tcp: Option<Box<Upgrade>>,
 }
 
 impl Target {
@@ -95,18 +99,24 @@ impl<R: Runtime> ProxyService<R> {
         alone: bool,
     ) -> Option<(Pick, Via)> {
         let (pick, via) = self.node.select(now, endpoint, hop, tried)?;
-        let link = match pick.route() {
+        let via = self.count(&pick, via, alone);
+        Some((pick, via))
+    }
+
+    /// Counts where a request goes, and finds the link to another node.
+    fn count(&self, pick: &Pick, via: Via, alone: bool) -> Via {
+        match pick.route() {
             Route::Local(_) => {
                 self.node.upstream_requests.inc();
-                None
+                via
             }
             Route::Remote { node, proxy } => {
                 self.node.remote_requests.with(node.as_str()).inc();
                 let alone = alone || pick.body_bytes() >= LARGE_BYTES;
-                if alone { None } else { self.nodes.link(node, *proxy) }
+                let link = if alone { None } else { self.nodes.link(node, *proxy) };
+                link.map_or(via, Via::Link)
             }
-        };
-        Some((pick, link.map_or(via, Via::Link)))
+        }
     }
 }
 
@@ -175,25 +185,24 @@ impl<R: Runtime> Service for ProxyService<R> {
             Hop::First if is_tcp => None,
             Hop::First => self.node.waiting.hold(now, &endpoint, false),
         };
-        let alone = goes_alone(head);
-        match self.select(now, &endpoint, hop, &[], alone) {
-            Some((_, Via::Tunnel(_))) if is_tcp => Decision::Answer(Answer::request_error(
-                Place::Server,
-                501,
-                "tcp is not supported yet",
-                "not-implemented",
-            )),
+        let alone = is_tcp || goes_alone(head);
+        match self.node.select(now, &endpoint, hop, &[]) {
             Some((pick, via)) => {
+                let tcp = match is_tcp.then(|| Upgrade::judge(head)).transpose() {
+                    Ok(tcp) => tcp.map(Box::new),
+                    Err(answer) => return Decision::Answer(answer),
+                };
+                let via = self.count(&pick, via, alone);
                 let keep_alive = matches!(via, Via::Node);
                 let (pick, tried) = (Some(pick), Vec::new());
-                let target = Target { endpoint, hop, pick, via, tried, alone, waited: false };
+                let target = Target { endpoint, hop, pick, via, tried, alone, waited: false, tcp };
                 Decision::Proxy { target, keep_alive, keep_head: may_leave }
             }
             None => {
                 if let Some(held) = held() {
                     let via = Via::Held(held);
                     let (pick, tried) = (None, Vec::new());
-                    let target = Target { endpoint, hop, pick, via, tried, alone, waited: true };
+                    let target = Target { endpoint, hop, pick, via, tried, alone, waited: true, tcp: None };
                     return Decision::Proxy { target, keep_alive: false, keep_head: true };
                 }
                 nobody(&endpoint);
@@ -326,6 +335,33 @@ impl<R: Runtime> Service for ProxyService<R> {
     fn is_tunnel(&self, target: &Target) -> bool {
         // Without other nodes, whoever comes is a tunnel.
         matches!(target.via, Via::Tunnel(_)) || (self.is_held(target) && !self.node.has_others())
+    }
+
+    fn opaque(&self, target: &Target) -> Option<Opaque> {
+        let (Some(upgrade), Via::Tunnel(tunnel)) = (&target.tcp, &target.via) else { return None };
+        self.node.tcp.opened();
+        tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %target.endpoint }, "connection opened");
+        Some(upgrade.opaque(tunnel.has_half_close()))
+    }
+
+    fn carry<Rt: Runtime, C: Io>(
+        &self,
+        rt: &Rt,
+        (client, up): (C, &mut Self::Up),
+        early: Vec<u8>,
+        opaque: Opaque,
+    ) -> impl Future<Output = Relayed> + Send {
+        relay_websocket(rt, client, early, up, opaque)
+    }
+
+    fn relayed(&self, target: &Target, relayed: &Relayed) {
+        let Relayed { from_a, from_b, result } = relayed;
+        self.node.tcp.closed(*from_a, *from_b);
+        let cut = result.as_ref().err().map(tracing::field::display);
+        tracing::debug!(
+            target: "proxy.tcp",
+            { "endpoint-id" = %target.endpoint, "bytes-in" = from_a, "bytes-out" = from_b, cut },
+            "connection closed");
     }
 
     fn release(&self, target: Target, reusable: Option<Self::Up>) {

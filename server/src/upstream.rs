@@ -53,27 +53,15 @@ pub(crate) fn judge<R: Runtime>(
     }
     let accept = match handshake::judge_request(head) {
         Ok(accept) => accept,
-        Err(handshake::Refusal::ForeignOrigin) => {
-            return Local::Answer(answers::body(403, "text/plain; charset=utf-8", b"Forbidden\n".to_vec()));
-        }
-        Err(_) => {
-            let mut answer = answers::body(400, "text/plain; charset=utf-8", b"Bad Request\n".to_vec());
-            answer.fields.extend_from_slice(b"Sec-Websocket-Version: 13\r\n");
-            return Local::Answer(answer);
-        }
+        Err(refusal) => return Local::Answer(answers::no_upgrade(refusal)),
     };
     let mut tunnel = Tunnel::accepted(endpoint.clone(), Grant::default(), mux.clone(), now);
-    let mut fields = b"Upgrade: websocket\r\nSec-WebSocket-Accept: ".to_vec();
-    fields.extend_from_slice(&accept);
-    fields.extend_from_slice(b"\r\n");
-    let mut stated = None;
     // Go peers never state capabilities and get an answer without.
-    if let Some(theirs) = head.fields.first("x-piko-caps") {
-        let caps = Caps::ours().both(&Caps::parse(theirs));
-        fields.extend_from_slice(format!("X-Piko-Caps: {}\r\n", caps.to_value()).as_bytes());
+    let stated = head.fields.first("x-piko-caps").map(|theirs| Caps::ours().both(&Caps::parse(theirs)));
+    if let Some(caps) = &stated {
         tunnel.set_caps(caps.clone());
-        stated = Some(caps);
     }
+    let fields = answers::switch_fields(&accept, stated.as_ref());
     let agent =
         head.fields.first("user-agent").filter(|name| !name.is_empty() && name.len() <= AGENT_BYTES_MAX);
     let agent = agent.map(|name| String::from_utf8_lossy(name).into());

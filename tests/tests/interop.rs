@@ -171,7 +171,6 @@ fn through_agent(service: &Service, args: &[&str]) -> Option<Vec<Outcome>> {
 }
 
 #[test]
-#[ignore = "piko-agent refuses TCP listeners so far; it passes raw bytes once it does not"]
 fn raw_bytes_pass_through_our_agent_and_half_closes_stay_half() {
     // Answers only when everything has come, so that the end of the input has to arrive while output flows.
     let service = Service::scripted(|mut stream| {

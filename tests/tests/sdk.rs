@@ -4,7 +4,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures_lite::future::block_on;
 use piko_client::smol::Smol;
 use piko_client::tokio::Tokio;
-use piko_client::{Closed, DialError, Event, ListenError, Listener, Runtime, Stream, Upstream};
+use piko_client::{Closed, DialError, Dialer, Event, ListenError, Listener, Runtime, Stream, Upstream};
 use piko_driver::Shutdown;
 use piko_tests::http::{Client, End};
 use piko_tests::process::Server;
@@ -388,4 +388,62 @@ fn a_multi_threaded_tokio_will_do() {
     let threads = threads.expect("a runtime");
     let rt = threads.block_on(async { Tokio::current() });
     requests_are_served(rt);
+}
+
+/// `Dialer` against a service behind `Upstream`, both on the same runtime.
+async fn dialled<R: Runtime>(rt: R, proxy_url: String, upstream_url: String) {
+    let upstream = Upstream::new(rt.clone(), &upstream_url).expect("a URL");
+    let listener = upstream.listen("tcp").await.expect("a listener");
+    let accepting = rt.clone();
+    rt.spawn(async move {
+        while let Ok(mut stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
+            accepting.spawn(async move {
+                let mut all = Vec::new();
+                // What broke off gets no answer.
+                if stream.read_to_end(&mut all).await.is_ok() {
+                    let _ = stream.write_all(&all).await;
+                    let _ = stream.close().await;
+                }
+            });
+        }
+    });
+    let dialer = Dialer::new(rt, &proxy_url).expect("a URL").timeout(SOON);
+    for size in [0, 1, 300_000] {
+        let mut connection = dialer.dial_raw("tcp").await.expect("a connection");
+        let sent = vec![7; size];
+        connection.write_all(&sent).await.expect("sent");
+        connection.close().await.expect("ended");
+        let mut back = Vec::new();
+        connection.read_to_end(&mut back).await.expect("a clean end");
+        assert!(back == sent, "{size}: {} bytes came back", back.len());
+        assert!(connection.write_all(b"more").await.is_err(), "behind the end nothing is sent");
+    }
+    // The way back begins before the way there has ended, also through one task.
+    let mut connection = dialer.dial_raw("tcp").await.expect("a connection");
+    connection.write_all(&vec![1; 3_000_000]).await.expect("sent");
+    drop(connection);
+    let refused = dialer.clone().timeout(Duration::from_millis(300)).dial_raw("nobody").await;
+    assert!(matches!(refused, Err(DialError::Refused(502, _))), "{:?}", refused.err());
+    assert!(matches!(dialer.dial_raw("").await, Err(DialError::Endpoint(_))));
+    let bad = dialer.token("line\n").dial_raw("tcp").await;
+    assert!(matches!(bad, Err(DialError::ControlCharacter("token"))), "{:?}", bad.err());
+}
+
+/// On the runtime itself: its sockets are made there.
+fn dialled_on<R: Runtime>(rt: &R, server: &Server) {
+    let (done, end) = channel();
+    let work = dialled(rt.clone(), format!("http://{}", server.proxy), server.connect_url());
+    rt.spawn(async move {
+        work.await;
+        let _ = done.send(());
+    });
+    // A panic of the task drops the sender.
+    end.recv_timeout(3 * SOON).expect("no panic on the runtime");
+}
+
+#[test]
+fn endpoints_are_dialled_on_both_runtimes() {
+    let server = Server::start(&[]);
+    with_tokio(|rt| dialled_on(&rt, &server));
+    with_smol(|rt| dialled_on(&rt, &server));
 }

@@ -1,8 +1,10 @@
 //! The examples of the SDK as programs of their own, asked through a real server.
 
 use piko_tests::http::{Client, End};
-use piko_tests::process::{Process, Server, Signal, profile_dir};
+use piko_tests::process::{Agent, Process, Server, Signal, profile_dir};
+use piko_tests::service::Service;
 use std::env;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -19,7 +21,16 @@ fn examples() -> &'static Path {
         let dir = profile_dir(&exe).expect("it lies in a target directory");
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--locked", "--package", "piko-client"]);
-        cargo.args(["--features", "tokio,smol", "--example", "hyper_app", "--example", "smol_echo"]);
+        cargo.args([
+            "--features",
+            "tokio,smol",
+            "--example",
+            "dial",
+            "--example",
+            "hyper_app",
+            "--example",
+            "smol_echo",
+        ]);
         cargo.arg("--target-dir").arg(dir.parent().expect("a profile lies in a target directory"));
         if dir.ends_with("release") {
             cargo.arg("--release");
@@ -62,4 +73,25 @@ fn an_echo_without_http_library_listens() {
     let text = answer.body.text();
     assert!(text.starts_with("GET /any/path HTTP/1.1\r\n") && text.contains("\r\nx-mine: 1\r\n"), "{text}");
     drop(app);
+}
+
+#[test]
+fn a_line_protocol_is_spoken_over_a_dialled_connection() {
+    let service = Service::scripted(|stream| {
+        let mut writer = stream.try_clone().expect("a copy");
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if writer.write_all(format!("+{line}\r\n").as_bytes()).is_err() {
+                return;
+            }
+        }
+        // Behind the end of the client's direction.
+        let _ = writer.write_all(b"-bye\r\n");
+    });
+    let server = Server::start(&[]);
+    let _agent = Agent::tcp(&server.connect_url(), "lines", &service.addr().to_string(), &[]);
+    let mut command = Command::new(examples().join("dial"));
+    command.args([&format!("http://{}", server.proxy), "lines", "PING", "GET a"]);
+    let output = command.output().expect("started");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "+PING\n+GET a\n-bye\n", "{output:?}");
+    assert!(output.status.success());
 }

@@ -15,7 +15,7 @@ const LINES_MEDIAN_MAX: usize = 250;
 const UNSAFE_ALLOWED: [&str; 3] = ["fuzz/fuzz_targets", "tests/counting-alloc", "tests/wasm-agent"];
 
 /// The crates of the product: package, folder, and the crates of this workspace that it may use.
-const LAYERS: [(&str, &str, &[&str]); 12] = [
+const LAYERS: [(&str, &str, &[&str]); 13] = [
     ("piko-core", "core", &[]),
     ("piko-config", "config", &[]),
     ("piko-observe", "observe", &["piko-config", "piko-core"]),
@@ -30,6 +30,7 @@ const LAYERS: [(&str, &str, &[&str]); 12] = [
         "agent",
         &["piko-core", "piko-driver", "piko-client", "piko-config", "piko-observe", "piko-runtime-smol"],
     ),
+    ("piko-forward", "forward", &["piko-driver", "piko-client", "piko-config", "piko-observe"]),
     (
         "piko-server",
         "server",
@@ -45,6 +46,7 @@ const LAYERS: [(&str, &str, &[&str]); 12] = [
             "piko-config",
             "piko-observe",
             "piko-agent",
+            "piko-forward",
             "piko-server",
             "piko-runtime-tokio",
             "piko-runtime-smol",

@@ -7,14 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A metrics port, and a client on a thread of its own; `client` is given the address and what ends the port.
 fn with_port<T: Send + 'static>(client: impl FnOnce(SocketAddr, Shutdown) -> T + Send + 'static) -> T {
-    let served = Arc::new(HttpMetrics::new("piko_agent", Some("e")));
+    let mut counted = Counted::default();
+    let served = counted.http("e");
     served.begin();
     block_on(|rt: Smol| async move {
         let at = Addr::Ip(SocketAddr::from(([127, 0, 0, 1], 0)));
         let listener = rt.listen(&at, ListenOptions::default()).await.expect("a free port");
         let addr = listener.local_addr().expect("TCP");
         let (quit, tasks) = (Shutdown::new(), Tasks::new());
-        let metrics = Arc::new(Metrics::new(vec![served], Default::default()));
+        let metrics = Arc::new(Metrics::new(counted, Default::default()));
         let ended = quit.clone();
         rt.spawn(accept(rt, listener, quit.clone(), tasks.clone(), move |io, guard| {
             let (metrics, quit) = (metrics.clone(), ended.clone());

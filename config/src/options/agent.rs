@@ -77,10 +77,24 @@ pub struct ListenerOptions {
     pub pool: PoolOptions,
     /// What is spoken with the service.
     pub protocol: Protocol,
+    /// How its tunnel differs from what [`AgentOptions::connect`] says.
+    pub tunnel: TunnelOptions,
     /// How long to wait for the service: to connect, and for the head of a response; `None` is for ever.
     pub timeout: Option<Duration>,
     /// TLS to the service, where its address asks for it.
     pub tls: ClientTlsOptions,
+}
+
+/// What one listener's tunnel has of its own; `None` is as for the others. Only a file can say it.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct TunnelOptions {
+    /// The tenant, in place of [`ConnectOptions::tenant_id`]; fit for a header.
+    pub tenant_id: Option<String>,
+    /// TLS to the server, in place of [`ConnectOptions::tls`].
+    pub tls: Option<ClientTlsOptions>,
+    /// The token, in place of [`ConnectOptions::token`]; fit for a header.
+    pub token: Option<Secret>,
 }
 
 /// Kept connections to a service.
@@ -235,7 +249,7 @@ impl ListenerOptions {
         let addr = ServiceAddr::parse(protocol, addr).ok_or_else(|| {
             let examples = match protocol {
                 Protocol::Http => "4000, host:4000, https://host/path, unix:/path",
-                Protocol::Tcp => "4000, host:4000",
+                Protocol::Tcp => "4000, host:4000, unix:/path",
             };
             refuse("addr", format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
         })?;
@@ -245,9 +259,32 @@ impl ListenerOptions {
             endpoint: endpoint.to_owned(),
             access_log: AccessLogOptions::from_values(values, "access-log", &section)?,
             pool: PoolOptions::from_values(values),
+            tunnel: TunnelOptions::from_values(values, &section)?,
             timeout: values.optional_duration("timeout"),
             tls: ClientTlsOptions::from_values(values, "tls", &format!("{section}tls: "), false)?,
         })
+    }
+}
+
+impl TunnelOptions {
+    #[cfg(feature = "yaml")]
+    fn from_values(values: &Values, section: &str) -> Result<Self, UsageError> {
+        if !values.in_row() {
+            return Ok(Self::default());
+        }
+        let complaint = section.trim_end_matches(": ");
+        let tls_section = format!("{section}tunnel tls: ");
+        let tls = ClientTlsOptions::from_values(values, "tunnel-tls", &tls_section, false)?;
+        Ok(Self {
+            tenant_id: header_text(values, "tenant-id")?.map(str::to_owned),
+            tls: Some(tls).filter(|tls| *tls != ClientTlsOptions::default()),
+            token: super::token_at(values, complaint, "token")?,
+        })
+    }
+
+    #[cfg(not(feature = "yaml"))]
+    fn from_values(_: &Values, _: &str) -> Result<Self, UsageError> {
+        Ok(Self::default())
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ClientTlsOptions, LogOptions, connect_timeout, connect_url, fault, token};
 use crate::error::{UsageError, quoted, shortened};
-use crate::value::{BindAddr, BindHost, ConnectUrl, Secret};
+use crate::value::{ConnectUrl, ListenAddr, Secret};
 use crate::values::{Command, Start, Values};
 
 /// What the command line of a forwarder asks for.
@@ -21,7 +21,7 @@ pub enum ForwardInvocation {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ForwardOptions {
-    /// One attempt: resolving, connecting, TLS and the upgrade together.
+    /// One connection: resolving, connecting, TLS and the upgrade together, and attempts that are made again.
     pub connect_timeout: Duration,
     /// The forwarder's own log.
     pub log: LogOptions,
@@ -44,7 +44,7 @@ pub struct ForwardOptions {
 #[non_exhaustive]
 pub struct PortOptions {
     /// Where to listen. A port alone is one of `localhost`.
-    pub bind: BindAddr,
+    pub bind: ListenAddr,
     /// The endpoint.
     pub endpoint: String,
 }
@@ -112,15 +112,9 @@ impl PortOptions {
         if addr.is_empty() {
             return Err(refuse("addr", &format!("{section}missing addr")));
         }
-        let bind = match addr.parse::<u16>() {
-            // A plus sign is no part of a port.
-            Ok(port) if addr.bytes().all(|b| b.is_ascii_digit()) => {
-                Some(BindAddr { host: BindHost::Name("localhost".to_owned()), port })
-            }
-            _ => BindAddr::parse(addr),
-        };
-        let bind = bind.ok_or_else(|| {
-            refuse("addr", &format!("{section}invalid addr: {} (examples: 3000, host:3000)", quoted(addr)))
+        let bind = ListenAddr::parse(addr).ok_or_else(|| {
+            let examples = "3000, host:3000, unix:/path";
+            refuse("addr", &format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
         })?;
         Ok(Self { bind, endpoint: endpoint.to_owned() })
     }
@@ -143,10 +137,12 @@ mod tests {
             ("127.0.0.1:1", "127.0.0.1:1"),
             ("[::1]:1", "[::1]:1"),
             (":1", ":1"),
+            ("unix:/run/x", "unix:/run/x"),
+            ("unix:///run/x", "unix:/run/x"),
         ] {
             assert_eq!(forward(text).expect(text).ports[0].bind.to_string(), bind, "{text}");
         }
-        for text in ["", "65536", "+1", "-1", "host", "a b:1"] {
+        for text in ["", "65536", "+1", "-1", "host", "a b:1", "unix:", "unix:x"] {
             let line = forward(text).expect_err(text).to_string();
             assert!(line.starts_with("port: e: "), "{line}");
         }

@@ -73,9 +73,23 @@ pub(super) const FLAGS: &[Flag] = &[
     entry("protocol", "http", "What is spoken with the service: http or tcp"),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
+    #[cfg(feature = "yaml")]
+    entry("tenant-id", "", "The tenant to register this endpoint as, in place of connect.tenant_id"),
     listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever"),
     http("tls.cert", Kind::Text, "", "A PEM file: the certificate to show to an https service that asks for one"),
     http("tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the service shows: for tests only"),
     http("tls.key", Kind::Text, "", "A PEM file: the key of --tls.cert"),
     http("tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust for the service; those of the machine when empty"),
+    #[cfg(feature = "yaml")]
+    entry("token", "", "The token for this endpoint, in place of connect.token").secret(),
+    #[cfg(feature = "yaml")]
+    entry("token-file", "", "A file that holds the token for this endpoint"),
+    #[cfg(feature = "yaml")]
+    entry("tunnel-tls.cert", "", "A PEM file: the certificate to show to the server for this endpoint; any tunnel_tls takes the place of all of connect.tls"),
+    #[cfg(feature = "yaml")]
+    entry("tunnel-tls.insecure-skip-verify", "false", "Take whatever certificate the server shows for this endpoint: for tests only").kind(Kind::Bool),
+    #[cfg(feature = "yaml")]
+    entry("tunnel-tls.key", "", "A PEM file: the key of tunnel_tls.cert"),
+    #[cfg(feature = "yaml")]
+    entry("tunnel-tls.root-cas", "", "A PEM file: the authorities to trust for this endpoint"),
 ];

@@ -15,10 +15,15 @@ const fn port(name: &'static str, help: &'static str) -> Flag {
 }
 
 pub(super) const FORWARD: &[Flag] = &[
-    port("addr", "Where to listen: a port of localhost, or host:port"),
+    port("addr", "Where to listen: a port of localhost, host:port, or unix:/path"),
     common::config_expand_env(FORWARD_VERBS),
     common::config_path(FORWARD_VERBS),
-    forward("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take"),
+    forward(
+        "connect.timeout",
+        Kind::Duration,
+        "30s",
+        "How long a connection to an endpoint may take to come about, retries included",
+    ),
     forward(
         "connect.tls.cert",
         Kind::Text,

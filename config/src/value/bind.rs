@@ -1,9 +1,11 @@
-//! Addresses to listen on: `:8000`, `host:port`, `[v6]:port`; port 0 lets the system choose.
+//! Addresses to listen on: `:8000`, `host:port`, `[v6]:port`, where port 0 lets the system choose; `unix:/path`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::service::unix_path;
 use super::url::{is_host_name, parse_port};
+use std::path::PathBuf;
 
 /// Where to listen (behaviour reference, CLI 3.5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +72,37 @@ impl fmt::Display for BindAddr {
             BindHost::Any => write!(f, ":{}", self.port),
             BindHost::Ip(ip) => SocketAddr::new(*ip, self.port).fmt(f),
             BindHost::Name(name) => write!(f, "{name}:{}", self.port),
+        }
+    }
+}
+
+/// Where to listen for local clients.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// TCP.
+    Tcp(BindAddr),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddr {
+    /// Reads a port of `localhost`, what [`BindAddr::parse`] reads, or `unix:/path`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix_path(path).map(Self::Unix);
+        }
+        if let Some(port) = parse_port(text) {
+            return Some(Self::Tcp(BindAddr { host: BindHost::Name("localhost".to_owned()), port }));
+        }
+        BindAddr::parse(text).map(Self::Tcp)
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(bind) => bind.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

@@ -46,20 +46,18 @@ pub enum Target {
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
 
 impl ServiceAddr {
-    /// Reads an address. For both protocols: a port of `localhost`, or `host:port` (no host is `localhost`); for
-    /// [`Protocol::Http`] also an `http` or `https` URL, whose path and query are kept and whose user name, password
-    /// and fragment have no effect (as in Go), and `unix:/path`.
+    /// Reads an address. For both protocols: a port of `localhost`, `host:port` (no host is `localhost`), or
+    /// `unix:/path`; for [`Protocol::Http`] also an `http` or `https` URL, whose path and query are kept and whose user
+    /// name, password and fragment have no effect (as in Go).
     pub fn parse(protocol: Protocol, text: &str) -> Option<Self> {
         if let Some(port) = parse_port(text) {
             return Some(Self::plain("localhost", port));
         }
-        if protocol == Protocol::Http {
-            if let Some(path) = text.strip_prefix("unix:") {
-                return Self::unix(path);
-            }
-            if text.contains("://") {
-                return Self::url(text);
-            }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Self::unix(path);
+        }
+        if protocol == Protocol::Http && text.contains("://") {
+            return Self::url(text);
         }
         if let Some(port) = text.strip_prefix(':') {
             return Some(Self::plain("localhost", parse_port(port)?));
@@ -78,12 +76,8 @@ impl ServiceAddr {
     }
 
     fn unix(path: &str) -> Option<Self> {
-        // `unix:///run/x` is the same socket in the notation of URLs.
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if !path.starts_with('/') || path.len() > UNIX_PATH_BYTES_MAX || path.contains('\0') {
-            return None;
-        }
-        Some(Self { tls: false, target: Target::Unix(PathBuf::from(path)), path: String::new(), query: None })
+        let target = Target::Unix(unix_path(path)?);
+        Some(Self { tls: false, target, path: String::new(), query: None })
     }
 
     fn url(text: &str) -> Option<Self> {
@@ -101,6 +95,14 @@ impl ServiceAddr {
             query: parts.query.map(str::to_owned),
         })
     }
+}
+
+/// The path behind `unix:`, which is absolute.
+pub(super) fn unix_path(path: &str) -> Option<PathBuf> {
+    // `unix:///run/x` is the same socket in the notation of URLs.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let fits = path.starts_with('/') && path.len() <= UNIX_PATH_BYTES_MAX && !path.contains('\0');
+    fits.then(|| PathBuf::from(path))
 }
 
 impl fmt::Display for ServiceAddr {
@@ -203,9 +205,8 @@ mod tests {
         {
             assert_eq!(http(text), None, "{text}");
         }
-        for text in ["http://h:80", "unix:/run/app.sock"] {
-            assert_eq!(ServiceAddr::parse(Protocol::Tcp, text), None, "{text}");
-        }
+        assert_eq!(ServiceAddr::parse(Protocol::Tcp, "unix:/run/app.sock"), http("unix:/run/app.sock"));
+        assert_eq!(ServiceAddr::parse(Protocol::Tcp, "http://h:80"), None);
     }
 
     proptest! {

@@ -35,7 +35,7 @@ pub(super) struct Seen<'i> {
     piko_endpoint: Option<&'i [u8]>,
     pico_endpoint: Option<&'i [u8]>,
     host: Option<&'i [u8]>,
-    piko_forward: Option<&'i [u8]>,
+    forwarded_by: Option<&'i [u8]>,
     expect: Option<&'i [u8]>,
     upgrade: Option<&'i [u8]>,
     piko_load: Option<&'i [u8]>,
@@ -55,7 +55,7 @@ impl<'i> Seen<'i> {
                     continue;
                 }
                 Kind::PikoLoad => &mut seen.piko_load,
-                Kind::PikoForward => &mut seen.piko_forward,
+                Kind::PikoForward => &mut seen.forwarded_by,
                 Kind::PikoEndpoint => &mut seen.piko_endpoint,
                 Kind::PicoEndpoint => &mut seen.pico_endpoint,
                 _ => continue,
@@ -67,7 +67,7 @@ impl<'i> Seen<'i> {
 
     /// The value is compared exactly, as Go does.
     pub(super) fn is_forwarded(&self) -> bool {
-        self.piko_forward == Some(b"true")
+        self.forwarded_by == Some(b"true")
     }
 
     /// Another node wants to know how busy this one is.

@@ -153,6 +153,12 @@ impl Conn {
         start
     }
 
+    /// The header of a message of `payload_bytes` that lies elsewhere, and where in it the frame starts. Server role
+    /// only: a client's payload is masked, and with it in one piece ([`frame`](Self::frame)).
+    pub fn header(&self, payload_bytes: usize) -> Option<([u8; FRONT_ROOM], usize)> {
+        (self.role == Role::Server).then(|| frame::encode(Opcode::Binary, payload_bytes, None))
+    }
+
     /// Queue a close frame. Later calls, and calls after the peer's close, change nothing.
     ///
     /// A code that may not stand in a frame (RFC 6455 7.4: below 1000, 1005, 1006, 1015, …) is left out.

@@ -3,9 +3,9 @@
 use super::client::{Client, head_of};
 use super::legs::Legs;
 use super::up::Up;
-use super::{Attempt, Connected, Decision, Service};
+use super::{Attempt, Connected, Decision, Opaque, Service};
 use crate::buffer::with_read_buffer;
-use crate::relay::relay;
+use crate::relay::{Ends, Relayed, relay_from};
 use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::Out;
 use piko_core::http1::{Next, RequestHead, Reuse};
@@ -94,8 +94,9 @@ pub(super) struct Piped<S: Service> {
     /// What came behind the upstream's 101.
     rest: Vec<u8>,
     target: S::Target,
-    exchange: Exchange,
-    note: S::Note,
+    work: Work<S>,
+    /// The client speaks WebSocket, and the target what is inside.
+    opaque: Option<Opaque>,
 }
 
 impl<S: Service> From<Next> for Ended<S> {
@@ -127,24 +128,60 @@ pub(super) async fn answer_here<R: Runtime, C: Io, S: Service>(
     }
 }
 
-/// Goes on as two opaque directions, until both have ended.
-pub(super) async fn pipe<R: Runtime, C: Io, S: Service>(
+/// Answers a request for a connection whose target is reached.
+async fn open<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
+    service: &S,
+    mut piped: Box<Piped<S>>,
+) -> Ended<S> {
+    piped.work.exchange.handle_switched(client.now());
+    if let Some(opaque) = &piped.opaque {
+        let _ = say(client, service, &mut piped.work, &opaque.answer);
+    }
+    let Err(error) = client.flush().await else { return Ended::Piped(piped) };
+    let Piped { mut up, target, work, .. } = *piped;
+    up.abort();
+    service.relayed(&target, &Relayed { from_a: 0, from_b: 0, result: Err(error) });
+    drop(up);
+    service.release(target, None);
+    work.record(client, service);
+    Ended::Abort
+}
+
+/// What is left of a switched exchange: bytes both ways, until both have ended.
+pub(super) async fn pipe<R: Runtime, C: Io, S: Service>(
+    mut client: Client<R, C>,
     service: &S,
     piped: Box<Piped<S>>,
 ) {
-    let Piped { mut up, rest, target, mut exchange, note } = *piped;
-    client.out.queue.extend(&rest);
-    let mut up_out = Out::default();
-    up_out.queue.extend(client.rest.pending());
-    client.rest.clear();
-    let out = std::mem::take(&mut client.out);
-    client.end_turn();
-    let (sent, received, _) = relay(&mut client.io, out, &mut up, up_out).await;
-    exchange.handle_body(Leg::Upstream, sent as usize);
-    exchange.handle_body(Leg::Client, received as usize);
+    let Piped { mut up, rest, target, work, opaque } = *piped;
+    let Work { mut exchange, note } = work;
+    let rt = client.rt.clone();
+    let relayed = match opaque {
+        Some(opaque) => {
+            let early = client.rest.pending().to_vec();
+            let relayed = service.carry(&rt, (client.io, &mut up), early, opaque).await;
+            service.relayed(&target, &relayed);
+            relayed
+        }
+        None => {
+            client.out.queue.extend(&rest);
+            let mut up_out = Out::default();
+            up_out.queue.extend(client.rest.pending());
+            client.rest.clear();
+            let out = std::mem::take(&mut client.out);
+            relay_from(&rt, &mut client.io, out, &mut up, up_out, Ends::default()).await
+        }
+    };
+    let Relayed { from_a, from_b, result } = relayed;
+    if let Err(error) = result {
+        tracing::debug!(%error, "switched connection cut");
+    }
+    exchange.handle_body(Leg::Upstream, usize::try_from(from_a).unwrap_or(usize::MAX));
+    exchange.handle_body(Leg::Client, usize::try_from(from_b).unwrap_or(usize::MAX));
+    drop(up);
     service.release(target, None);
-    service.record(exchange.finish(client.now()), note);
+    service.record(exchange.finish(rt.now()), note);
 }
 
 /// Tries until there is an answer, the upstream's or one made here.
@@ -170,14 +207,14 @@ pub(super) async fn proxy<R: Runtime, C: Io, S: Service>(
                 break next;
             }
             Tried::Switched(up) => {
-                let Forward { work: Work { exchange, note }, up: Up { rest, .. } } = *forward;
-                return Ended::Piped(Box::new(Piped {
-                    up,
-                    rest: rest.pending().to_vec(),
-                    target,
-                    exchange,
-                    note,
-                }));
+                let Forward { work, up: Up { rest, .. } } = *forward;
+                let rest = rest.pending().to_vec();
+                return Ended::Piped(Box::new(Piped { up, rest, target, work, opaque: None }));
+            }
+            Tried::Opened(up, opaque) => {
+                let Forward { work, .. } = *forward;
+                let piped = Piped { up, rest: Vec::new(), target, work, opaque: Some(*opaque) };
+                return Box::pin(open(client, service, Box::new(piped))).await;
             }
             Tried::Stopped(stop) => stop,
         };
@@ -203,6 +240,8 @@ pub(super) async fn proxy<R: Runtime, C: Io, S: Service>(
 enum Tried<S: Service> {
     /// With a response; a connection that can carry another request is given back.
     Done(Next, Option<S::Up>),
+    /// With a connection to the target, which is what was asked for.
+    Opened(S::Up, Box<Opaque>),
     Stopped(Box<Stop>),
     Switched(S::Up),
 }
@@ -225,6 +264,9 @@ async fn try_once<R: Runtime, C: Io, S: Service>(
         Ok(Connected { io, pooled }) => (io, pooled),
         Err(stop) => return Tried::Stopped(stop),
     };
+    if let Some(opaque) = service.opaque(target) {
+        return Tried::Opened(io, Box::new(opaque));
+    }
     let mut legs = Legs::new(client, service, work, target, up, io, pooled);
     let outcome = poll_fn(|cx| legs.poll(cx)).await;
     let (mut io, up) = legs.into_parts();

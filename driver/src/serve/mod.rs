@@ -9,6 +9,7 @@ mod up;
 
 pub use heads::HeadBudget;
 
+use crate::relay::Relayed;
 use crate::runtime::{Io, IoInfo, Runtime};
 use crate::shutdown::Shutdown;
 use client::{Client, Idle};
@@ -85,6 +86,31 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
+    /// The target is not spoken HTTP with: the request is for a connection to it (wire protocol 5), which is answered
+    /// here once the target is reached. By default there is nothing of that kind.
+    fn opaque(&self, target: &Self::Target) -> Option<Opaque> {
+        let _ = target;
+        None
+    }
+
+    /// Carries a connection that was [opened](Self::opaque), with [`relay_websocket`](crate::relay_websocket). Not done
+    /// for the service, so that one without such targets does not have the code for them.
+    fn carry<R: Runtime, C: Io>(
+        &self,
+        rt: &R,
+        ends: (C, &mut Self::Up),
+        early: Vec<u8>,
+        opaque: Opaque,
+    ) -> impl Future<Output = Relayed> + Send {
+        drop((rt, ends, early, opaque));
+        std::future::ready(Relayed { from_a: 0, from_b: 0, result: Ok(()) })
+    }
+
+    /// A connection that was [opened](Self::opaque) is over.
+    fn relayed(&self, target: &Self::Target, relayed: &Relayed) {
+        let _ = (target, relayed);
+    }
+
     /// The exchange is over; `reusable` is a connection that can carry another request.
     fn release(&self, target: Self::Target, reusable: Option<Self::Up>);
 
@@ -143,6 +169,17 @@ pub enum Decision<T, S> {
     },
     /// Answered with this 101 and handed to the caller of [`serve`].
     Switch(Answer, S),
+}
+
+/// How a request for a connection is answered, and what is known of both ends.
+#[derive(Debug)]
+pub struct Opaque {
+    /// The 101. Behind it the client speaks WebSocket, whose payload is the connection's.
+    pub answer: Answer,
+    /// The client knows half closes.
+    pub client_half_close: bool,
+    /// The target knows half closes.
+    pub target_half_close: bool,
 }
 
 /// Limits and signals of one port, shared by its connections.
@@ -214,7 +251,7 @@ pub fn serve<R: Runtime, C: Io, S: Service>(
                     return Served::Switched(client.io, rest, switched);
                 }
                 Ended::Piped(piped) => {
-                    Box::pin(exchange::pipe(&mut client, service, piped)).await;
+                    Box::pin(exchange::pipe(client, service, piped)).await;
                     return Served::Closed;
                 }
             }

@@ -109,6 +109,18 @@ impl CounterVec {
         self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(value);
     }
 
+    /// Calls `visit` with each label value and its count, in order.
+    pub fn for_each(&self, mut visit: impl FnMut(&str, u64)) {
+        for (value, counter) in self.series.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            visit(value, counter.value());
+        }
+    }
+
+    /// True while there is no series.
+    pub fn is_empty(&self) -> bool {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Appends the family, nothing while it has no series.
     pub fn render(&self, name: &str, help: &str, label: &str, out: &mut String) {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);

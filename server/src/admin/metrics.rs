@@ -25,6 +25,7 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, 
         "Requests that found no upstream and waited a moment for the next one",
         &mut text,
     );
+    metrics::render_tcp(&[&node.tcp], &mut text);
     metrics::render_reloads(tls.reloader.counts(), tls.reloader.is_current(), &mut text);
     links(node, &mut text);
     tunnels(node, &mut text);

@@ -213,6 +213,39 @@ impl Agent {
     }
 }
 
+/// A running `piko forward tcp`.
+#[derive(Debug)]
+pub struct Forward {
+    /// The process; dropping it kills the forwarder.
+    pub process: Process,
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+impl Forward {
+    /// Starts `piko forward tcp 127.0.0.1:0 <endpoint>` and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not within 20 s; the message holds its last lines.
+    pub fn tcp(proxy: SocketAddr, endpoint: &str, args: &[&str]) -> Self {
+        let url = format!("http://{proxy}");
+        let mut all = vec!["forward", "tcp", ANY, endpoint];
+        if !args.contains(&"--connect.url") {
+            all.extend(["--connect.url", &url]);
+        }
+        all.extend(args);
+        let mut command = Command::new(binary("piko"));
+        command.args(&all);
+        let process = Process::spawn("piko forward", &mut command).unwrap_or_else(|e| panic!("piko: {e}"));
+        let (_, record) =
+            process.wait_record(0, START, "starting forwarder").unwrap_or_else(|e| panic!("no port: {e}"));
+        let text = record["addr"].as_str().unwrap_or_else(|| panic!("no addr in {record}"));
+        let addr = text.parse().unwrap_or_else(|e| panic!("{text}: {e}"));
+        Self { process, addr }
+    }
+}
+
 /// The environment variable of a flag: `proxy.timeout` is `PIKO_PROXY_TIMEOUT`.
 pub fn variable(flag: &str) -> String {
     format!("PIKO_{}", flag.replace(['.', '-'], "_").to_ascii_uppercase())

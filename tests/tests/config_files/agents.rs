@@ -1,10 +1,12 @@
 //! Files of agents, on both of the agent's programs.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use piko_tests::http::Client;
-use piko_tests::process::{Process, Server};
+use piko_tests::process::{Forward, Process, Server};
 use piko_tests::service::Service;
 
 use crate::{SOON, launch};
@@ -118,11 +120,115 @@ fn a_token_from_a_file_of_its_own() {
 }
 
 #[test]
-fn a_tcp_listener_says_that_it_comes_later() {
+fn a_tcp_listener_carries_bytes() {
+    let service = Service::scripted(|mut stream| {
+        let mut all = Vec::new();
+        if stream.read_to_end(&mut all).is_ok() {
+            let _ = stream.write_all(&all);
+        }
+    });
+    let addr = service.addr().to_string();
     for (program, words) in AGENTS {
-        let mut agent = launch(program, words, "agent-tcp.yaml", &[]);
-        let told = |line: &piko_tests::process::Line| line.text.contains("a tcp listener is not supported");
-        agent.wait_line(0, SOON, told).expect("is told");
-        assert_eq!(agent.wait_exit(SOON).expect("the end").code(), Some(1), "{program}");
+        let server = Server::start(&[]);
+        let env = [("REDIS", addr.as_str()), ("SERVER_URL", &server.connect_url())];
+        let agent = launch(program, words, "agent-tcp.yaml", &env);
+        wait_connected(&agent, 1);
+        let forward = Forward::tcp(server.proxy, "redis", &[]);
+        let mut client = TcpStream::connect(forward.addr).expect("the port");
+        client.write_all(b"PING").expect("sent");
+        client.shutdown(Shutdown::Write).expect("half closed");
+        let mut back = String::new();
+        client.read_to_string(&mut back).expect("an answer");
+        assert_eq!(back, "PING", "{program}");
+    }
+}
+
+/// Stands before a server's upstream port: refuses the endpoint `bad` for good, passes the others on, and tells the heads.
+fn gate(server: SocketAddr) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let (tell, told) = channel();
+    // Ends with the process: nothing waits for it.
+    thread::spawn(move || {
+        for near in listener.incoming() {
+            let (mut near, tell) = (near.expect("a connection"), tell.clone());
+            thread::spawn(move || {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    near.read_exact(&mut byte).expect("a head");
+                    head.push(byte[0]);
+                }
+                let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
+                let is_bad = text.contains("upstream/bad ");
+                tell.send(text).expect("the test listens");
+                if is_bad {
+                    let refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}";
+                    return near.write_all(refusal).expect("the agent reads");
+                }
+                let mut far = TcpStream::connect(server).expect("the server");
+                far.write_all(&head).expect("the server reads");
+                let (mut from, mut to) =
+                    (near.try_clone().expect("a copy"), far.try_clone().expect("a copy"));
+                thread::spawn(move || std::io::copy(&mut from, &mut to));
+                let _ = std::io::copy(&mut far, &mut near);
+            });
+        }
+    });
+    (url, told)
+}
+
+/// Three listeners, http and tcp, each with a token and a tenant of its own, and one that the server does not want.
+#[test]
+fn listeners_are_on_their_own() {
+    let (web, echo) = (
+        Service::start(),
+        Service::scripted(|mut stream| {
+            let mut buf = [0; 4];
+            let _ = stream.read_exact(&mut buf).and_then(|()| stream.write_all(&buf));
+        }),
+    );
+    let folder = crate::Folder::new();
+    let token = folder.write("token", "of-a-file\n");
+    for (program, words) in AGENTS {
+        let server = Server::start(&[]);
+        let (url, told) = gate(server.upstream);
+        let path = folder.write(
+            "agent.yaml",
+            &format!(
+                "connect: {{url: \"{url}\", token: shared, tenant_id: all}}\n\
+             listeners:\n\
+             - {{endpoint_id: bad, addr: \"1\", token: one}}\n\
+             - {{endpoint_id: web, addr: \"{}\", token_file: \"{token}\", tenant_id: mine}}\n\
+             - {{endpoint_id: db, addr: \"{}\", protocol: tcp}}\n",
+                web.addr(),
+                echo.addr()
+            ),
+        );
+        let mut command = std::process::Command::new(piko_tests::process::binary(program));
+        command.args(words).args(["--config.path", &path]);
+        let mut agent = Process::spawn(program, &mut command).expect("starts");
+        wait_connected(&agent, 2);
+        agent.wait_record(0, SOON, "connect failed; non-retryable").expect("is told");
+        let heads: Vec<String> = (0..3).map(|_| told.recv_timeout(SOON).expect("a head")).collect();
+        for (endpoint, token, tenant) in
+            [("bad", "one", "all"), ("web", "of-a-file", "mine"), ("db", "shared", "all")]
+        {
+            let head =
+                heads.iter().find(|head| head.contains(&format!("upstream/{endpoint} "))).expect("asked for");
+            assert!(head.contains(&format!("authorization: bearer {token}\r\n")), "{program}: {head}");
+            assert!(head.contains(&format!("x-piko-tenant-id: {tenant}\r\n")), "{program}: {head}");
+        }
+        let mut client = Client::connect(server.proxy).expect("the proxy port");
+        assert_eq!(client.get("/hello", &[("x-piko-endpoint", "web")]).expect("an answer").status(), 200);
+        let forward = Forward::tcp(server.proxy, "db", &[]);
+        let mut client = TcpStream::connect(forward.addr).expect("the port");
+        client.write_all(b"ping").expect("sent");
+        client.read_exact(&mut [0; 4]).expect("an echo");
+        // The agent's end waits for what is open.
+        drop(client);
+        assert!(!agent.tail().contains("of-a-file"), "{program}");
+        agent.signal(piko_tests::process::Signal::Term).expect("it runs");
+        assert!(agent.wait_exit(SOON).expect("the end").success(), "{program}");
     }
 }

@@ -139,16 +139,9 @@ fn variables_are_expanded_on_request_only() {
 /// What is known and not there yet says so and does nothing.
 #[test]
 fn programs_that_come_later_judge_their_settings() {
-    for (args, file) in [
-        (&["forward", "start"][..], "forward.yaml"),
-        (&["forward", "3000", "redis"], "forward.yaml"),
-        (&["bench", "http"], "bench.yaml"),
-    ] {
-        let output = run("piko", &[args, &["--config.path", &fixture(file)]].concat(), &[]);
-        let line = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(line, format!("piko {} is not supported yet\n", args[0]));
-        assert_eq!(output.status.code(), Some(1));
-    }
+    let output = run("piko", &["bench", "http", "--config.path", &fixture("bench.yaml")], &[]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "piko bench is not supported yet\n");
+    assert_eq!(output.status.code(), Some(1));
     let output = run("piko", &["forward", "start"], &[]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "no ports configured\n");
     let output = run("piko", &["forward", "tcp", "70000", "e"], &[]);

@@ -1,0 +1,8 @@
+//! The Piko forwarder, generic over its runtime: local ports that lead to endpoints.
+
+mod forwarder;
+mod listen;
+
+pub mod program;
+
+pub use forwarder::{Forwarder, RunError};

@@ -1,0 +1,16 @@
+//! TCP through the product: `piko forward` or any WebSocket client, the server's TCP path, `piko-agent tcp`, a service.
+
+#[path = "tcp/clients.rs"]
+mod clients;
+#[path = "tcp/common.rs"]
+mod common;
+#[path = "tcp/ends.rs"]
+mod ends;
+#[path = "tcp/failures.rs"]
+mod failures;
+#[path = "tcp/forward.rs"]
+mod forward;
+#[path = "tcp/load.rs"]
+mod load;
+#[path = "tcp/upgrade.rs"]
+mod upgrade;

@@ -1,0 +1,190 @@
+//! `piko forward`: its spellings, its listeners, its flags.
+
+use crate::common::{ENDPOINT, PATIENCE, Way, connect, echo};
+use piko_tests::process::{Forward, Process, Signal, binary};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn ping(stream: &mut (impl Read + Write)) {
+    stream.write_all(b"ping").expect("sent");
+    let mut back = [0; 4];
+    stream.read_exact(&mut back).expect("an echo");
+    assert_eq!(&back, b"ping");
+}
+
+fn piko(args: &[&str]) -> Process {
+    Process::spawn("piko", Command::new(binary("piko")).args(args)).expect("started")
+}
+
+fn addr_of(process: &Process, endpoint: &str) -> String {
+    let line = process.wait_line(0, PATIENCE, |line| {
+        line.is_record("starting forwarder") && line.json().is_some_and(|v| v["endpoint-id"] == endpoint)
+    });
+    line.expect("a port").json().expect("a record")["addr"].as_str().expect("an address").to_owned()
+}
+
+#[test]
+fn every_spelling_forwards() {
+    let service = echo();
+    let way = Way::local(service.addr());
+    let url = format!("http://{}", way.proxy);
+    for words in [&["forward", "tcp"][..], &["forward"]] {
+        let args = [words, &["127.0.0.1:0", ENDPOINT, "--connect.url", &url]].concat();
+        let process = piko(&args);
+        ping(&mut connect(addr_of(&process, ENDPOINT).parse().expect("an address")));
+    }
+}
+
+/// A folder of this test alone, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("piko-tcp-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_file_has_many_ports_and_sockets_too() {
+    let folder = Folder::new("ports");
+    let service = echo();
+    let way = Way::local(service.addr());
+    let (socket, file) = (folder.path("db.sock"), folder.path("forward.yaml"));
+    let text = format!(
+        "ports:\n  - addr: 127.0.0.1:0\n    endpoint_id: {ENDPOINT}\n  - addr: unix:${{SOCKET}}\n    endpoint_id: {ENDPOINT}\n\
+         connect:\n  url: http://{}\n",
+        way.proxy
+    );
+    std::fs::write(&file, text).expect("written");
+    // A socket that a killed forwarder left behind is no obstacle.
+    drop(std::os::unix::net::UnixListener::bind(&socket).expect("bound"));
+    let mut command = Command::new(binary("piko"));
+    command.args(["forward", "start", "--config.path", &file, "--config.expand-env"]).env("SOCKET", &socket);
+    let mut process = Process::spawn("piko", &mut command).expect("started");
+    ping(&mut connect(addr_of(&process, ENDPOINT).parse().expect("an address")));
+    process.wait_line(0, PATIENCE, |line| line.text.contains("db.sock")).expect("the socket");
+    ping(&mut UnixStream::connect(&socket).expect("the socket"));
+    process.signal(Signal::Term).expect("it runs");
+    assert!(process.wait_exit(PATIENCE).expect("the end").success());
+    assert!(!std::path::Path::new(&socket).exists(), "the socket is removed at the end");
+}
+
+#[test]
+fn lines_say_what_became_of_a_connection() {
+    let service = echo();
+    let way = Way::local(service.addr());
+    let forward = way.forward();
+    let mut client = connect(forward.addr);
+    ping(&mut client);
+    drop(client);
+    let (_, record) = forward.process.wait_record(0, PATIENCE, "connection closed").expect("a line");
+    assert_eq!((&record["bytes-in"], &record["bytes-out"]), (&4.into(), &4.into()), "{record}");
+    assert_eq!(record["endpoint-id"], ENDPOINT);
+    let (_, record) = way.agent.process.wait_record(0, PATIENCE, "connection closed").expect("a line");
+    assert_eq!((&record["bytes-in"], &record["bytes-out"]), (&4.into(), &4.into()), "{record}");
+}
+
+#[test]
+fn the_timeout_bounds_a_server_that_is_silent() {
+    // Accepts in the kernel and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = silent.local_addr().expect("its address");
+    let forward = Forward::tcp(addr, ENDPOINT, &["--connect.timeout", "500ms"]);
+    let start = Instant::now();
+    let read = connect(forward.addr).read(&mut [0; 1]);
+    assert!(!matches!(read, Ok(1..)), "{read:?}");
+    let took = start.elapsed();
+    assert!((Duration::from_millis(400)..Duration::from_secs(5)).contains(&took), "{took:?}");
+    let (_, record) = forward.process.wait_record(0, PATIENCE, "failed to dial endpoint").expect("a line");
+    assert_eq!((&record["error"], &record["endpoint-id"]), (&"timed out".into(), &ENDPOINT.into()));
+}
+
+#[test]
+fn a_refusal_is_told_and_the_client_is_cut() {
+    let server = piko_tests::process::Server::start(&[]);
+    let forward = Forward::tcp(server.proxy, "nobody", &["--connect.timeout", "1s"]);
+    let read = connect(forward.addr).read(&mut [0; 1]);
+    assert!(read.is_err(), "{read:?}");
+    let (_, record) = forward.process.wait_record(0, PATIENCE, "failed to dial endpoint").expect("a line");
+    assert_eq!(record["error"], "502: no available upstreams");
+}
+
+#[test]
+fn the_token_is_sent() {
+    let (port, addr) = {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = port.local_addr().expect("its address");
+        (port, addr)
+    };
+    let forward = Forward::tcp(addr, "a b", &["--connect.token", "secret", "--connect.timeout", "1s"]);
+    let _client = connect(forward.addr);
+    let (mut asked, _) = port.accept().expect("a connection");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        asked.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("text");
+    assert!(head.starts_with("GET /_piko/v1/tcp/a%20b HTTP/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nAuthorization: Bearer secret\r\n"), "{head}");
+    assert!(!head.to_ascii_lowercase().contains("tenant"), "{head}");
+}
+
+#[test]
+fn a_port_that_is_taken_ends_the_program() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("its address").to_string();
+    let mut process = piko(&["forward", "tcp", &addr, ENDPOINT]);
+    assert_eq!(process.wait_exit(PATIENCE).expect("the end").code(), Some(1));
+    let (_, record) = process.wait_record(0, PATIENCE, "failed to run forward").expect("a line");
+    assert!(record["error"].as_str().is_some_and(|error| error.starts_with(&format!("listen: {addr}: "))));
+}
+
+#[test]
+fn the_log_says_as_much_as_is_asked_for() {
+    let service = echo();
+    let way = Way::local(service.addr());
+    let url = format!("http://{}", way.proxy);
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    let forward = |args: &[&str]| {
+        let addr = port.to_string();
+        let all = [&["forward", "tcp", &addr, ENDPOINT, "--connect.url", &url], args].concat();
+        let process = piko(&all);
+        let deadline = Instant::now() + PATIENCE;
+        let mut client = loop {
+            // At level error nothing is logged, so that only the port tells that it is open.
+            match std::net::TcpStream::connect(port) {
+                Ok(client) => break client,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        ping(&mut client);
+        drop(client);
+        process
+    };
+    let mut quiet = forward(&["--log.level", "error"]);
+    quiet.signal(Signal::Int).expect("it runs");
+    assert!(quiet.wait_exit(PATIENCE).expect("the end").success());
+    assert!(quiet.lines(0).is_empty(), "{}", quiet.tail());
+    let told = forward(&["--log.level", "error", "--log.subsystems", "forwarder"]);
+    told.wait_record(0, PATIENCE, "connection closed").expect("a line of that subsystem");
+    assert!(told.lines(0).iter().all(|line| !line.is_record("starting piko forward")), "{}", told.tail());
+}
