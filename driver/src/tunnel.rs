@@ -289,6 +289,27 @@ impl TunnelHandle {
         }
     }
 
+    /// Opens a stream where that needs no waiting and fewer than `streams_max` are open; `None` says that it does, or
+    /// that there are as many.
+    ///
+    /// # Errors
+    /// The tunnel takes no more streams, or is over.
+    pub fn try_open(&self, streams_max: usize) -> Result<Option<Stream>, OpenError> {
+        let opened = self.with(|shared, now| {
+            if shared.tunnel.streams() >= streams_max {
+                return Err(OpenError::Blocked);
+            }
+            shared.tunnel.open(now).inspect(|&id| {
+                shared.slots.entry(id);
+            })
+        });
+        match opened {
+            Ok(id) => Ok(Some(Stream::new(self.clone(), id))),
+            Err(OpenError::Blocked) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The next stream of the peer; `None` when the tunnel is over.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
         let accepted = self.with(|shared, _| match shared.tunnel.accept() {

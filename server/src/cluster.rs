@@ -19,6 +19,8 @@ pub(crate) const ADMIN_ADDR: &str = "admin_addr";
 pub(crate) const ENDPOINT: &[u8] = b"endpoint:";
 /// A node of ours that is about to go. Go stores it silently, like every key that is marked as internal.
 pub(crate) const DRAINING: &str = "_internal:draining";
+/// A node of ours that takes many requests over one connection.
+pub(crate) const LINKS: &str = "_internal:links";
 
 /// Between two tries to find the address behind a name.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
@@ -119,6 +121,8 @@ impl Membership {
         if internal {
             if key == DRAINING.as_bytes() {
                 self.peers.node_draining(node, true);
+            } else if key == LINKS.as_bytes() {
+                self.peers.node_takes_links(node, true);
             }
             return None;
         }
@@ -167,6 +171,8 @@ impl Membership {
             }
         } else if key == DRAINING.as_bytes() {
             self.peers.node_draining(node, false);
+        } else if key == LINKS.as_bytes() {
+            self.peers.node_takes_links(node, false);
         } else if let Some(seen) = self.nodes.get_mut(node) {
             if key == PROXY_ADDR.as_bytes() {
                 (seen.proxy, seen.proxy_text, seen.lookup) = (None, Vec::new(), 0);

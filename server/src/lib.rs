@@ -6,6 +6,7 @@ mod cluster;
 mod date;
 mod join;
 mod leg;
+mod link;
 mod live;
 mod local;
 mod node;

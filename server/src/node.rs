@@ -6,7 +6,7 @@ use piko_core::route::{Advert, Elsewhere, Hop, Pick, Preference, Route, Router};
 use piko_core::time::Instant;
 use piko_core::tunnel::Caps;
 use piko_driver::{Clock, TunnelHandle};
-use piko_observe::metrics::{Counter, CounterVec, HttpMetrics, TcpMetrics};
+use piko_observe::metrics::{Counter, CounterVec, Gauge, HttpMetrics, TcpMetrics};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +29,14 @@ pub(crate) struct Node {
     pub(crate) remote_requests: CounterVec,
     /// Connections opened to other nodes.
     pub(crate) remote_dials: Arc<Counter>,
+    /// Requests that went to another node over a link.
+    pub(crate) link_requests: Counter,
+    /// Links that other nodes have to this one.
+    pub(crate) links: Gauge,
+    /// Links that were asked for and refused.
+    pub(crate) links_refused: Counter,
+    /// Requests under way that came over links.
+    pub(crate) link_streams: Gauge,
     /// Requests that were sent once more, to another upstream or on another connection.
     pub(crate) retries: Counter,
     /// Configurations that were read while the node runs.
@@ -94,6 +102,8 @@ impl Adverts {
 pub(crate) enum Via {
     /// Nobody is there; somebody may come.
     Held(Held),
+    /// A stream of a link to another node, which may fail to open.
+    Link(TunnelHandle),
     Node,
     Tunnel(TunnelHandle),
 }
@@ -120,6 +130,10 @@ impl Node {
             upstream_requests: Counter::new(),
             remote_requests: CounterVec::new(),
             remote_dials: Arc::new(Counter::new()),
+            link_requests: Counter::new(),
+            links: Gauge::new(),
+            links_refused: Counter::new(),
+            link_streams: Gauge::new(),
             retries: Counter::new(),
             reloads: Reloads::default(),
             shed: Counter::new(),

@@ -1,16 +1,20 @@
-//! Kept connections to the proxy ports of other nodes: plain HTTP/1.1 keep-alive, which Go nodes speak too.
+//! Ways to the proxy ports of other nodes: plain HTTP/1.1 keep-alive, which Go nodes speak too, and links to those that
+//! advertise them.
+
+use crate::link::{self, Found, Link};
 
 use piko_core::id::NodeId;
+use piko_core::mux;
 use piko_core::proxy::{Failure, cause};
 use piko_core::time::Instant;
 use piko_driver::tls::Connector;
-use piko_driver::{Addr, Attempt, Connected, Io, MaybeTls, Pool, Runtime, timeout_at};
+use piko_driver::{Addr, Attempt, Connected, Io, MaybeTls, Members, Pool, Runtime, TunnelHandle, timeout_at};
 use piko_observe::metrics::Counter;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 /// Connections to one node that wait: as many as requests are usually under way to it at once. More are
@@ -25,14 +29,38 @@ const DIAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Where a node is, and its connections.
-type Place<R> = (SocketAddr, Arc<Pool<R>>);
+struct Place<R: Runtime> {
+    proxy: SocketAddr,
+    pool: Arc<Pool<R>>,
+    link: Arc<Link>,
+    /// It takes links.
+    takes_links: bool,
+}
 
-/// The pools of all nodes that are up.
+impl<R: Runtime> Place<R> {
+    /// What is under way goes on.
+    fn close(&self) {
+        self.pool.close();
+        self.link.close();
+    }
+}
+
+struct Places<R: Runtime> {
+    up: BTreeMap<NodeId, Place<R>>,
+    /// Nodes that take links, up or not.
+    take_links: BTreeSet<NodeId>,
+}
+
+/// The connections to all nodes that are up.
 pub(crate) struct Nodes<R: Runtime> {
     pub(crate) rt: R,
     /// Nodes are reached by TLS when this one is.
     tls: Option<Arc<Connector>>,
-    pools: RwLock<BTreeMap<NodeId, Place<R>>>,
+    places: RwLock<Places<R>>,
+    /// The limits of links, in both directions.
+    pub(crate) links: Arc<mux::Config>,
+    /// What shows other nodes that this one belongs to them.
+    pub(crate) members: Option<Arc<Members>>,
     /// Connections that were opened, for the metrics.
     pub(crate) dials: Arc<Counter>,
 }
@@ -49,39 +77,93 @@ pub(crate) trait Follow: Send + Sync {
     fn up(&self, node: &NodeId, proxy: SocketAddr);
     /// A node is gone: its connections are closed once their requests are done, idle ones at once.
     fn down(&self, node: &NodeId);
+    /// Whether a node takes links.
+    fn takes_links(&self, node: &NodeId, takes: bool);
 }
 
 impl<R: Runtime> Follow for Nodes<R> {
     fn up(&self, node: &NodeId, proxy: SocketAddr) {
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        if pools.get(node).is_some_and(|(addr, _)| *addr == proxy) {
+        let mut places = self.write();
+        if places.up.get(node).is_some_and(|place| place.proxy == proxy) {
             return;
         }
         let pool = Arc::new(Pool::new(self.rt.clone(), IDLE_MAX, IDLE));
-        let old = pools.insert(node.clone(), (proxy, pool));
-        drop(pools);
-        if let Some((_, old)) = old {
+        let takes_links = places.take_links.contains(node);
+        let place = Place { proxy, pool, link: Arc::default(), takes_links };
+        let old = places.up.insert(node.clone(), place);
+        drop(places);
+        if let Some(old) = old {
             old.close();
         }
     }
 
     fn down(&self, node: &NodeId) {
-        let gone = self.pools.write().unwrap_or_else(PoisonError::into_inner).remove(node);
-        if let Some((_, pool)) = gone {
-            pool.close();
+        let gone = self.write().up.remove(node);
+        if let Some(gone) = gone {
+            gone.close();
+        }
+    }
+
+    fn takes_links(&self, node: &NodeId, takes: bool) {
+        let mut places = self.write();
+        if takes {
+            places.take_links.insert(node.clone());
+        } else {
+            places.take_links.remove(node);
+        }
+        if let Some(place) = places.up.get_mut(node) {
+            place.takes_links = takes;
         }
     }
 }
 
 impl<R: Runtime> Nodes<R> {
-    pub(crate) fn new(rt: R, tls: Option<Arc<Connector>>, dials: Arc<Counter>) -> Self {
-        Self { rt, tls, pools: RwLock::default(), dials }
+    pub(crate) fn new(
+        rt: R,
+        tls: Option<Arc<Connector>>,
+        members: Option<Arc<Members>>,
+        dials: Arc<Counter>,
+    ) -> Self {
+        let places = RwLock::new(Places { up: BTreeMap::new(), take_links: BTreeSet::new() });
+        Self { rt, tls, places, links: link::limits(), members, dials }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Places<R>> {
+        self.places.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of a node at this address: connections to an old one are not for requests to the new one.
+    fn place<T>(&self, node: &NodeId, proxy: SocketAddr, look: impl FnOnce(&Place<R>) -> T) -> Option<T> {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places.up.get(node).filter(|place| place.proxy == proxy).map(look)
     }
 
     fn pool(&self, node: &NodeId, proxy: SocketAddr) -> Option<Arc<Pool<R>>> {
-        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-        // Connections to the old address of a node are not for requests to the new one.
-        pools.get(node).filter(|(addr, _)| *addr == proxy).map(|(_, pool)| pool.clone())
+        self.place(node, proxy, |place| place.pool.clone())
+    }
+
+    /// The link to a node, if there is one. If there should be one, it is opened for later requests.
+    pub(crate) fn link(self: &Arc<Self>, node: &NodeId, proxy: SocketAddr) -> Option<TunnelHandle> {
+        let look = |place: &Place<R>| match place.takes_links.then(|| place.link.find(|| self.rt.now()))? {
+            Found::Up(handle) => Some(Ok(handle)),
+            Found::Dial(number) => Some(Err((place.link.clone(), number))),
+            Found::Nothing => None,
+        };
+        match self.place(node, proxy, look)?? {
+            Ok(handle) => Some(handle),
+            Err((link, number)) => {
+                self.rt.spawn(link::dial(self.clone(), link, node.clone(), proxy, number));
+                None
+            }
+        }
+    }
+
+    /// Ends all links, once their requests are done.
+    pub(crate) fn close_links(&self) {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        for place in places.up.values() {
+            place.link.close();
+        }
     }
 
     /// A kept connection to the node, or a new one.
@@ -114,7 +196,7 @@ impl<R: Runtime> Nodes<R> {
         Err(Failure::Connect(cause))
     }
 
-    async fn dial(&self, proxy: SocketAddr) -> io::Result<MaybeTls<R::Tcp>> {
+    pub(crate) async fn dial(&self, proxy: SocketAddr) -> io::Result<MaybeTls<R::Tcp>> {
         let io = self.rt.connect(&Addr::Ip(proxy)).await?;
         io.keep_alive(Some(KEEP_ALIVE));
         match &self.tls {

@@ -48,10 +48,17 @@ impl Peers {
         self.node.update(|router| router.node_draining(node, draining));
     }
 
+    /// A node takes many requests over one connection (a link), or does not. Until this says so it is taken for one that
+    /// does not.
+    pub fn node_takes_links(&self, node: &NodeId, takes: bool) {
+        self.pools.takes_links(node, takes);
+    }
+
     /// A node has expired: all that is known about it goes.
     pub fn node_forget(&self, node: &NodeId) {
         self.node.update(|router| router.node_forget(node));
         self.pools.down(node);
+        self.pools.takes_links(node, false);
         self.node.remote_requests.remove(node.as_str());
     }
 

@@ -1,7 +1,9 @@
 //! The ports of a node: opening them, and serving what comes in.
 
+use crate::link::{self, Owner};
 use crate::local::LocalService;
 use crate::node::Node;
+use crate::proxy::ProxyService;
 use crate::server::StartError;
 use crate::upstream;
 use piko_config::{BindAddr, BindHost};
@@ -86,6 +88,34 @@ fn announce(name: &'static str, addr: SocketAddr) {
         "upstream" => tracing::info!(target: "upstream", %addr, "starting upstream server"),
         _ => tracing::info!(target: "proxy", %addr, "starting proxy server"),
     }
+}
+
+/// As [`start`], for the port at which other nodes ask for links.
+pub(crate) fn start_proxy<R: Runtime>(
+    rt: &R,
+    addr: SocketAddr,
+    listener: R::Listener,
+    tls: Option<Arc<Acceptor>>,
+    stop: &Shutdown,
+    service: ProxyService<R>,
+    owner: Owner<R>,
+) {
+    announce("proxy", addr);
+    let owner = Arc::new(owner);
+    let shared = Arc::new((service, owner, Door { name: "proxy", tls }));
+    let (serving, tasks) = (rt.clone(), shared.1.tasks.clone());
+    rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks, move |io, guard: TaskGuard| {
+        let (shared, rt) = (shared.clone(), serving.clone());
+        async move {
+            let (service, owner, door) = &*shared;
+            let Some(io) = door.enter(&rt, io, &owner.port).await else { return };
+            let served = serve(&rt, io, service, &owner.port).await;
+            if let Served::Switched(io, early, accepted) = served {
+                // A task of its own: not every connection has the room for it.
+                rt.spawn(link::carry(rt.clone(), io, early, owner.clone(), accepted, guard));
+            }
+        }
+    }));
 }
 
 #[expect(clippy::too_many_arguments, reason = "one port's parts, named once")]

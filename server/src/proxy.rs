@@ -2,11 +2,12 @@
 
 use crate::date;
 use crate::leg::Leg;
+use crate::link::{self, Accepted, STREAMS_MAX};
 use crate::live::Live;
 use crate::node::{Node, Via};
 use crate::nodes::Nodes;
 use crate::tcp::Upgrade;
-use piko_core::http1::{Fault, RequestHead, ResponseHead};
+use piko_core::http1::{BodyLength, Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
 use piko_core::proxy::{
@@ -20,7 +21,6 @@ use piko_driver::{
     relay_websocket, timeout_at,
 };
 use piko_observe::access::AccessNote;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -30,11 +30,21 @@ use std::task::Poll;
 pub(crate) struct ProxyService<R: Runtime> {
     pub(crate) node: Arc<Node>,
     pub(crate) nodes: Arc<Nodes<R>>,
-    pub(crate) retries: RetryBudget,
+    pub(crate) retries: Arc<RetryBudget>,
     /// Who may say that a request was forwarded, where not everybody may.
-    pub(crate) members: Option<Members>,
+    pub(crate) members: Option<Arc<Members>>,
+    pub(crate) entrance: Entrance,
     pub(crate) live: Arc<Live>,
     pub(crate) clock: Clock,
+}
+
+/// How requests come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// Over a link of another node, which has shown who it is.
+    Link,
+    /// Over the port, from anybody.
+    Port,
 }
 
 /// Where one request is tried.
@@ -46,6 +56,8 @@ pub(crate) struct Target {
     pick: Option<Pick>,
     via: Via,
     tried: Vec<Route>,
+    /// It goes to other nodes over a connection of its own, not over a link.
+    alone: bool,
     /// It was held; once is enough.
     waited: bool,
     /// A TCP connection is asked for rather than an answer.
@@ -58,6 +70,18 @@ impl Target {
     }
 }
 
+/// Bodies from this size on, in bytes, go over a connection of their own: a link copies them twice more, which costs
+/// more than the system calls that it saves. Measured at 64 KiB: 0.59 of the throughput of one node over links, 0.74
+/// over connections; at 128 bytes 0.75 and 0.57.
+const LARGE_BYTES: usize = 16 * 1024;
+
+/// Whether a request goes to other nodes over a connection of its own: its body is large, or it asks for a connection
+/// that stays.
+fn goes_alone(head: &RequestHead<'_>) -> bool {
+    let is_large = matches!(head.body, BodyLength::Known(bytes) if bytes >= LARGE_BYTES as u64);
+    is_large || head.upgrade || head.method == b"CONNECT"
+}
+
 /// Failures behind which the endpoint's next upstream is probably about to be known: who was asked says that it lost
 /// its own. What a service or a connection does wrong is no such sign.
 fn is_absence(why: Failure) -> bool {
@@ -66,16 +90,32 @@ fn is_absence(why: Failure) -> bool {
 }
 
 impl<R: Runtime> ProxyService<R> {
-    fn select(&self, now: Instant, endpoint: &EndpointId, hop: Hop, tried: &[Route]) -> Option<(Pick, Via)> {
+    fn select(
+        &self,
+        now: Instant,
+        endpoint: &EndpointId,
+        hop: Hop,
+        tried: &[Route],
+        alone: bool,
+    ) -> Option<(Pick, Via)> {
         let (pick, via) = self.node.select(now, endpoint, hop, tried)?;
-        self.count(&pick);
+        let via = self.count(&pick, via, alone);
         Some((pick, via))
     }
 
-    fn count(&self, pick: &Pick) {
+    /// Counts where a request goes, and finds the link to another node.
+    fn count(&self, pick: &Pick, via: Via, alone: bool) -> Via {
         match pick.route() {
-            Route::Local(_) => self.node.upstream_requests.inc(),
-            Route::Remote { node, .. } => self.node.remote_requests.with(node.as_str()).inc(),
+            Route::Local(_) => {
+                self.node.upstream_requests.inc();
+                via
+            }
+            Route::Remote { node, proxy } => {
+                self.node.remote_requests.with(node.as_str()).inc();
+                let alone = alone || pick.body_bytes() >= LARGE_BYTES;
+                let link = if alone { None } else { self.nodes.link(node, *proxy) };
+                link.map_or(via, Via::Link)
+            }
         }
     }
 }
@@ -87,7 +127,7 @@ fn nobody(endpoint: &EndpointId) {
 impl<R: Runtime> Service for ProxyService<R> {
     type Up = Leg<MaybeTls<R::Tcp>>;
     type Target = Target;
-    type Switched = Infallible;
+    type Switched = Accepted;
     type Note = Option<Box<AccessNote>>;
 
     fn exchange(&self, now: Instant, info: &IoInfo) -> Exchange {
@@ -103,7 +143,13 @@ impl<R: Runtime> Service for ProxyService<R> {
         exchange: &mut Exchange,
         _: &Self::Note,
         head: &RequestHead<'_>,
-    ) -> Decision<Target, Infallible> {
+    ) -> Decision<Target, Accepted> {
+        if self.entrance == Entrance::Port && link::is_asked(head) {
+            return match link::judge(&self.node, self.members.as_deref(), head) {
+                Ok((answer, accepted)) => Decision::Switch(answer, accepted),
+                Err(answer) => Decision::Answer(answer),
+            };
+        }
         let is_tcp = matches!(step, Step::Switch);
         let endpoint = match (step, exchange.endpoint()) {
             (Step::Answer(answer), _) => return Decision::Answer(answer),
@@ -112,9 +158,12 @@ impl<R: Runtime> Service for ProxyService<R> {
         };
         self.retries.earn();
         if let Some(members) = &self.members {
-            let proof = head.fields.first(NODE_FIELD);
             let unix_secs = date::unix_secs();
-            if exchange.hop() == Hop::Forwarded && !proof.is_some_and(|p| members.is_member(p, unix_secs)) {
+            let is_member = || {
+                let proof = head.fields.first(NODE_FIELD);
+                self.entrance == Entrance::Link || proof.is_some_and(|p| members.is_member(p, unix_secs))
+            };
+            if exchange.hop() == Hop::Forwarded && !is_member() {
                 exchange.distrust();
             }
             if exchange.hop() == Hop::First && self.node.has_others() {
@@ -136,23 +185,24 @@ impl<R: Runtime> Service for ProxyService<R> {
             Hop::First if is_tcp => None,
             Hop::First => self.node.waiting.hold(now, &endpoint, false),
         };
+        let alone = is_tcp || goes_alone(head);
         match self.node.select(now, &endpoint, hop, &[]) {
             Some((pick, via)) => {
                 let tcp = match is_tcp.then(|| Upgrade::judge(head)).transpose() {
                     Ok(tcp) => tcp.map(Box::new),
                     Err(answer) => return Decision::Answer(answer),
                 };
-                self.count(&pick);
+                let via = self.count(&pick, via, alone);
                 let keep_alive = matches!(via, Via::Node);
-                let pick = Some(pick);
-                let target = Target { endpoint, hop, pick, via, tried: Vec::new(), waited: false, tcp };
+                let (pick, tried) = (Some(pick), Vec::new());
+                let target = Target { endpoint, hop, pick, via, tried, alone, waited: false, tcp };
                 Decision::Proxy { target, keep_alive, keep_head: may_leave }
             }
             None => {
                 if let Some(held) = held() {
                     let via = Via::Held(held);
                     let (pick, tried) = (None, Vec::new());
-                    let target = Target { endpoint, hop, pick, via, tried, waited: true, tcp: None };
+                    let target = Target { endpoint, hop, pick, via, tried, alone, waited: true, tcp: None };
                     return Decision::Proxy { target, keep_alive: false, keep_head: true };
                 }
                 nobody(&endpoint);
@@ -169,6 +219,12 @@ impl<R: Runtime> Service for ProxyService<R> {
             let Some(Route::Remote { node, proxy }) = target.route() else {
                 return Err(Failure::NoUpstream);
             };
+            if let Via::Link(link) = &target.via
+                && let Ok(Some(io)) = link.try_open(STREAMS_MAX)
+            {
+                self.node.link_requests.inc();
+                return Ok(Connected { io: Leg::Tunnel(io), pooled: false });
+            }
             // Apart, so that not every connection has the room for it.
             let Connected { io, pooled } = Box::pin(self.nodes.connect(node, *proxy, attempt)).await?;
             return Ok(Connected { io: Leg::Node(io), pooled });
@@ -198,7 +254,8 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     async fn settle(&self, target: &mut Target) -> Result<(), Failure> {
         let Via::Held(held) = &target.via else { return Ok(()) };
-        let (endpoint, hop, tried) = (&target.endpoint, target.hop, &mut target.tried);
+        let (endpoint, hop, alone) = (&target.endpoint, target.hop, target.alone);
+        let tried = &mut target.tried;
         let look = poll_fn(|cx| {
             // First, so that what comes in between is not missed.
             held.register(cx);
@@ -206,7 +263,7 @@ impl<R: Runtime> Service for ProxyService<R> {
                 // Who comes behind this has not been asked, also under the name of one that has.
                 tried.clear();
             }
-            match self.select(self.clock.now(), endpoint, hop, tried) {
+            match self.select(self.clock.now(), endpoint, hop, tried, alone) {
                 Some(found) => Poll::Ready(found),
                 None => Poll::Pending,
             }
@@ -214,7 +271,7 @@ impl<R: Runtime> Service for ProxyService<R> {
         let found = match timeout_at(&self.nodes.rt, Some(held.until), look).await {
             Ok(found) => Some(found),
             // An upstream that left and came back on one node may be no news to anybody else.
-            Err(_) => self.select(self.clock.now(), endpoint, hop, &[]),
+            Err(_) => self.select(self.clock.now(), endpoint, hop, &[], alone),
         };
         let Some((pick, via)) = found else {
             nobody(&target.endpoint);
@@ -227,10 +284,13 @@ impl<R: Runtime> Service for ProxyService<R> {
     fn answered(&self, target: &mut Target, head: &ResponseHead<'_>, behind: &[u8]) -> Option<Failure> {
         let sender = if self.is_tunnel(target) { Sender::Tunnel } else { Sender::Node };
         let Some(pick) = &mut target.pick else { return None };
-        if sender == Sender::Node
-            && let Some(load) = load_of(head)
-        {
-            pick.hint(self.clock.now(), load);
+        if sender == Sender::Node {
+            if let Some(load) = load_of(head) {
+                pick.hint(self.clock.now(), load);
+            }
+            if let BodyLength::Known(bytes) = head.body {
+                pick.note_body(bytes);
+            }
         }
         match trouble(head, sender, behind) {
             None => {
@@ -255,7 +315,7 @@ impl<R: Runtime> Service for ProxyService<R> {
             return false;
         }
         target.tried.extend(target.route().cloned());
-        let found = self.select(now, &target.endpoint, target.hop, &target.tried);
+        let found = self.select(now, &target.endpoint, target.hop, &target.tried, target.alone);
         let held = || {
             let may_wait = target.hop == Hop::First && !target.waited && is_absence(why);
             may_wait.then(|| self.node.waiting.hold(now, &target.endpoint, true)).flatten()

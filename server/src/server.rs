@@ -3,11 +3,12 @@
 use crate::admin::AdminService;
 use crate::cluster::{self, unless};
 use crate::join::{Complaints, Joiner};
+use crate::link::Owner;
 use crate::live::{Live, LivePart};
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
-use crate::proxy::ProxyService;
+use crate::proxy::{Entrance, ProxyService};
 use crate::settings::{generate_id, gossip, proxy_http};
 use crate::tls::NodeTls;
 use crate::{ports, rebalance};
@@ -97,7 +98,7 @@ pub struct Server<R: Runtime> {
     bound: Bound,
     listeners: [R::Listener; 4],
     udp: R::Udp,
-    members: Option<Members>,
+    members: Option<Arc<Members>>,
     live: Arc<Live>,
     tls: NodeTls,
     options: ServerOptions,
@@ -161,16 +162,23 @@ impl<R: Runtime> Server<R> {
             ],
         };
         let seal = secret.as_deref().map(Seal::new);
-        let members = secret.as_deref().map(Members::new);
+        let members = secret.as_deref().map(Members::new).map(Arc::new);
         let config = gossip(&options, seal.is_some());
         let stream_bytes_max = config.stream_bytes_max;
         let gossip_node = GossipNode::new(info, config, fastrand::u64(..), rt.now());
         let gossip = Gossip::new(&rt, gossip_node, seal, stream_bytes_max);
+        // Refused only when the key is too long, which it is not.
+        let _ = gossip.set_internal(&Key::from(cluster::LINKS), &Value::from("1"));
         let preference =
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
         let node = Node::new(preference, Clock::of(&rt));
         let live = Live::new(&options, node.clone());
-        let nodes = Arc::new(Nodes::new(rt.clone(), tls.to_proxy.clone(), node.remote_dials.clone()));
+        let nodes = Arc::new(Nodes::new(
+            rt.clone(),
+            tls.to_proxy.clone(),
+            members.clone(),
+            node.remote_dials.clone(),
+        ));
         let listeners = [proxy, upstream, admin, gossip_port];
         Ok(Self {
             rt,
@@ -312,24 +320,24 @@ impl<R: Runtime> Server<R> {
             &agents,
             port(http1::Config::default(), &upstream_stop),
         );
-        ports::start(
-            &rt,
-            "proxy",
-            bound.proxy,
-            proxy,
-            tls.proxy.clone(),
-            &proxy_stop,
-            &requests,
-            port(proxy_http(&options), &proxy_stop),
-            ProxyService {
-                node: node.clone(),
-                nodes,
-                retries: RetryBudget::default(),
-                members,
-                live: live.clone(),
-                clock: Clock::of(&rt),
-            },
-        );
+        let retries = Arc::new(RetryBudget::default());
+        let service = |entrance| ProxyService {
+            node: node.clone(),
+            nodes: nodes.clone(),
+            retries: retries.clone(),
+            members: members.clone(),
+            entrance,
+            live: live.clone(),
+            clock: Clock::of(&rt),
+        };
+        let owner = Owner {
+            service: service(Entrance::Link),
+            port: port(proxy_http(&options), &proxy_stop),
+            limits: nodes.links.clone(),
+            tasks: requests.clone(),
+        };
+        let tls = tls.proxy.clone();
+        ports::start_proxy(&rt, bound.proxy, proxy, tls, &proxy_stop, service(Entrance::Port), owner);
         node.set_ready(true);
         let balancing = rebalance::run(
             rt.clone(),
@@ -366,6 +374,7 @@ impl<R: Runtime> Server<R> {
         } else {
             tracing::info!(target: "proxy", "shutdown proxy server");
         }
+        nodes.close_links();
         // What still runs in a tunnel (nothing, unless the time is up) is cut; agents reconnect elsewhere.
         for tunnel in node.tunnels() {
             tunnel.drain(until.since(rt.now()));

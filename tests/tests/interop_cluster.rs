@@ -109,6 +109,17 @@ fn requests_go_both_ways() {
     assert_eq!(client.read_head().expect("a head").status, 101);
     client.send(b"bytes").expect("sent");
     assert_eq!(client.read_exact(5).expect("an echo"), b"bytes");
+    // Small ones too, and none of them over a link: Go's advertises none.
+    for proxy in [a.proxy, b.proxy] {
+        for _ in 0..20 {
+            assert_eq!(ask(proxy, "GET", "there", "/hello", b"").status(), 200);
+        }
+    }
+    for node in [&a, &b] {
+        let mut client = Client::connect(node.admin).expect("the port is open");
+        let metrics = client.get("/metrics", &[]).expect("an answer").body.text();
+        assert!(metrics.contains("piko_links_requests_total 0\n"), "{metrics}");
+    }
     // Nobody was taken for dead meanwhile, and Go could read all that it heard.
     assert_eq!(go.events("bad"), Vec::<Value>::new());
     assert_eq!(liveness(&go), Vec::<Value>::new());

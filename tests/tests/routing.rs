@@ -13,6 +13,8 @@ mod failure;
 mod forward;
 #[path = "routing/held.rs"]
 mod held;
+#[path = "routing/links.rs"]
+mod links;
 #[path = "routing/pool.rs"]
 mod pool;
 #[path = "routing/relay.rs"]

@@ -33,6 +33,8 @@ pub mod cause {
     pub const MALFORMED_RESPONSE: &str = "malformed-response";
     /// Neither a field nor the host names an endpoint (400).
     pub const MISSING_ENDPOINT_ID: &str = "missing-endpoint-id";
+    /// Whoever asks to be taken for a node of the cluster does not show its secret (403).
+    pub const NOT_A_MEMBER: &str = "not-a-member";
     /// Nobody listens on the endpoint (502).
     pub const NO_UPSTREAM: &str = "no-upstream";
     /// An announced request body did not come (504).
@@ -43,6 +45,8 @@ pub mod cause {
     pub const RESPONSE_TIMEOUT: &str = "response-timeout";
     /// The stream was reset, or the connection broke, before the response (502).
     pub const STREAM_RESET: &str = "stream-reset";
+    /// Other nodes have as many links to this one as it takes (503).
+    pub const TOO_MANY_LINKS: &str = "too-many-links";
     /// `Expect` asks for something other than `100-continue` (417).
     pub const UNSUPPORTED_EXPECTATION: &str = "unsupported-expectation";
     /// The request's HTTP version is not spoken here (505).

@@ -24,6 +24,10 @@ const STALLED_MS: usize = 250;
 const STALLED_TRIAL_MS: usize = 5_000;
 /// How long another node's word about its load is believed, in milliseconds.
 const HINT_MS: usize = 2_000;
+/// The latest response counts for one part in so many of the moving average.
+const BODY_SHARE: usize = 8;
+/// A larger body counts as this many bytes, so that one download does not outweigh the small answers of a minute.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// How good a choice is; the smaller, the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +52,8 @@ pub(super) struct Load {
     foreign: AtomicUsize,
     /// Until when that is believed.
     foreign_until: AtomicUsize,
+    /// The moving average of what responses announced, in bytes.
+    body_bytes: AtomicUsize,
     pub(super) health: Health,
 }
 
@@ -71,6 +77,20 @@ impl Load {
     pub(super) fn hint(&self, now: Instant, total: usize) {
         self.foreign.store(total.saturating_sub(self.outstanding()), Ordering::Relaxed);
         self.foreign_until.store(later(now, HINT_MS), Ordering::Relaxed);
+    }
+
+    /// A response has a body of so many bytes. Two at once may count as one.
+    pub(super) fn note_body(&self, bytes: u64) {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(BODY_BYTES_MAX);
+        let before = self.body_bytes.load(Ordering::Relaxed);
+        let after = before - before / BODY_SHARE + bytes / BODY_SHARE;
+        if after != before {
+            self.body_bytes.store(after, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_in(&self, now: Instant) {

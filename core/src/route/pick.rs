@@ -136,6 +136,18 @@ impl Pick {
     pub fn hint(&self, now: Instant, outstanding: usize) {
         self.load.hint(now, outstanding);
     }
+
+    /// The response announces a body of so many bytes.
+    pub fn note_body(&self, bytes: u64) {
+        self.load.note_body(bytes);
+    }
+
+    /// How large the bodies of the responses usually are, in bytes: a moving average of what [`Self::note_body`] was
+    /// told of this tunnel, or of this endpoint at this node. One of more than 1 MiB counts as 1 MiB; zero as long as
+    /// nothing is known.
+    pub fn body_bytes(&self) -> usize {
+        self.load.body_bytes()
+    }
 }
 
 impl fmt::Debug for Pick {

@@ -55,6 +55,27 @@ fn with_locals(count: u64) -> Router {
 }
 
 #[test]
+fn the_usual_body_follows_what_is_announced() {
+    let mut router = Router::default();
+    router.node_up(node("a"), addr(1));
+    router.remote(&node("a"), ep("ep"), 1);
+    let usual = || pick(&router, 0, &[]).unwrap().body_bytes();
+    let note = |bytes| pick(&router, 0, &[]).unwrap().note_body(bytes);
+    assert_eq!(usual(), 0);
+    for _ in 0..50 {
+        note(100_000);
+    }
+    assert!((90_000..=100_000).contains(&usual()), "{}", usual());
+    // One download is soon forgotten, however large it was.
+    note(u64::MAX);
+    assert!(usual() < 300_000, "{}", usual());
+    for _ in 0..30 {
+        note(100);
+    }
+    assert!(usual() < 16 * 1024, "{}", usual());
+}
+
+#[test]
 fn what_a_node_leaves_alone_is_what_nobody_else_serves() {
     let mut router = Router::default();
     for name in ["a", "b"] {

@@ -27,6 +27,7 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, 
     );
     metrics::render_tcp(&[&node.tcp], &mut text);
     metrics::render_reloads(tls.reloader.counts(), tls.reloader.is_current(), &mut text);
+    links(node, &mut text);
     tunnels(node, &mut text);
     upstreams(node, now, &mut text);
     reloads(&node.reloads, &mut text);
@@ -148,6 +149,25 @@ fn tunnels(node: &Node, text: &mut String) {
     gauge("piko_tunnel_received_bytes", "Bytes read from the tunnels that are connected", received, text);
     gauge("piko_tunnel_sent_bytes", "Bytes written to the tunnels that are connected", sent, text);
     gauge("piko_tunnel_writes", "Writes to the tunnels that are connected", writes, text);
+}
+
+fn links(node: &Node, text: &mut String) {
+    gauge(
+        "piko_links",
+        "Number of connections over which other nodes send many requests at a time to this one",
+        u64::try_from(node.links.value()).unwrap_or(0),
+        text,
+    );
+    node.links_refused.render(
+        "piko_links_refused_total",
+        "Number of such connections that were refused",
+        text,
+    );
+    node.link_requests.render(
+        "piko_links_requests_total",
+        "Number of requests that this node sent to another one over such a connection",
+        text,
+    );
 }
 
 fn upstreams(node: &Node, now: Instant, text: &mut String) {

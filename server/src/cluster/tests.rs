@@ -5,9 +5,9 @@ use crate::node::Node;
 use crate::nodes::Follow;
 use piko_core::route::Preference;
 
-/// Notes where nodes are up.
+/// Notes where nodes are up, and whether they take links.
 #[derive(Default)]
-struct Ups(Mutex<Vec<SocketAddr>>);
+struct Ups(Mutex<Vec<SocketAddr>>, Mutex<Vec<bool>>);
 
 impl Follow for Ups {
     fn up(&self, _: &NodeId, proxy: SocketAddr) {
@@ -15,6 +15,10 @@ impl Follow for Ups {
     }
 
     fn down(&self, _: &NodeId) {}
+
+    fn takes_links(&self, _: &NodeId, takes: bool) {
+        self.1.lock().unwrap().push(takes);
+    }
 }
 
 /// Nothing here depends on it.
@@ -54,6 +58,19 @@ fn a_name_is_looked_up_again_and_follows_its_node_to_another_address() {
     assert_eq!(membership.found(&second, Err(io::ErrorKind::NotFound.into())), Some(RESOLVE_AGAIN));
     assert_eq!(membership.found(&second, Ok(vec![addr(3)])), Some(RESOLVE_FRESH));
     assert_eq!(ups.0.lock().unwrap().last(), Some(&addr(3)));
+}
+
+#[test]
+fn links_are_taken_by_who_says_so_in_a_key_of_ours() {
+    let (mut membership, ups) = membership();
+    let (node, key, value) = (NodeId::new("b"), Key::from(LINKS), Value::from("1"));
+    let mut set = |internal| {
+        let (node, key, value) = (node.clone(), key.clone(), value.clone());
+        membership.event(GossipEvent::Set { node, key, value, internal })
+    };
+    assert_eq!((set(false), set(true)), (None, None));
+    assert_eq!(membership.event(GossipEvent::Unset { node: node.clone(), key: key.clone() }), None);
+    assert_eq!(*ups.1.lock().unwrap(), [true, false]);
 }
 
 #[test]

@@ -42,6 +42,14 @@ fn nodes_reach_each_other_with_certificates_of_both() {
     let connect = |addr| piko_tests::tls::TlsClient::connect(addr, "localhost", &trust).expect("a handshake");
     let mut client = connect(two.proxy);
     wait_for("the route", || client.get("/hello", &TO_E).expect("an answer").0 == 200);
+    // A link speaks TLS, too.
+    wait_for("a request over a link", || {
+        assert_eq!(client.get("/hello", &TO_E).expect("an answer").0, 200);
+        let (_, metrics) = connect(two.admin).get("/metrics", &[]).expect("an answer");
+        String::from_utf8_lossy(&metrics)
+            .lines()
+            .any(|line| line.strip_prefix("piko_links_requests_total ").is_some_and(|count| count != "0"))
+    });
     // A new connection and a kept one.
     assert_eq!(client.get("/bytes?n=2000000", &TO_E).expect("an answer").1.len(), 2_000_000);
     let (status, body) =

@@ -1,0 +1,71 @@
+//! Links that do not come about, and links that break.
+
+use crate::cluster::{Agent, Cluster, get, is_hello, post, wait_until};
+use crate::relay::Relay;
+use piko_config::Secret;
+use piko_tests::service::Service;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const BY_LINK: &str = "piko_links_requests_total";
+
+#[test]
+fn a_node_that_refuses_links_is_asked_over_connections() {
+    // The first node has a secret, the other one not: it shows no proof.
+    let is_later = Arc::new(AtomicBool::new(false));
+    let cluster = Cluster::with(2, move |options| {
+        if !is_later.swap(true, Ordering::SeqCst) {
+            options.cluster.secret = Some(Secret::new("the first node's alone"));
+        }
+    });
+    let service = Service::start();
+    let _agent = Agent::start(&cluster.nodes[0], service.addr());
+    let [here, there] = &cluster.nodes[..] else { panic!("two nodes") };
+    there.peers.node_takes_links(&here.id, true);
+    cluster.wait_routable();
+    wait_until("a link is refused", || here.metric("piko_links_refused_total") > 0);
+    let mut client = there.client();
+    for n in 0..200 {
+        let response =
+            if n % 2 == 0 { post(&mut client, "/hello", b"x") } else { get(&mut client, "/hello") };
+        assert!(is_hello(&response), "{response:?}");
+    }
+    assert_eq!(there.metric(BY_LINK), 0);
+    assert_eq!(here.metric("piko_links_refused_total"), 1, "it is not tried with every request");
+}
+
+#[test]
+fn a_link_that_breaks_is_replaced_and_one_to_a_node_that_left_is_closed() {
+    let cluster = Cluster::start(2);
+    let service = Service::start();
+    let [here, there] = &cluster.nodes[..] else { panic!("two nodes") };
+    there.peers.node_takes_links(&here.id, true);
+    let _agent = Agent::start(here, service.addr());
+    let link_up = || {
+        let relay = Relay::to(here.bound.proxy);
+        cluster.move_node(0, relay.addr());
+        cluster.wait_routable();
+        let before = there.metric(BY_LINK);
+        wait_until("a request goes over a link", || {
+            assert!(is_hello(&there.get("/hello")));
+            there.metric(BY_LINK) > before
+        });
+        relay
+    };
+    for _ in 0..3 {
+        link_up().cut();
+    }
+    let relay = link_up();
+    wait_until("the broken ones are gone", || here.metric("piko_links") == 1);
+    // One that is busy while its node leaves ends with its request.
+    let before = there.metric(BY_LINK);
+    let requests = service.counts().requests;
+    let mut slow = there.client();
+    slow.send_head("GET", "/wait?n=2", &[("x-piko-endpoint", "ep")]).unwrap();
+    wait_until("it is under way", || service.counts().requests > requests);
+    assert_eq!(there.metric(BY_LINK), before + 1);
+    there.peers.node_down(&here.id);
+    assert!(is_hello(&here.get("/wait?n=2")));
+    assert!(is_hello(&slow.read_response("GET")));
+    wait_until("the link is closed", || here.metric("piko_links") == 0 && relay.open() == 0);
+}
