@@ -91,10 +91,29 @@ impl<'i> Gathered<'i> {
     }
 }
 
+/// Sorts in place (Shell's method, gaps of Knuth, volume 3, 5.2.1): heads have few fields, for which it is as quick as any,
+/// and the standard library's sort would be 2 KB of the small agent, which sorts nothing else.
+fn sort<T>(items: &mut [T], is_before: impl Fn(&T, &T) -> bool) {
+    let mut gap = 1;
+    while gap < items.len() / 3 {
+        gap = 3 * gap + 1;
+    }
+    while gap > 0 {
+        for end in gap..items.len() {
+            let mut at = end;
+            while at >= gap && is_before(&items[at], &items[at - gap]) {
+                items.swap(at, at - gap);
+                at -= gap;
+            }
+        }
+        gap /= 3;
+    }
+}
+
 /// Sorts by name and writes each name once. Values of one field stay in order: fields are slices of one block, so that
 /// their addresses tell the order in which they came, and the sort need not be a stable one.
 fn sorted(out: &mut Vec<u8>, fields: &mut [Field<'_>]) {
-    fields.sort_unstable_by(|(a, _), (b, _)| by_name(a, b).then_with(|| a.as_ptr().cmp(&b.as_ptr())));
+    sort(fields, |(a, _), (b, _)| by_name(a, b).then_with(|| a.as_ptr().cmp(&b.as_ptr())).is_lt());
     out.push(b'{');
     let mut last: Option<&[u8]> = None;
     for (name, value) in fields.iter() {
@@ -152,6 +171,18 @@ mod tests {
     fn filter(allow: &[&str], block: &[&str]) -> HeaderFilter {
         let owned = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect();
         HeaderFilter { allow: owned(allow), block: owned(block) }
+    }
+
+    #[test]
+    fn the_sort_sorts() {
+        for len in [0, 1, 2, 3, 5, 40, 1000] {
+            // Neither sorted nor random: every remainder, some of them twice.
+            let mut items: Vec<usize> = (0..len).map(|n| n * 389 % 701).collect();
+            let mut want = items.clone();
+            want.sort_unstable();
+            sort(&mut items, |a, b| a < b);
+            assert_eq!(items, want);
+        }
     }
 
     #[test]
