@@ -141,16 +141,20 @@ pub(crate) fn start_upstream<R: Runtime>(
     let serving = rt.clone();
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
         let (shared, rt) = (shared.clone(), serving.clone());
-        async move {
-            // Boxed, so that the state of the handshake is gone while the tunnel lives: what remains is
-            // the size of an idle tunnel.
-            let entered = shared.2.enter(&rt, io, &shared.1).await;
-            let Some(io) = entered else { return };
-            let served = Box::pin(serve(&rt, io, &shared.0, &shared.1)).await;
+        // Boxed twice: the state of the handshake is gone while the tunnel lives, and each box is of a size that the
+        // allocator keeps for the next connection. A larger one leaves a hole between the tunnels.
+        Box::pin(async move {
+            let served = if shared.2.tls.is_none() {
+                Box::pin(serve(&rt, MaybeTls::Plain(io), &shared.0, &shared.1)).await
+            } else {
+                let entered = Box::pin(shared.2.enter(&rt, io, &shared.1)).await;
+                let Some(io) = entered else { return };
+                Box::pin(serve(&rt, io, &shared.0, &shared.1)).await
+            };
             if let Served::Switched(io, early, registration) = served {
                 rt.spawn(upstream::carry(rt.clone(), io, early, registration, guard));
             }
-        }
+        })
     }));
 }
 
