@@ -110,6 +110,7 @@ fn follow(
                 return None;
             }
             beat();
+            // A pace, not a wait: the line is to be mostly idle, as real ones are.
             thread::sleep(BEAT);
         } else {
             if client.read_some(64).ok()?.is_empty() {

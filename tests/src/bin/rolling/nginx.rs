@@ -49,6 +49,7 @@ impl Nginx {
             if Instant::now() > deadline {
                 return Err(format!("nginx does not come up: {}", process.tail()));
             }
+            // nginx tells nobody when it is up: asking is the only way to know.
             thread::sleep(Duration::from_millis(5));
         }
         Ok(Self { addr, dir, process })
