@@ -99,13 +99,16 @@ impl Account {
     /// Promises `bytes` of credit only when buffered and promised bytes are at most half of the budget
     /// afterwards: growth is a luxury.
     pub(super) fn promise(&mut self, bytes: usize) -> bool {
-        let taken = self.budget.used().saturating_add(self.budget.promised());
-        let spare = taken.saturating_add(bytes) <= self.budget.limit / 2;
-        if spare {
-            self.budget.promised.fetch_add(bytes, Ordering::Relaxed);
+        // Looked at and taken in one: other threads promise from the same budget.
+        let spare = |promised: usize| {
+            let taken = self.budget.used().saturating_add(promised).saturating_add(bytes);
+            (taken <= self.budget.limit / 2).then_some(promised.saturating_add(bytes))
+        };
+        let promised = self.budget.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spare);
+        if promised.is_ok() {
             self.promised += bytes;
         }
-        spare
+        promised.is_ok()
     }
 
     /// Takes back what was promised to a stream that is over.
