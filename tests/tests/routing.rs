@@ -5,6 +5,8 @@
 
 #[path = "routing/balance.rs"]
 mod balance;
+#[path = "routing/clock.rs"]
+mod clock;
 #[path = "routing/cluster.rs"]
 mod cluster;
 #[path = "routing/failure.rs"]
