@@ -9,6 +9,8 @@ mod balance;
 mod clock;
 #[path = "routing/cluster.rs"]
 mod cluster;
+#[path = "routing/delay.rs"]
+mod delay;
 #[path = "routing/failure.rs"]
 mod failure;
 #[path = "routing/forward.rs"]
