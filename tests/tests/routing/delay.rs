@@ -78,8 +78,11 @@ fn one_round_trip(links: bool) {
             let mut client = there.client();
             let one = |n: u32| {
                 let begun = Instant::now();
-                let response =
-                    if n % 2 == 0 { get(&mut client, "/hello") } else { post(&mut client, "/hello", b"x") };
+                let response = if n.is_multiple_of(2) {
+                    get(&mut client, "/hello")
+                } else {
+                    post(&mut client, "/hello", b"x")
+                };
                 assert!(is_hello(&response), "{response:?}");
                 begun.elapsed()
             };
