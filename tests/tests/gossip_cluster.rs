@@ -399,6 +399,11 @@ fn a_death_among_many_is_noticed_as_soon_as_among_few() {
         }
         // The mean intervals are those of a cluster of this size.
         (0..150).for_each(|_| world.run_for(ms(100)));
+        let before = world.sent;
+        (0..50).for_each(|_| world.run_for(ms(100)));
+        let per_node = |all: usize| all / 5 / n;
+        let (packets, bytes) = (per_node(world.sent.0 - before.0), per_node(world.sent.1 - before.1));
+        println!("{n} nodes: idle, {packets} datagrams and {bytes} bytes per node and second");
         let dead = id(n - 1);
         assert!((0..n - 1).all(|at| world.is_active(at, &dead)), "{n} nodes, and nobody is missed");
         world.kill(n - 1);

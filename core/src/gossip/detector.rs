@@ -9,8 +9,9 @@ use core::time::Duration;
 const WINDOW: usize = 50;
 /// So many questions without a word are an answer. With half of all datagrams lost, fewer would bury the living.
 const QUESTIONS: u32 = 15;
-/// A node is asked out of turn after so many intervals of silence…
-const QUIET: u32 = 10;
+/// A node is asked out of turn after so many intervals of silence, which are few among some dozens of nodes unless
+/// something is wrong, …
+const QUIET: u32 = 15;
 /// … and may be taken for dead, unanswered questions provided, after so many: half as much again as three nodes give
 /// each other.
 const SILENT: u32 = 30;
@@ -182,7 +183,7 @@ mod tests {
         let mut node = Detector::new(TICK, TICK);
         (0..50).for_each(|n| node.report(at(n * 2_000)));
         let last = 49 * 2_000;
-        assert!(!node.is_quiet(at(last + 1_000)) && node.is_quiet(at(last + 1_001)));
+        assert!(!node.is_quiet(at(last + 1_500)) && node.is_quiet(at(last + 1_501)));
         assert!(!node.suspects(at(last + 30_000), 20), "nobody has asked");
         (0..14).for_each(|_| node.questioned());
         assert!(!node.suspects(at(last + 30_000), 20), "too few questions");
