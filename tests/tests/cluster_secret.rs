@@ -160,3 +160,24 @@ fn a_secret_that_is_not_there_is_named() {
         assert!(text.contains(says), "{text}");
     }
 }
+
+/// Anybody who reaches an open gossip port may join: an operator hears of it, where somebody else can reach it.
+#[test]
+fn an_open_gossip_port_is_warned_of() {
+    const WARNING: &str = "gossip is open to everybody who reaches its port; --cluster.secret-file closes it";
+    let everywhere = ["--cluster.gossip.bind-addr", "0.0.0.0:0"];
+    let secret = ["--cluster.secret", "a secret of some length"];
+    let cases: [(&[&str], bool); 3] =
+        [(&everywhere, true), (&[], false), (&[everywhere, secret].concat(), false)];
+    for (args, warned) in cases {
+        let node = node("alone", args);
+        node.process.wait_record(0, Duration::from_secs(20), "starting gossip").expect("it starts");
+        // The warning would come next, ahead of the node's being ready.
+        wait_for("it is ready", || {
+            let mut client = Client::connect(node.admin).expect("the port is open");
+            client.get("/ready", &[]).is_ok_and(|answer| answer.status() == 200)
+        });
+        let said = node.process.lines(0).iter().any(|line| line.is_record(WARNING));
+        assert_eq!(said, warned, "{args:?}: {}", node.process.tail());
+    }
+}

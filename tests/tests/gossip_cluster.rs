@@ -387,3 +387,37 @@ fn a_large_cluster_agrees() {
     world.run_for(Duration::from_secs(30));
     settled(&mut world, ms(1));
 }
+
+/// Weakness G9: a node among many is missed as soon as one of three.
+#[test]
+fn a_death_among_many_is_noticed_as_soon_as_among_few() {
+    for n in [3, 40] {
+        let mut world = World::new(n, 3, Config::default());
+        for at in 1..n {
+            world.join(at, &[addr(0)]);
+            world.run_for(ms(20));
+        }
+        // The mean intervals are those of a cluster of this size.
+        (0..150).for_each(|_| world.run_for(ms(100)));
+        let before = world.sent;
+        (0..50).for_each(|_| world.run_for(ms(100)));
+        let per_node = |all: usize| all / 5 / n;
+        let (packets, bytes) = (per_node(world.sent.0 - before.0), per_node(world.sent.1 - before.1));
+        println!("{n} nodes: idle, {packets} datagrams and {bytes} bytes per node and second");
+        let dead = id(n - 1);
+        assert!((0..n - 1).all(|at| world.is_active(at, &dead)), "{n} nodes, and nobody is missed");
+        world.kill(n - 1);
+        let noticed = |world: &World| (0..n - 1).all(|at| !world.is_active(at, &dead));
+        let mut rounds = 0;
+        while !noticed(&world) {
+            assert!(rounds < 60, "{n} nodes do not notice within 6 s");
+            world.run_for(ms(100));
+            rounds += 1;
+        }
+        println!("{n} nodes: a dead one is missed by all after {} ms", rounds * 100);
+        (0..50).for_each(|_| world.run_for(ms(100)));
+        for at in 0..n - 1 {
+            assert!((0..n - 1).all(|other| at == other || world.is_active(at, &id(other))), "{at} of {n}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! Links between nodes: one connection that carries many requests, on real processes.
 
+#[path = "links/silence.rs"]
+mod silence;
+
 use piko_tests::cluster::{Cluster, Kind, Ledger, Load, Member, Mix, Ready, agent};
 use piko_tests::http::{Client, Response};
 use piko_tests::process::{Agent, Server, Signal};

@@ -1,20 +1,25 @@
-//! Three nodes on hosts with real addresses: cut off, half cut off, killed, stopped, and back at other ports. After each
-//! scenario every node routes exactly what it can reach.
+//! Three nodes on hosts with real addresses, and agents, clients and nginx on hosts of their own: nodes are cut off, half
+//! cut off, killed, stopped, and back at other ports. After each scenario every node routes exactly what it can reach.
 
 use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use piko_tests::cluster::{Cluster, Family, Ledger, Net, agent};
+use piko_tests::cluster::{Cluster, Family, Ledger, Net, Nginx, agent};
 use piko_tests::http::Client;
-use piko_tests::process::{Agent, Signal};
+use piko_tests::process::{Agent, Signal, need};
 
 /// How long nodes may take to notice, and to find each other again.
 const NOTICE_MAX: Duration = Duration::from_secs(15);
 /// Hosts: three nodes, then these.
 const AGENTS: usize = 3;
 const CLIENTS: usize = 4;
+const FRONT: usize = 5;
+/// As docs/cluster.md recommends it.
+const RECOMMENDED: &str = " max_fails=1 fail_timeout=1s";
 
 struct World {
     agents: Vec<Agent>,
@@ -32,7 +37,7 @@ fn own(node: usize) -> String {
 impl World {
     /// Every node has an agent of its own, and `shared` has one at the nodes 0 and 1.
     fn start(family: Family) -> Option<Self> {
-        let net = Net::new(family, 5)?;
+        let net = Net::new(family, 6)?;
         let addrs: Vec<_> =
             (0..3).map(|i| [8000, 8001, 8002, 8003].map(|p| SocketAddr::new(net.addr(i), p))).collect();
         let cluster = Cluster::plan(&addrs, &["--proxy.access-log.disable", "--drain-delay", "0s"]);
@@ -137,10 +142,79 @@ impl World {
     }
 }
 
+/// Clients of one address, each with one request at a time, on a connection of its own.
+struct Clients {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    threads: Vec<thread::JoinHandle<Vec<String>>>,
+}
+
+impl Clients {
+    const COUNT: usize = 4;
+
+    fn done(&self) -> usize {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Waits until so many requests have ended.
+    fn wait(&self, requests: usize) {
+        let start = Instant::now();
+        while self.done() < requests {
+            assert!(start.elapsed() < NOTICE_MAX, "{} of {requests} requests", self.done());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// How many requests there were, and what became of those that failed.
+    fn stop(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::SeqCst);
+        let failed = self.threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect();
+        (self.done.load(Ordering::SeqCst), failed)
+    }
+}
+
+impl World {
+    /// nginx on a host of its own.
+    fn front(&self) -> Nginx {
+        let addr = SocketAddr::new(self.net.addr(FRONT), 80);
+        let nodes = self.cluster.proxies();
+        let start = || Nginx::start(addr, &nodes, RECOMMENDED);
+        self.net.on(FRONT, start).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn clients(&self, addr: SocketAddr, endpoint: &'static str) -> Clients {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        // A thread that is started on a host stays there.
+        let start = || {
+            let (stop, done) = (stop.clone(), done.clone());
+            thread::spawn(move || {
+                let mut failed = Vec::new();
+                while !stop.load(Ordering::SeqCst) {
+                    let ask = || {
+                        let mut client = Client::connect(addr)?;
+                        client.set_patience(NOTICE_MAX)?;
+                        client.get("/hello", &[("x-piko-endpoint", endpoint)])
+                    };
+                    match ask() {
+                        Ok(response) if response.status() == 200 => {}
+                        Ok(response) => failed.push(format!("{} {:?}", response.status(), response.end)),
+                        Err(error) => failed.push(error.to_string()),
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+                failed
+            })
+        };
+        let threads = (0..Clients::COUNT).map(|_| self.net.on(CLIENTS, start)).collect();
+        Clients { stop, done, threads }
+    }
+}
+
 const ALL: &[bool] = &[true; 4];
 
 fn scenarios(family: Family) {
     let Some(mut world) = World::start(family) else { return };
+    let front = need("nginx").map(|_| world.front());
 
     // Node 2 on one side, nodes 0 and 1 on the other; agents and clients reach all of them.
     let from = world.mark(0);
@@ -173,9 +247,20 @@ fn scenarios(family: Family) {
     world.signal(1, Signal::Cont);
     world.settle("the stopped node goes on", &[ALL; 3]);
 
+    let mut through = front.as_ref().map(|front| world.clients(front.addr, "shared"));
+    if let Some(through) = &through {
+        through.wait(200);
+    }
     world.cluster.members[2].kill();
     let without_2: [&[bool]; 2] = [&[true, true, false, true]; 2];
     world.settle("a killed node", &without_2);
+    if let Some(through) = through.take() {
+        through.wait(through.done() + 200);
+        let (done, failed) = through.stop();
+        println!("a killed node behind nginx: {} of {done} requests failed", failed.len());
+        // What was under way on it, at most one for each client.
+        assert!(failed.len() <= Clients::COUNT, "{failed:?}");
+    }
     for (addr, port) in world.cluster.members[2].addrs.iter_mut().zip(9000..) {
         addr.set_port(port);
     }

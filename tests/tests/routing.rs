@@ -5,8 +5,12 @@
 
 #[path = "routing/balance.rs"]
 mod balance;
+#[path = "routing/clock.rs"]
+mod clock;
 #[path = "routing/cluster.rs"]
 mod cluster;
+#[path = "routing/delay.rs"]
+mod delay;
 #[path = "routing/failure.rs"]
 mod failure;
 #[path = "routing/forward.rs"]

@@ -7,6 +7,14 @@ use core::time::Duration;
 
 /// How many intervals the mean is taken over, as in Go.
 const WINDOW: usize = 50;
+/// So many questions without a word are an answer. With half of all datagrams lost, fewer would bury the living.
+const QUESTIONS: u32 = 15;
+/// A node is asked out of turn after so many intervals of silence, which are few among some dozens of nodes unless
+/// something is wrong, …
+const QUIET: u32 = 15;
+/// … and may be taken for dead, unanswered questions provided, after so many: half as much again as three nodes give
+/// each other.
+const SILENT: u32 = 30;
 
 /// What is remembered of one node's signs of life; about 450 bytes.
 #[derive(Clone, Debug)]
@@ -18,6 +26,10 @@ pub(super) struct Detector {
     last: Option<Instant>,
     /// Somebody else answers at its address.
     replaced: bool,
+    /// Questions out of turn since the last sign of life.
+    unanswered: u32,
+    /// The time between two rounds here.
+    round: Duration,
     /// The first interval, before anything was measured.
     bootstrap: Duration,
     floor: Duration,
@@ -36,6 +48,8 @@ impl Detector {
             sum: 0,
             last: None,
             replaced: false,
+            unanswered: 0,
+            round: interval,
             bootstrap,
             floor,
             ceiling,
@@ -55,18 +69,33 @@ impl Detector {
         }
         self.sum += nanos;
         self.last = Some(now);
-        self.replaced = false;
+        (self.replaced, self.unanswered) = (false, 0);
     }
 
-    /// Whether the silence is beyond `max` mean intervals. Asking about a node that was never heard starts its
+    /// Silent for so long that it is worth a question of its own. In a large cluster everybody's turn comes seldom, and
+    /// the mean interval, thus the silence that is suspicious, would grow with the number of nodes (weakness G9).
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        self.silence(now) > self.round * QUIET
+    }
+
+    /// It was asked out of turn.
+    pub(super) fn questioned(&mut self) {
+        self.unanswered = self.unanswered.saturating_add(1);
+    }
+
+    /// Whether the silence is beyond `max` mean intervals, or no question was answered for long. Asking about a node that was never heard starts its
     /// first interval.
     pub(super) fn suspects(&mut self, now: Instant, max: u32) -> bool {
         if self.last.is_none() {
             self.report(now);
         }
         // Silence beyond max × sum / n, without a fraction being lost.
-        let silence = u128::from(self.silence(now).as_nanos() as u64);
-        self.replaced || silence * self.intervals.len() as u128 > u128::from(max) * u128::from(self.sum)
+        let silence = self.silence(now);
+        let mute = self.unanswered >= QUESTIONS && silence > self.round * SILENT;
+        let silence = u128::from(silence.as_nanos() as u64);
+        self.replaced
+            || mute
+            || silence * self.intervals.len() as u128 > u128::from(max) * u128::from(self.sum)
     }
 
     /// Time since the last sign of life.
@@ -77,7 +106,7 @@ impl Detector {
     /// The node begins a new life: as if it had never been heard.
     pub(super) fn forget(&mut self) {
         self.intervals.clear();
-        (self.next, self.sum, self.last, self.replaced) = (0, 0, None, false);
+        (self.next, self.sum, self.last, self.replaced, self.unanswered) = (0, 0, None, false, 0);
     }
 
     /// Another node answers at the address of this one: nothing more is to be expected.
@@ -146,6 +175,22 @@ mod tests {
         assert!(!burst.suspects(at(2000), 20) && burst.suspects(at(2001), 20));
         burst.report(at(600_000));
         assert!(burst.suspects(at(600_000 + 2_800), 20));
+    }
+
+    /// Weakness G9: a mean of seconds does not give the dead a minute.
+    #[test]
+    fn who_answers_no_question_is_suspected_whatever_its_mean() {
+        let mut node = Detector::new(TICK, TICK);
+        (0..50).for_each(|n| node.report(at(n * 2_000)));
+        let last = 49 * 2_000;
+        assert!(!node.is_quiet(at(last + 1_500)) && node.is_quiet(at(last + 1_501)));
+        assert!(!node.suspects(at(last + 30_000), 20), "nobody has asked");
+        (0..14).for_each(|_| node.questioned());
+        assert!(!node.suspects(at(last + 30_000), 20), "too few questions");
+        node.questioned();
+        assert!(!node.suspects(at(last + 3_000), 20) && node.suspects(at(last + 3_001), 20));
+        node.report(at(last + 3_002));
+        assert!(!node.suspects(at(last + 9_000), 20), "it spoke");
     }
 
     #[test]

@@ -45,6 +45,12 @@
 //! address. Only proven nodes are announced as events, told of to others, and believed about others. A stranger
 //! gets at most as many bytes as came from it, and only at the address that they came from.
 //!
+//! # Silence
+//!
+//! A node is taken for dead after a silence of twenty of its mean intervals, as in Go. In a large cluster these are
+//! seconds each, so that the peers of ours that were silent longest are asked out of turn: one that answers none of
+//! fifteen questions in three seconds is dead, however many nodes there are.
+//!
 //! # Two of one name
 //!
 //! A node that hears of its own id at another address asks there over a stream: an old address of its own is silent,

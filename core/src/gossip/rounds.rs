@@ -1,7 +1,7 @@
 //! What is done every interval: rounds, liveness, expiry, compaction (wire protocol 7.6, 7.9, 7.10, 7.12).
 
 use super::node::Node;
-use super::peer::RETRY_MAX;
+use super::peer::{Peer, RETRY_MAX};
 use super::types::StreamError;
 use crate::id::NodeId;
 use crate::time::Instant;
@@ -11,6 +11,8 @@ use core::time::Duration;
 
 /// Peers of ours that are asked in one round; of Go's make it is one, as they expect (7.13).
 const ROUND_OURS: usize = 4;
+/// Peers of ours that are asked out of turn in one round, those that were silent longest.
+const ROUND_QUIET: usize = 4;
 /// Nodes that are not proven and are asked in one round.
 pub(super) const ROUND_PROBES: usize = 8;
 /// A compaction waits this long at most for peers that lag behind.
@@ -84,6 +86,12 @@ impl Node {
                 }
             }
         }
+        for id in self.quiet() {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.detector.questioned();
+            }
+            asked.push(id);
+        }
         let lost: Vec<&NodeId> = self
             .peers
             .iter()
@@ -115,6 +123,21 @@ impl Node {
             }
             self.owe(&id);
         }
+    }
+
+    /// The peers of ours that were silent longest, if they were for long: those whose turn has not come, and the dead.
+    /// Go's detector would take questions out of turn for the pace of this node (7.13).
+    fn quiet(&self) -> Vec<NodeId> {
+        let now = self.now;
+        let quiet = |peer: &Peer| peer.ours && peer.is_live() && peer.detector.is_quiet(now);
+        let mut found: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| quiet(peer))
+            .map(|(id, peer)| (peer.detector.silence(now), id))
+            .collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.into_iter().take(ROUND_QUIET).map(|(_, id)| id.clone()).collect()
     }
 
     /// The next live peer of a kind; once all had their turn, they are shuffled anew.
@@ -157,7 +180,7 @@ impl Node {
     /// time (weakness G6).
     fn compact(&mut self) {
         let (version, anyway) = self.compacted;
-        let behind = |peer: &super::peer::Peer| peer.is_live() && peer.push.known < version;
+        let behind = |peer: &Peer| peer.is_live() && peer.push.known < version;
         if self.own.wants_compaction() && (self.now >= anyway || !self.peers.values().any(behind)) {
             let base = self.own.version();
             self.recast(base);

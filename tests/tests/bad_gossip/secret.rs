@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use piko_tests::cluster::Tunnel;
+use piko_tests::http::Client;
 
 use super::common::{Liar, all_is_well, cluster_with, delta, digest, records, until_routed};
+use super::streams::{GROWTH_BYTES_MAX, nested, nils, pour};
 
 #[test]
 fn with_a_secret_strangers_are_not_heard() {
@@ -31,6 +33,55 @@ fn with_a_secret_strangers_are_not_heard() {
         assert_eq!(records(&cluster, 0, from, msg), 0, "{msg}");
     }
     drop(tunnel);
+}
+
+/// What kills, fills, floods or misleads Go's nodes (G1, G2, G11 to G15, G19, ghosts), all of it at one node.
+#[test]
+fn with_a_secret_the_worst_has_no_effect_but_a_counter() {
+    let cluster = cluster_with(2, &["--cluster.secret", "of two nodes and nobody else"]);
+    let (node, to) = (&cluster.members[0], cluster.members[0].gossip());
+    let process = &node.server.as_ref().expect("it runs").process;
+    let (from, before) = (process.mark(), node.resident_bytes());
+    let refused = || {
+        let mut client = Client::connect(node.admin()).expect("the port is open");
+        let text = client.get("/metrics", &[]).expect("metrics").body.text();
+        let count = |line: &str| {
+            line.strip_prefix("piko_gossip_refused_total{")?.split_once("} ")?.1.parse::<f64>().ok()
+        };
+        text.lines().filter_map(count).sum::<f64>() as u64
+    };
+    let counted = refused();
+    let (liar, victim) = (Liar::new(), Liar::new());
+    let (own, third) = (liar.addr().to_string(), victim.addr().to_string());
+    let mut sent = 0;
+    for n in 0..5_000 {
+        let (ghost, other) = (format!("ghost-{n}"), cluster.members[1].gossip().to_string());
+        for message in [
+            digest("node-1", &third, true, &[]),
+            digest(&ghost, "slow.invalid:8003", true, &[(&ghost, "", 1)]),
+            delta((&ghost, &own), (&ghost, &own), &[("endpoint:made-up", "1", 1)]),
+            delta(("node-1", &other), ("node-1", &other), &[("_internal:left", "", u64::MAX)]),
+        ] {
+            liar.send(to, &message);
+            sent += 1;
+        }
+    }
+    pour(to, &nested());
+    pour(to, &nils());
+    assert_eq!((liar.receive(Duration::from_secs(1)), victim.receive(Duration::from_millis(10))), (0, 0));
+    all_is_well(&cluster);
+    let (grown, counted) = (node.resident_bytes().saturating_sub(before), refused() - counted);
+    let log: usize = process.lines(from).iter().map(|line| line.text.len() + 1).sum();
+    println!(
+        "with a secret: {counted} of {sent} refused, {} KiB more resident, {log} bytes of log",
+        grown / 1024
+    );
+    // The kernel may drop what comes too fast; what a node heard it has counted.
+    assert!(counted > sent / 2, "{counted} of {sent}");
+    assert!(grown <= GROWTH_BYTES_MAX && log <= 512 * 1024, "{grown} bytes of memory, {log} of log");
+    for msg in ["node leave", "node joined", "node unreachable"] {
+        assert_eq!(records(&cluster, 0, from, msg), 0, "{msg}");
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Nodes, agents and services of one test.
 
+use crate::clock::{Ahead, Moved};
 use piko_config::{AccessLogOptions, AgentOptions, BindAddr, ListenerOptions, Protocol, ServerOptions};
 use piko_core::id::{EndpointId, NodeId};
-use piko_driver::Shutdown;
+use piko_driver::{Runtime, Shutdown};
 use piko_server::{Bound, Peers, Server};
 use piko_tests::http::{Client, End, Response};
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -59,28 +60,46 @@ fn quiet() -> AccessLogOptions {
     log
 }
 
+async fn serve<R: Runtime>(
+    rt: R,
+    tune: impl FnOnce(&mut ServerOptions),
+    stop: Shutdown,
+    said: Sender<(Bound, Peers)>,
+) {
+    let mut options = ServerOptions::default();
+    options.proxy.bind = local();
+    options.upstream.bind = local();
+    options.admin.bind = local();
+    options.cluster.gossip.bind = local();
+    options.drain_delay = Duration::ZERO;
+    options.proxy.access_log = quiet();
+    options.grace_period = Duration::from_secs(1);
+    tune(&mut options);
+    let server = Server::bind(rt.clone(), options).await.unwrap();
+    let peers = server.peers();
+    said.send((server.bound(), peers)).unwrap();
+    server.run(stop).await.unwrap();
+}
+
 impl Node {
     fn start(name: &str, tune: impl FnOnce(&mut ServerOptions) + Send + 'static) -> Self {
+        Self::launch(name, move |stop, said| {
+            piko_runtime_tokio::block_on(|rt| serve(rt, tune, stop, said));
+        })
+    }
+
+    /// One whose clock is moved.
+    fn ahead(name: &str, ahead: Ahead, tune: impl FnOnce(&mut ServerOptions) + Send + 'static) -> Self {
+        Self::launch(name, move |stop, said| {
+            piko_runtime_tokio::block_on(|real| serve(Moved { real, ahead }, tune, stop, said));
+        })
+    }
+
+    fn launch(name: &str, serve: impl FnOnce(Shutdown, Sender<(Bound, Peers)>) + Send + 'static) -> Self {
         let stop = Shutdown::new();
         let (said, heard) = mpsc::channel();
         let (id, stopped) = (NodeId::new(name), stop.clone());
-        let thread = thread::spawn(move || {
-            piko_runtime_tokio::block_on(|rt| async move {
-                let mut options = ServerOptions::default();
-                options.proxy.bind = local();
-                options.upstream.bind = local();
-                options.admin.bind = local();
-                options.cluster.gossip.bind = local();
-                options.drain_delay = Duration::ZERO;
-                options.proxy.access_log = quiet();
-                options.grace_period = Duration::from_secs(1);
-                tune(&mut options);
-                let server = Server::bind(rt.clone(), options).await.unwrap();
-                let peers = server.peers();
-                said.send((server.bound(), peers)).unwrap();
-                server.run(stopped).await.unwrap();
-            });
-        });
+        let thread = thread::spawn(move || serve(stopped, said));
         let (bound, peers) = heard.recv_timeout(PATIENCE).unwrap();
         Self { id, bound, peers, stop, thread: Some(thread) }
     }
@@ -133,7 +152,20 @@ impl Cluster {
     }
 
     pub(crate) fn with(count: usize, tune: impl Fn(&mut ServerOptions) + Clone + Send + 'static) -> Self {
-        let nodes: Vec<_> = (0..count).map(|n| Node::start(&format!("node-{n}"), tune.clone())).collect();
+        Self::of((0..count).map(|n| Node::start(&format!("node-{n}"), tune.clone())).collect())
+    }
+
+    /// Nodes whose clock is moved.
+    pub(crate) fn ahead(
+        count: usize,
+        ahead: &Ahead,
+        tune: impl Fn(&mut ServerOptions) + Clone + Send + 'static,
+    ) -> Self {
+        let start = |n| Node::ahead(&format!("node-{n}"), ahead.clone(), tune.clone());
+        Self::of((0..count).map(start).collect())
+    }
+
+    fn of(nodes: Vec<Node>) -> Self {
         let heard =
             nodes.iter().map(|node| (node.id.clone(), node.bound.admin, node.peers.clone())).collect();
         thread::spawn(move || spread(heard));

@@ -120,14 +120,25 @@ fn few_requests_meet_the_one_upstream_of_three_that_hangs() {
 /// Nobody says that the node is gone: what it does not answer is all there is to know.
 #[test]
 fn few_requests_meet_a_node_that_stands_still() {
+    stands_still(false);
+}
+
+/// The same where it is asked over a link, which takes requests as long as it has not ended.
+#[test]
+fn few_requests_meet_a_link_that_moves_nothing() {
+    stands_still(true);
+}
+
+fn stands_still(links: bool) {
     let cluster = Cluster::with(3, |options| options.proxy.timeout = Some(Duration::from_secs(3)));
     let relay = Relay::to(cluster.nodes[1].bound.proxy);
     cluster.move_node(1, relay.addr());
     let service = Service::start();
     let _agents =
         [Agent::start(&cluster.nodes[1], service.addr()), Agent::start(&cluster.nodes[2], service.addr())];
-    cluster.wait_routable();
     let front = &cluster.nodes[0];
+    front.peers.node_takes_links(&cluster.nodes[1].id, links);
+    cluster.wait_routable();
     let (failed, slowest) = (AtomicU64::new(0), Mutex::new(Duration::ZERO));
     thread::scope(|scope| {
         for client in 0..8 {
@@ -153,9 +164,11 @@ fn few_requests_meet_a_node_that_stands_still() {
         }
     });
     println!(
-        "{failed:?} of 4,000 met the node that stands still; of the others the slowest took {slowest:?}"
+        "links {links}: {failed:?} of 4,000 met the node that stands still; of the others the slowest took {slowest:?}"
     );
     assert!(failed.load(Ordering::SeqCst) <= 12, "{failed:?}");
+    let over_links = front.metric("piko_links_requests_total");
+    assert!(if links { over_links > 50 } else { over_links == 0 }, "{over_links}");
 }
 
 /// When everything is broken, there is little more load than when nothing is.

@@ -1,11 +1,13 @@
 //! Links that do not come about, and links that break.
 
+use crate::clock::Ahead;
 use crate::cluster::{Agent, Cluster, get, is_hello, post, wait_until};
 use crate::relay::Relay;
 use piko_config::Secret;
 use piko_tests::service::Service;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const BY_LINK: &str = "piko_links_requests_total";
 
@@ -68,4 +70,55 @@ fn a_link_that_breaks_is_replaced_and_one_to_a_node_that_left_is_closed() {
     assert!(is_hello(&here.get("/wait?n=2")));
     assert!(is_hello(&slow.read_response("GET")));
     wait_until("the link is closed", || here.metric("piko_links") == 0 && relay.open() == 0);
+}
+
+/// What is said in the documentation: a link ends after one to two minutes without a request, and not before.
+#[test]
+fn a_link_that_nobody_uses_ends_after_one_to_two_minutes() {
+    let ahead = Ahead::default();
+    let cluster = Cluster::ahead(2, &ahead, |options| options.proxy.timeout = None);
+    let service = Service::start();
+    let [here, there] = &cluster.nodes[..] else { panic!("two nodes") };
+    there.peers.node_takes_links(&here.id, true);
+    let _agent = Agent::start(here, service.addr());
+    cluster.wait_routable();
+    let by_link = || {
+        let before = there.metric(BY_LINK);
+        wait_until("a request goes over a link", || {
+            assert!(is_hello(&there.get("/hello")));
+            there.metric(BY_LINK) > before
+        });
+    };
+    by_link();
+    let links = || here.metric("piko_links");
+    // Seconds that pass one by one: behind each both nodes have answered, so that both have had their turns.
+    let seconds = |n: u64, until: &dyn Fn() -> bool| {
+        (1..=n).find(|_| {
+            ahead.pass(Duration::from_secs(1));
+            there.metric(BY_LINK);
+            until()
+        })
+    };
+    // A request under way for four minutes, and then one every 50 s.
+    let requests = service.counts().requests;
+    let mut slow = there.client();
+    slow.send_head("GET", "/wait?n=2", &[("x-piko-endpoint", "ep")]).unwrap();
+    wait_until("it is under way", || service.counts().requests > requests);
+    assert_eq!(seconds(240, &|| links() != 1), None);
+    assert!(is_hello(&here.get("/wait?n=2")));
+    assert!(is_hello(&slow.read_response("GET")));
+    let used = there.metric(BY_LINK);
+    for n in 1..=4 {
+        assert_eq!(seconds(50, &|| links() != 1), None);
+        assert!(is_hello(&there.get("/hello")));
+        assert_eq!(there.metric(BY_LINK), used + n);
+    }
+    let quiet = seconds(150, &|| links() == 0).expect("it ends");
+    println!("a link that nobody used ended after {quiet} s");
+    assert!((60..=121).contains(&quiet), "{quiet} s");
+    // The next request has another one opened.
+    let dials = there.dials();
+    by_link();
+    assert!(there.dials() > dials);
+    assert_eq!(links(), 1);
 }

@@ -2,16 +2,51 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use piko_tests::http::{Client, End, Response};
 use piko_tests::process::{Agent, Process, Server, Signal};
+use piko_tests::service::Service;
 
 /// How long a program may take for what has no bound of its own.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Between a server's return and the first answer through a tunnel.
 pub(crate) const BACK_WITHIN: Duration = Duration::from_secs(1);
+
+/// Tests of this program that make load do not run beside those that judge how long something takes.
+static NOISE: RwLock<()> = RwLock::new(());
+
+/// Held while a time is judged.
+pub(crate) fn quiet() -> RwLockReadGuard<'static, ()> {
+    NOISE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held while there is load.
+pub(crate) fn loud() -> RwLockWriteGuard<'static, ()> {
+    NOISE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A request that is open until the test has looked at everything that needs it open.
+pub(crate) struct Held(Client);
+
+impl Held {
+    /// The service has it when it counts `requests`.
+    pub(crate) fn start(server: &Server, endpoint: &str, service: &Service, requests: u64) -> Self {
+        let mut held = client(server.proxy);
+        held.send_head("GET", "/wait?n=2", &[("x-piko-endpoint", endpoint)]).expect("sent");
+        service.wait_counts(PATIENCE, |c| c.requests == requests).expect("the request arrives");
+        Self(held)
+    }
+
+    /// Has it answered.
+    pub(crate) fn finish(mut self, service: &Service) {
+        assert!(is_hello(&client(service.addr()).get("/wait?n=2", &[]).expect("sent")));
+        let answer = self.0.read_response("GET");
+        assert!(is_hello(&answer), "{answer:?}");
+    }
+}
 
 /// A loopback address of this test alone, so that a port that is free for a while stays free: nobody else
 /// binds there, and outgoing connections leave from 127.0.0.1.

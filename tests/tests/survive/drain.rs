@@ -6,7 +6,7 @@ use piko_tests::http::{Client, End};
 use piko_tests::process::{Agent, Process, Server};
 use piko_tests::service::Service;
 
-use super::common::{PATIENCE, client, exit_code, get, is_hello, server, terminate, wait_until};
+use super::common::{Held, PATIENCE, client, exit_code, get, is_hello, quiet, server, terminate, wait_until};
 
 #[test]
 fn a_drained_agent_answers_what_is_open_and_nothing_new() {
@@ -15,7 +15,7 @@ fn a_drained_agent_answers_what_is_open_and_nothing_new() {
     let mut agent = Agent::http(&server.connect_url(), "drained", &service.addr().to_string(), &[]);
     let mut slow = client(server.proxy);
     slow.send_head("GET", "/slow?head_ms=1500&body_ms=500", &[("x-piko-endpoint", "drained")]).expect("sent");
-    service.wait_counts(PATIENCE, |c| c.requests == 1).expect("the request arrives");
+    let held = Held::start(&server, "drained", &service, 2);
     terminate(&mut agent.process);
     // The go-away takes the endpoint out of the routes while its stream goes on.
     wait_until(PATIENCE, "no more routes", || get(&server, "drained", "/hello").status() != 200);
@@ -24,6 +24,7 @@ fn a_drained_agent_answers_what_is_open_and_nothing_new() {
     assert_eq!(refused.end, End::Complete);
     assert!(refused.body.text().contains("no available upstreams"), "{}", refused.body.text());
     assert_eq!(agent.process.try_wait().expect("a child"), None, "it has an answer to give");
+    held.finish(&service);
     let answer = slow.read_response("GET");
     assert_eq!((answer.status(), &answer.end), (200, &End::Complete));
     assert_eq!(answer.body.bytes, b"slow\n");
@@ -52,6 +53,7 @@ fn an_idle_agent_ends_at_once() {
     let server = server(&[]);
     let mut agent = Agent::http(&server.connect_url(), "idle", &service.addr().to_string(), &[]);
     assert!(is_hello(&get(&server, "idle", "/hello")));
+    let _quiet = quiet();
     let start = Instant::now();
     terminate(&mut agent.process);
     assert_eq!(exit_code(&mut agent.process, PATIENCE), Some(0));
@@ -101,6 +103,7 @@ fn half_answered(server: &Server, endpoint: &str) -> Client {
 }
 
 fn forced(process: &mut Process) {
+    let _quiet = quiet();
     terminate(process);
     process.wait_record(0, PATIENCE, "received shutdown signal").expect("the first signal is heard");
     assert_eq!(process.try_wait().expect("a child"), None, "a request is open");

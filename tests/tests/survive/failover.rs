@@ -1,14 +1,14 @@
 //! Two agents on one endpoint, one of which leaves under load: the clients notice nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLockWriteGuard};
 use std::thread;
 
 use piko_tests::http::{Client, End, Response};
 use piko_tests::process::{Agent, Server, Signal};
 use piko_tests::service::Service;
 
-use super::common::{PATIENCE, client, exit_code, is_hello, server, wait_until};
+use super::common::{PATIENCE, client, exit_code, is_hello, loud, server, wait_until};
 
 /// Clients that ask one request after the other.
 const CLIENTS: usize = 8;
@@ -20,12 +20,14 @@ struct Load {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     clients: Vec<thread::JoinHandle<Vec<String>>>,
+    _loud: RwLockWriteGuard<'static, ()>,
 }
 
 type Ask = fn(&mut Client, u64) -> Result<Response, std::io::Error>;
 
 impl Load {
     fn start(server: &Server, asks: &'static [Ask]) -> Self {
+        let loud = loud();
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let clients = (0..CLIENTS)
             .map(|_| {
@@ -53,7 +55,7 @@ impl Load {
                 })
             })
             .collect();
-        Self { stop, done, clients }
+        Self { stop, done, clients, _loud: loud }
     }
 
     /// Waits until `n` more requests are done.

@@ -11,8 +11,8 @@ use piko_tests::process::{Agent, Signal};
 use piko_tests::service::Service;
 
 use super::common::{
-    PATIENCE, count_records, exit_code, free_addr, launch_agent, own_ip, server, server_like, time_to_answer,
-    wait_until,
+    PATIENCE, count_records, exit_code, free_addr, launch_agent, own_ip, quiet, server, server_like,
+    time_to_answer, wait_until,
 };
 
 /// A server that answers every request with one status, until it is dropped.
@@ -121,6 +121,7 @@ fn exit_on_failure_ends_an_agent_whose_server_does_not_come() {
     let service = Service::start();
     let url = format!("http://{}", free_addr());
     let args = ["--connect.exit-on-failure", "--connect.timeout", "1s"];
+    let _quiet = quiet();
     let start = Instant::now();
     let mut agent = launch_agent(&url, "exits", service.addr(), &args);
     assert_eq!(exit_code(&mut agent.process, PATIENCE), Some(1));

@@ -7,8 +7,8 @@ use piko_tests::process::{Agent, Server, Signal};
 use piko_tests::service::Service;
 
 use super::common::{
-    BACK_WITHIN, PATIENCE, count_records, exit_code, free_addr, get, is_hello, launch_agent, own_ip, server,
-    server_like, terminate, time_to_answer,
+    BACK_WITHIN, PATIENCE, count_records, exit_code, free_addr, get, is_hello, launch_agent, own_ip, quiet,
+    server, server_like, terminate, time_to_answer,
 };
 
 #[test]
@@ -25,6 +25,7 @@ fn an_agent_that_started_first_is_there_when_its_server_comes() {
         assert!(record["error"].as_str().is_some_and(|e| e.contains("connect")), "{record}");
     }
     let any = format!("{}:0", own_ip());
+    let _quiet = quiet();
     let server = Server::start(&["--proxy.bind-addr", &any, "--upstream.bind-addr", &upstream]);
     let took = time_to_answer(&server, "first", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?} after the server came\n{}", agent.process.tail());
@@ -56,6 +57,7 @@ fn comes_back(end: End, down: Duration) {
     }
     let lost = agent.wait_lost(0, PATIENCE).expect("the agent says that its tunnel is lost");
     thread::sleep(down);
+    let _quiet = quiet();
     let new = server_like(&old);
     let took = time_to_answer(&new, "back", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?} after the server's return\n{}", agent.process.tail());
@@ -65,27 +67,20 @@ fn comes_back(end: End, down: Duration) {
     assert_eq!(count_records(&agent.process, "tunnel lost; reconnecting"), 1, "{}", agent.process.tail());
 }
 
+/// All at once, as each of them waits most of the time.
 #[test]
-fn back_after_a_kill_and_two_tenths_of_a_second() {
-    comes_back(End::Killed, Duration::from_millis(200));
-}
-
-#[test]
-fn back_after_a_kill_and_three_seconds() {
-    comes_back(End::Killed, Duration::from_secs(3));
-}
-
-#[test]
-fn back_after_a_kill_and_twenty_seconds() {
-    comes_back(End::Killed, Duration::from_secs(20));
-}
-
-#[test]
-fn back_after_a_stop_and_two_tenths_of_a_second() {
-    comes_back(End::Stopped, Duration::from_millis(200));
-}
-
-#[test]
-fn back_after_a_stop_and_three_seconds() {
-    comes_back(End::Stopped, Duration::from_secs(3));
+fn an_agent_is_back_within_a_second_after_every_end() {
+    let ends = [
+        (End::Killed, Duration::from_millis(200)),
+        (End::Killed, Duration::from_secs(3)),
+        (End::Killed, Duration::from_secs(20)),
+        (End::Stopped, Duration::from_millis(200)),
+        (End::Stopped, Duration::from_secs(3)),
+    ];
+    thread::scope(|scope| {
+        for (end, down) in ends {
+            let case = thread::Builder::new().name(format!("{end:?} for {down:?}"));
+            case.spawn_scoped(scope, move || comes_back(end, down)).expect("a thread");
+        }
+    });
 }

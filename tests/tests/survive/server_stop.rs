@@ -7,8 +7,8 @@ use piko_tests::process::Agent;
 use piko_tests::service::Service;
 
 use super::common::{
-    BACK_WITHIN, PATIENCE, admin_status, client, exit_code, is_hello, server, server_like, terminate,
-    time_to_answer, wait_until,
+    BACK_WITHIN, Held, PATIENCE, admin_status, client, exit_code, is_hello, quiet, server, server_like,
+    terminate, time_to_answer, wait_until,
 };
 
 #[test]
@@ -22,7 +22,7 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     let mut fresh = client(old.proxy);
     let mut slow = client(old.proxy);
     slow.send_head("GET", "/slow?head_ms=1500&body_ms=500", &[("x-piko-endpoint", "stop")]).expect("sent");
-    service.wait_counts(PATIENCE, |c| c.requests == 2).expect("the request arrives");
+    let held = Held::start(&old, "stop", &service, 3);
     assert_eq!(admin_status(&old, "/ready"), 200);
 
     terminate(&mut old.process);
@@ -38,6 +38,7 @@ fn a_stopped_server_finishes_what_is_in_flight() {
         "this one carries the request"
     );
 
+    held.finish(&service);
     let answer = slow.read_response("GET");
     assert_eq!((answer.status(), &answer.end), (200, &End::Complete));
     assert_eq!(answer.body.bytes, b"slow\n");
@@ -49,6 +50,7 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     let over = agent.process.wait_record(0, PATIENCE, "tunnel over").expect("over").1;
     let reason = over["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("went away") && reason.contains("InternalError"), "{over}");
+    let _quiet = quiet();
     let new = server_like(&old);
     let took = time_to_answer(&new, "stop", PATIENCE);
     assert!(took <= BACK_WITHIN, "{took:?}\n{}", agent.process.tail());
@@ -104,6 +106,7 @@ fn an_idle_server_stops_at_once() {
     let agent = Agent::http(&server.connect_url(), "idle", &service.addr().to_string(), &[]);
     let mut idle = client(server.proxy);
     assert!(is_hello(&idle.get("/hello", &[("x-piko-endpoint", "idle")]).expect("sent")));
+    let _quiet = quiet();
     let start = Instant::now();
     terminate(&mut server.process);
     assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0));
@@ -128,6 +131,7 @@ fn what_outlasts_the_grace_is_cut_visibly() {
     assert_eq!(chunked.read_head().expect("a head").status, 200);
     let mut unanswered = begin("/slow?head_ms=30000");
     service.wait_counts(PATIENCE, |c| c.requests == 3).expect("the requests arrive");
+    let _quiet = quiet();
     let start = Instant::now();
     terminate(&mut server.process);
     assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0), "{}", server.process.tail());

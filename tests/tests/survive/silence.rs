@@ -10,17 +10,26 @@ use std::time::{Duration, Instant};
 use piko_tests::process::{Agent, Signal};
 use piko_tests::service::Service;
 
-use super::common::{PATIENCE, client, get, is_hello, own_ip, server};
+use super::common::{PATIENCE, client, get, is_hello, own_ip, quiet, server};
 
 /// A link that is silent for longer is noticed.
 const NOTICED: Duration = Duration::from_secs(12);
 
+/// Both at once, as each of them waits most of the time.
 #[test]
+fn silence_is_noticed_on_both_sides() {
+    thread::scope(|scope| {
+        scope.spawn(a_frozen_agent_is_noticed_and_comes_back);
+        scope.spawn(a_link_that_forwards_nothing_is_replaced);
+    });
+}
+
 fn a_frozen_agent_is_noticed_and_comes_back() {
     let service = Service::start();
     let server = server(&[]);
     let mut agent = Agent::http(&server.connect_url(), "frozen", &service.addr().to_string(), &[]);
     assert!(is_hello(&get(&server, "frozen", "/hello")));
+    let _quiet = quiet();
     let (log, own_log) = (server.process.mark(), agent.process.mark());
     agent.process.signal(Signal::Stop).expect("the agent runs");
     server.process.wait_record(log, NOTICED, "upstream disconnected").expect("the server notices");
@@ -31,7 +40,6 @@ fn a_frozen_agent_is_noticed_and_comes_back() {
     assert!(is_hello(&get(&server, "frozen", "/hello")));
 }
 
-#[test]
 fn a_link_that_forwards_nothing_is_replaced() {
     let service = Service::start();
     let server = server(&[]);
@@ -39,6 +47,7 @@ fn a_link_that_forwards_nothing_is_replaced() {
     let url = format!("http://{}", link.addr);
     let agent = Agent::http(&url, "silent", &service.addr().to_string(), &[]);
     assert!(is_hello(&get(&server, "silent", "/hello")));
+    let _quiet = quiet();
     let (log, own_log) = (server.process.mark(), agent.process.mark());
     let start = Instant::now();
     link.freeze();

@@ -38,11 +38,13 @@ pub(crate) fn run(quick: bool) -> Outcome {
         .chain([&agent])
         .collect();
     let mut before = Vec::new();
+    let mut threads_before = Vec::new();
     let mut half = Vec::new();
     for turn in 0..cuts {
         // What is allocated once is there after some turns on each node.
         if turn == WARM {
             before = programs.iter().map(|program| descriptors(program)).collect::<Result<_, _>>()?;
+            threads_before = programs.iter().map(|program| threads(program)).collect::<Result<_, _>>()?;
         }
         if turn == cuts / 2 {
             half = resident(&programs)?;
@@ -63,20 +65,26 @@ pub(crate) fn run(quick: bool) -> Outcome {
     for (i, program) in programs.iter().enumerate() {
         let growth = last[i].saturating_sub(half[i]);
         let deadline = Instant::now() + SETTLE;
-        while descriptors(program)?.abs_diff(before[i]) > SLACK && Instant::now() < deadline {
-            // Descriptors are counted in /proc, which tells nobody of a change.
+        while (descriptors(program)?.abs_diff(before[i]) > SLACK || threads(program)? > threads_before[i])
+            && Instant::now() < deadline
+        {
+            // Both are counted in /proc, which tells nobody of a change.
             thread::sleep(Duration::from_millis(20));
         }
         let now = descriptors(program)?;
+        let tasks = threads(program)?;
         println!(
-            "  {} after {} reconnects: {now} descriptors ({} before), {} KiB resident, {} KiB more than halfway",
+            "  {} after {} reconnects: {now} descriptors ({} before), {tasks} threads ({} before), {} KiB resident, \
+             {} KiB more than halfway",
             program.name(),
             cuts * TUNNELS,
             before[i],
+            threads_before[i],
             last[i] / 1024,
             growth / 1024
         );
         check(now.abs_diff(before[i]) <= SLACK, || format!("{now} descriptors, {} before", before[i]))?;
+        check(tasks <= threads_before[i], || format!("{tasks} threads, {} before", threads_before[i]))?;
         check(quick || growth <= GROWTH_BYTES_MAX, || format!("{} grew by {growth} bytes", program.name()))?;
     }
     Ok(())
@@ -86,6 +94,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn descriptors(program: &Process) -> Result<usize, String> {
     fs::read_dir(format!("/proc/{}/fd", program.pid())).map(Iterator::count).map_err(text)
+}
+
+/// What the kernel schedules. The tasks of a runtime are memory, which is looked at too.
+fn threads(program: &Process) -> Result<usize, String> {
+    fs::read_dir(format!("/proc/{}/task", program.pid())).map(Iterator::count).map_err(text)
 }
 
 fn resident(programs: &[&Process]) -> Result<Vec<u64>, String> {

@@ -1,66 +1,20 @@
 //! The same through nginx, as operators have it.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::Command;
+use std::env;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
-use std::{env, fs, process, thread};
+use std::time::Duration;
 
-use piko_tests::cluster::{Kind, Load, Mix, free_ports};
-use piko_tests::process::{Process, find};
+use piko_tests::cluster::{Kind, Load, Mix, Nginx, free_ports};
+use piko_tests::process::find;
 
 use crate::lines::Way;
-use crate::{Outcome, Setup, Size, restart, text};
+use crate::{Outcome, Setup, Size, restart};
 
 /// How long nginx leaves a node alone that has refused (`fail_timeout`), and some more.
 const FAIL_TIMEOUT: Duration = Duration::from_secs(11);
-
-const CONFIG: &str = include_str!("../../../nginx/piko.conf");
-
-/// nginx on a port of its own; dropping it ends it and removes its directory.
-struct Nginx {
-    addr: SocketAddr,
-    dir: PathBuf,
-    process: Process,
-}
-
-/// How long nginx may take to end its workers.
-const GRACE: Duration = Duration::from_secs(3);
-
-impl Nginx {
-    /// `rest` is what stands behind the address of each node.
-    fn start(nodes: &[SocketAddr], rest: &str) -> Result<Self, String> {
-        let program = find("nginx").ok_or("nginx not found")?;
-        let addr = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
-        let dir = env::temp_dir().join(format!("piko-nginx-{}", process::id()));
-        fs::create_dir_all(&dir).map_err(text)?;
-        let servers: String = nodes.iter().map(|node| format!("server {node}{rest}; ")).collect();
-        let config = CONFIG.replace("{servers}", &servers).replace("{listen}", &addr.to_string());
-        fs::write(dir.join("nginx.conf"), config).map_err(text)?;
-        let mut command = Command::new(program);
-        command.arg("-p").arg(&dir).arg("-c").arg(dir.join("nginx.conf")).args(["-e", "stderr"]);
-        // Killed, it would leave its workers behind.
-        let process = Process::spawn("nginx", &mut command).map_err(text)?.with_grace(GRACE);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(addr).is_err() {
-            if Instant::now() > deadline {
-                return Err(format!("nginx does not come up: {}", process.tail()));
-            }
-            // nginx tells nobody when it is up: asking is the only way to know.
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(Self { addr, dir, process })
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
-    }
-}
 
 /// As docs/cluster.md recommends it: a node that has refused is asked again soon, before the next one goes.
 pub(crate) fn recommended(size: &Size) -> Outcome {
@@ -79,7 +33,8 @@ fn run(size: &Size, rest: &str, pause: Duration) -> Outcome {
         return Ok(());
     }
     let mut setup = Setup::start(size);
-    let nginx = Nginx::start(&setup.cluster.proxies(), rest)?;
+    let at = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
+    let nginx = Nginx::start(at, &setup.cluster.proxies(), rest)?;
     let way = Way {
         targets: vec![nginx.addr],
         ready: Arc::new(vec![AtomicBool::new(true)]),
