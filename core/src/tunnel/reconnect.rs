@@ -221,6 +221,15 @@ impl Reconnector {
         Deadline::earliest(Some(next), give_up)
     }
 
+    /// How long it is until the next dial, which is nothing when one is due; `None` when there will be none.
+    pub fn poll_wait(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Waiting { until } => Some(until.since(now)),
+            State::Dialling { .. } => Some(Duration::ZERO),
+            State::Connected { .. } | State::GivenUp => None,
+        }
+    }
+
     /// Whether the last answer that counted was a success, and no loss came after it.
     pub fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected { .. })

@@ -65,7 +65,7 @@ impl Answer {
                 if let Some(slot) = self.start.get_mut(self.line_bytes).filter(|_| self.status.is_none()) {
                     *slot = byte;
                     // Whoever speaks something else need not be heard to the end of a line that may never come.
-                    if !b"HTTP/1.".get(self.line_bytes).is_none_or(|wanted| *wanted == byte) {
+                    if b"HTTP/1.".get(self.line_bytes).is_some_and(|wanted| *wanted != byte) {
                         return Err(Fault::NotAProxy("answer is not HTTP"));
                     }
                 }
