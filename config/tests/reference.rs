@@ -75,7 +75,6 @@ fn every_flag_of_go_has_a_test_or_comes_later() {
     for row in known() {
         let flag = flag(row.program, row.name);
         let later = matches!(flag.effect, Effect::Refused(_))
-            || flag.name == "connect.proxy-url" && row.program == Program::Agent
             || row.program == Program::Bench;
         assert_eq!(row.test == "later", later, "{}", row.name);
         if row.test == "tls" {
