@@ -151,7 +151,7 @@ fn shown(flag: &Flag, values: &Values) -> String {
     }
 }
 
-/// A URL without its user name and password, or several, separated by commas.
+/// One URL, or several separated by commas, without user names and passwords.
 fn without_passwords(urls: &str) -> String {
     let urls: Vec<_> = urls.split(',').map(without_password).collect();
     urls.join(",")
