@@ -32,7 +32,7 @@ const PROXY: Effect = if cfg!(feature = "proxy") {
 
 pub(super) const fn connect_proxy_url(verbs: &'static [Verb]) -> Flag {
     let help = "The proxy to connect through: http://[user:password@]host:port, or socks5 or socks5h";
-    let mut flag = Flag::new(verbs, "connect.proxy-url", Kind::Text, "", help).secret();
+    let mut flag = Flag::new(verbs, "connect.proxy-url", Kind::Text, "", help);
     flag.effect = PROXY;
     flag
 }
