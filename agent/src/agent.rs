@@ -5,10 +5,10 @@ use crate::http::HttpService;
 use crate::metrics::{Counted, Metrics};
 use crate::tcp::TcpService;
 use crate::tls::{Connectors, Crypto};
-use piko_client::{BadUrl, Event, ListenError, Listener, Upstream};
+use piko_client::{BadUrl, Event, ListenError, Listener, Upstream, Url};
 #[cfg(feature = "yaml")]
 use piko_config::TunnelOptions;
-use piko_config::{AgentOptions, BindAddr, BindHost, GoDuration, ListenerOptions, Protocol};
+use piko_config::{AgentOptions, BindAddr, BindHost, ConnectUrl, GoDuration, ListenerOptions, Protocol};
 use piko_core::tunnel::Backoff;
 use piko_core::{http1, mux};
 use piko_driver::{
@@ -40,8 +40,8 @@ pub enum RunError {
     Unsupported(&'static str),
     /// A file of certificates cannot be used: of which part, and why.
     Tls(String, LoadError),
-    /// The connect URL does not name a server.
-    Url(BadUrl),
+    /// The URL of the proxy cannot be used.
+    Proxy(BadUrl),
     /// A listener was refused for good.
     Listen(String, ListenError),
     /// The metrics port cannot be opened.
@@ -53,7 +53,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Unsupported(what) => write!(f, "{what} is not supported by this build"),
             Self::Tls(part, error) => write!(f, "{part}: {error}"),
-            Self::Url(error) => write!(f, "connect: invalid url: {error}"),
+            Self::Proxy(error) => write!(f, "connect: invalid proxy url: {error}"),
             Self::Listen(endpoint, error) => write!(f, "listen: {endpoint}: {error}"),
             Self::Metrics(addr, error) => write!(f, "server listen: {addr}: {error}"),
         }
@@ -232,21 +232,33 @@ fn upstream<R: Runtime>(
     backoff.exit_on_failure = options.connect.exit_on_failure;
     let mut mux = mux::Config::default();
     mux.budget = Arc::new(mux::Budget::new(budget_bytes()));
-    let url = options.connect.url.to_string();
-    let upstream = Upstream::new(rt.clone(), &url).map_err(RunError::Url)?;
+    let connect = &options.connect;
+    let mut upstream = Upstream::to(rt.clone(), server(&connect.url));
+    for url in &connect.fallbacks {
+        upstream = upstream.fallback_to(server(url));
+    }
     let mut upstream = upstream.backoff(backoff).mux(mux).on_event(move |event| {
         report(event);
         if let Some(observer) = &observer {
             observer(event);
         }
     });
-    if let Some(token) = &options.connect.token {
+    #[cfg(feature = "proxy")]
+    if let Some(proxy) = &connect.proxy {
+        upstream = upstream.proxy_url(proxy.reveal()).map_err(RunError::Proxy)?;
+    }
+    if let Some(token) = &connect.token {
         upstream = upstream.token(token.reveal());
     }
-    if let Some(tenant) = &options.connect.tenant_id {
+    if let Some(tenant) = &connect.tenant_id {
         upstream = upstream.tenant(tenant);
     }
     Ok(upstream)
+}
+
+/// A server; its query, which the table refuses, is not sent.
+fn server(url: &ConnectUrl) -> Url {
+    Url::from_parts(url.tls, &url.host, url.port, &url.prefix)
 }
 
 /// `min(8 MiB, memory / 8)` (design guide A.1); memory that cannot be read counts as plenty.

@@ -19,7 +19,7 @@ pub enum Crypto {}
 
 /// Which parts of the options ask for TLS.
 fn wanted(options: &AgentOptions) -> Option<&'static str> {
-    if options.connect.url.tls {
+    if options.connect.uses_tls() {
         return Some("a connect url with https");
     }
     options.listeners.iter().any(|listener| listener.addr.tls).then_some("an https service")
@@ -85,7 +85,7 @@ mod with {
             };
             let connect = &options.connect;
             let is_shared = options.listeners.iter().any(|listener| listener.tunnel.tls.is_none());
-            let shared = (connect.url.tls && is_shared)
+            let shared = (connect.uses_tls() && is_shared)
                 .then(|| load("connect: tls".to_owned(), &connect.tls))
                 .transpose()?;
             let (mut servers, mut services) = (Vec::new(), Vec::new());
@@ -95,7 +95,7 @@ mod with {
                 services.push(Link(connector));
                 let own = || format!("listener: {}: tunnel tls", listener.endpoint);
                 let own =
-                    listener.tunnel.tls.as_ref().filter(|_| connect.url.tls).map(|tls| load(own(), tls));
+                    listener.tunnel.tls.as_ref().filter(|_| connect.uses_tls()).map(|tls| load(own(), tls));
                 servers.push(own.transpose()?.or_else(|| shared.clone()));
             }
             Ok(Self { servers, services, reloader: Reloader::new(parts) })

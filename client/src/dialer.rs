@@ -1,14 +1,16 @@
 //! Connections to endpoints, through the proxy port of a server.
 
-use crate::dial::{DialError, Place, Upgraded, Wish};
-use crate::{BadUrl, EndpointId, Url};
+use crate::error::DialError;
+use crate::options::reach_options;
+use crate::reach::{Reach, Wish, share};
+use crate::url::{BadUrl, Url};
+use piko_core::id::EndpointId;
 use piko_core::time::Instant;
-use piko_core::tunnel::Caps;
+use piko_core::tunnel::{Caps, Failure};
 use piko_core::ws::Role;
-#[cfg(feature = "tls")]
-use piko_driver::tls::Connector;
-use piko_driver::{Io, MaybeTls, Runtime, WsStream, random_bytes, sleep_until};
+use piko_driver::{Io, MaybeTls, Runtime, Upgraded, WsStream, random_bytes, sleep_until};
 use std::fmt;
+use std::future::Future;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,55 +54,40 @@ pub type Connection<R> = <R as Runtime>::Wrapped<Raw<R>>;
 /// ```
 #[derive(Clone)]
 pub struct Dialer<R> {
-    rt: R,
-    url: Url,
-    token: Option<String>,
+    reach: Reach<R>,
     timeout: Duration,
-    #[cfg(feature = "tls")]
-    tls: Option<Arc<Connector>>,
 }
 
 impl<R> fmt::Debug for Dialer<R> {
-    /// Without the token.
+    /// Without the token and without the proxy's login.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer")
-            .field("url", &self.url)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+        let mut debug = f.debug_struct("Dialer");
+        self.reach.describe(&mut debug);
+        debug.field("timeout", &self.timeout).finish_non_exhaustive()
     }
 }
 
 impl<R: Runtime> Dialer<R> {
+    /// The server of this machine, at the default of the Go SDK.
+    pub fn local(rt: R) -> Self {
+        Self::to(rt, Url::from_parts(false, "localhost", 8000, ""))
+    }
+
     /// The proxy port of a server, such as `http://localhost:8000`. A path is kept as a prefix.
     ///
     /// # Errors
     ///
     /// Why the text is no URL of a server.
     pub fn new(rt: R, url: &str) -> Result<Self, BadUrl> {
-        Ok(Self {
-            rt,
-            url: Url::parse(url)?,
-            token: None,
-            timeout: TIMEOUT,
-            #[cfg(feature = "tls")]
-            tls: None,
-        })
+        Ok(Self::to(rt, Url::parse(url)?))
     }
 
-    /// Sent as `Authorization: Bearer <token>`.
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
-        self
+    /// As [`Self::new`], for a URL that has been parsed.
+    pub fn to(rt: R, url: Url) -> Self {
+        Self { reach: Reach::new(rt, url), timeout: TIMEOUT }
     }
 
-    /// How to speak TLS with a server whose URL asks for it (`https`, `wss`). Without it such a server is refused.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls(mut self, connector: Arc<Connector>) -> Self {
-        self.tls = Some(connector);
-        self
-    }
+    reach_options!();
 
     /// How long [`Self::dial`] may take, all attempts together; 30 s unless set. What is open has no limit.
     #[must_use]
@@ -110,6 +97,9 @@ impl<R: Runtime> Dialer<R> {
     }
 
     /// Opens a connection to the service behind `endpoint`.
+    ///
+    /// To be awaited on the runtime that the dialer was made with: sockets and timers are made there. From elsewhere
+    /// (another runtime, a thread without one) let [`Runtime::spawn`] run it and send the connection back.
     ///
     /// An attempt that may succeed later (the server cannot be reached, is busy or about to go) is made again within the
     /// [timeout](Self::timeout), after pauses that grow from 100 ms to 1 s. A server that knows no upstream for the
@@ -129,54 +119,63 @@ impl<R: Runtime> Dialer<R> {
     /// As [`Self::dial`].
     pub async fn dial_raw(&self, endpoint: &str) -> Result<Raw<R>, DialError> {
         let endpoint = EndpointId::new(endpoint.as_bytes()).map_err(DialError::Endpoint)?;
-        if self.token.as_ref().is_some_and(|token| token.bytes().any(|byte| byte.is_ascii_control())) {
+        if self.reach.has_bad_token() {
             return Err(DialError::ControlCharacter("token"));
         }
-        let started = self.rt.now();
+        let rt = &self.reach.rt;
+        let started = rt.now();
         let until = started + self.timeout;
         let mut pause = PAUSE;
         loop {
-            let error = match self.attempt(&endpoint, until).await {
+            let (error, patience) = match self.round(&endpoint, started, until).await {
                 Ok(connection) => return Ok(connection),
-                Err(error) => error,
+                Err(failed) => failed,
             };
             let wait = jittered(pause);
-            if !is_worth_a_try(&error, started, self.rt.now() + wait, until) {
+            if patience.is_none_or(|until| rt.now() + wait >= until) {
                 return Err(error);
             }
             tracing::debug!(endpoint = %endpoint, %error, ?wait, "dial failed; retrying");
-            sleep_until(&self.rt, self.rt.now() + wait).await;
+            sleep_until(rt, rt.now() + wait).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    async fn attempt(&self, endpoint: &EndpointId, until: Instant) -> Result<Raw<R>, DialError> {
-        let place = Place {
-            rt: &self.rt,
-            url: &self.url,
-            #[cfg(feature = "tls")]
-            tls: self.tls.as_ref(),
-        };
-        let wish = Wish {
-            path: "/_piko/v1/tcp/",
-            endpoint,
-            token: self.token.as_deref(),
-            tenant: None,
-            caps: Caps { half_close: true, ..Caps::default() },
-        };
-        let Upgraded { io, early, caps } = place.reach(&wish, until).await?;
-        io.keep_alive(Some(PROBES));
-        Ok(WsStream::new(io, Role::Client, early, caps.half_close))
+    /// One attempt at every server, until one takes it. The error is that of the last one, and until when another round
+    /// makes sense to any of them.
+    async fn round(
+        &self,
+        endpoint: &EndpointId,
+        started: Instant,
+        until: Instant,
+    ) -> Result<Raw<R>, (DialError, Option<Instant>)> {
+        let caps = Caps { half_close: true, ..Caps::default() };
+        let wish = Wish { path: "/_piko/v1/tcp/", endpoint, tenant: None, caps };
+        let (rt, urls) = (&self.reach.rt, &self.reach.urls);
+        let mut failed = (DialError::Timeout, None);
+        for (n, url) in urls.iter().enumerate() {
+            let at = rt.now() + share(until.since(rt.now()), urls.len() - n);
+            match self.reach.reach(url, &wish, at).await {
+                Ok((Upgraded { io, early }, caps)) => {
+                    io.keep_alive(Some(PROBES));
+                    return Ok(WsStream::new(io, Role::Client, early, caps.half_close));
+                }
+                Err(error) => {
+                    let patience = patience(&error, started, until);
+                    failed = (error, failed.1.max(patience));
+                }
+            }
+        }
+        Err(failed)
     }
 }
 
-/// Whether an attempt `at` may do better than the one that ended with `error`.
-fn is_worth_a_try(error: &DialError, started: Instant, at: Instant, until: Instant) -> bool {
-    let until = match error {
-        DialError::Refused(502 | 504, _) => until.min(started + NO_UPSTREAM_PATIENCE),
-        _ => until,
-    };
-    error.failure() == piko_core::tunnel::Failure::Retry && at < until
+/// Until when it makes sense to try again after `error`; `None` is not at all.
+fn patience(error: &DialError, started: Instant, until: Instant) -> Option<Instant> {
+    match error {
+        DialError::Refused(502 | 504, _) => Some(until.min(started + NO_UPSTREAM_PATIENCE)),
+        _ => (error.failure() == Failure::Retry).then_some(until),
+    }
 }
 
 /// Half of it up to all of it, so that those who failed together do not come back together.
@@ -194,8 +193,9 @@ mod tests {
     fn only_what_may_get_better_is_tried_again() {
         let now = Instant::from_nanos(0);
         let until = now + Duration::from_secs(30);
-        let worth =
-            |error: DialError, secs: u64| is_worth_a_try(&error, now, now + Duration::from_secs(secs), until);
+        let worth = |error: DialError, secs: u64| {
+            patience(&error, now, until).is_some_and(|until| now + Duration::from_secs(secs) < until)
+        };
         let refused = |status| DialError::Refused(status, String::new());
         assert!(worth(refused(503), 29) && worth(DialError::Timeout, 29));
         assert!(!worth(refused(503), 30), "behind the timeout");

@@ -28,9 +28,16 @@
 //! `piko_client::tokio` and `piko_client::smol`; any other [`Runtime`] will do as well. A stream has the IO
 //! traits of its runtime ([`Runtime::Stream`]).
 
-mod dial;
 mod dialer;
+mod error;
+mod forward;
 mod listener;
+mod options;
+#[cfg(feature = "proxy")]
+mod proxy;
+mod reach;
+mod token;
+mod upstream;
 mod url;
 
 #[cfg(feature = "smol")]
@@ -38,9 +45,13 @@ pub use piko_runtime_smol as smol;
 #[cfg(feature = "tokio")]
 pub use piko_runtime_tokio as tokio;
 
-pub use dial::DialError;
 pub use dialer::{Connection, Dialer, Raw};
+pub use error::DialError;
+pub use forward::Forwarder;
 pub use listener::{Closed, Event, Listener};
+#[cfg(feature = "proxy")]
+pub use proxy::{Proxy, ProxyError, ProxyFault, ProxyUnfit};
+pub use upstream::{ListenError, Upstream};
 pub use url::{BadUrl, Url};
 
 pub use piko_core::id::{BadEndpointId, EndpointId};
@@ -49,136 +60,3 @@ pub use piko_core::tunnel::Backoff;
 #[cfg(feature = "tls")]
 pub use piko_driver::tls;
 pub use piko_driver::{Runtime, Stream};
-
-use std::fmt;
-use std::sync::Arc;
-
-/// Where and how to connect. One value serves any number of listeners.
-#[derive(Clone)]
-pub struct Upstream<R> {
-    pub(crate) rt: R,
-    pub(crate) url: Url,
-    pub(crate) token: Option<String>,
-    pub(crate) tenant: Option<String>,
-    pub(crate) backoff: Backoff,
-    pub(crate) mux: MuxConfig,
-    pub(crate) on_event: Arc<dyn Fn(&Event) + Send + Sync>,
-    #[cfg(feature = "tls")]
-    pub(crate) tls: Option<Arc<tls::Connector>>,
-}
-
-impl<R> fmt::Debug for Upstream<R> {
-    /// Without the token.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upstream")
-            .field("url", &self.url)
-            .field("tenant", &self.tenant)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why nothing listens.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ListenError {
-    /// What was set under this name cannot be sent: it has a control character, such as a line break at its
-    /// end, which would begin a field of its own (RFC 9110 5.5).
-    ControlCharacter(&'static str),
-    /// The name is no endpoint id.
-    Endpoint(BadEndpointId),
-    /// The server refused, in a way that another try does not change.
-    Refused(DialError),
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ControlCharacter(what) => {
-                write!(f, "{what}: a control character (such as a line break at the end)")
-            }
-            Self::Endpoint(error) => error.fmt(f),
-            Self::Refused(error) => write!(f, "connect: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ListenError {}
-
-impl<R: Runtime> Upstream<R> {
-    /// The upstream port of a server, such as `http://localhost:8001`. A path is kept as a prefix.
-    pub fn new(rt: R, url: &str) -> Result<Self, BadUrl> {
-        Ok(Self {
-            rt,
-            url: Url::parse(url)?,
-            token: None,
-            tenant: None,
-            backoff: Backoff::default(),
-            mux: MuxConfig::default(),
-            on_event: Arc::new(|_| {}),
-            #[cfg(feature = "tls")]
-            tls: None,
-        })
-    }
-
-    /// Sent as `Authorization: Bearer <token>`.
-    #[must_use]
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
-        self
-    }
-
-    /// Sent as `X-Piko-Tenant-Id`.
-    #[must_use]
-    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
-        self.tenant = Some(tenant.into());
-        self
-    }
-
-    /// How to speak TLS with a server whose URL asks for it (`https`, `wss`). Without it such a server is refused.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls(mut self, connector: Arc<tls::Connector>) -> Self {
-        self.tls = Some(connector);
-        self
-    }
-
-    /// How long to wait between attempts.
-    #[must_use]
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff;
-        self
-    }
-
-    /// Limits of the tunnel.
-    #[must_use]
-    pub fn mux(mut self, config: MuxConfig) -> Self {
-        self.mux = config;
-        self
-    }
-
-    /// Called when the tunnel comes up, is lost, or an attempt fails. Must not block.
-    #[must_use]
-    pub fn on_event(mut self, f: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.on_event = Arc::new(f);
-        self
-    }
-
-    /// Listens on `endpoint`; ready once the tunnel is up. Waits for a server that is not there yet,
-    /// and fails only when the server refuses for good.
-    pub async fn listen(&self, endpoint: &str) -> Result<Listener<R>, ListenError> {
-        let listener = self.listen_in_background(endpoint)?;
-        listener.connected().await.map_err(ListenError::Refused)?;
-        Ok(listener)
-    }
-
-    /// As [`Self::listen`], ready at once: the tunnel comes up when the server does.
-    pub fn listen_in_background(&self, endpoint: &str) -> Result<Listener<R>, ListenError> {
-        let endpoint = EndpointId::new(endpoint.as_bytes()).map_err(ListenError::Endpoint)?;
-        for (what, text) in [("token", &self.token), ("tenant", &self.tenant)] {
-            if text.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
-                return Err(ListenError::ControlCharacter(what));
-            }
-        }
-        Ok(Listener::start(self.clone(), endpoint))
-    }
-}

@@ -1,12 +1,16 @@
 //! A listener: one endpoint, one tunnel at a time, reconnected until closed.
 
-use crate::dial::{DialError, Dialled, dial};
-use crate::{Upstream, Url};
+use crate::error::DialError;
+use crate::reach::{ATTEMPT_MAX, Reached, Wish};
+use crate::upstream::Upstream;
+use crate::url::Url;
 use piko_core::id::EndpointId;
 use piko_core::mux::{CloseReason, GoAway};
-use piko_core::tunnel::{Action, Reconnector, Tunnel};
-use piko_core::ws;
-use piko_driver::{MaybeTls, Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, random_bytes, sleep_until};
+use piko_core::tunnel::{Action, Caps, Reconnector, Tunnel};
+use piko_core::ws::{self, Role};
+use piko_driver::{
+    Io, Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, Upgraded, WsTransport, random_bytes, sleep_until,
+};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -15,6 +19,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// What happens to a listener's tunnel.
+///
+/// ```text
+///   Connecting ──► Connected ──► Lost ──┐
+///     ▲    └─────► Failed ──────────────┤
+///     └─────────────────────────────────┤
+///                                       └──► Ended, from anywhere
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -25,7 +36,21 @@ pub enum Event<'a> {
         /// Where it leads.
         url: &'a Url,
     },
-    /// An attempt failed; the next one follows after `wait`.
+    /// An attempt begins.
+    Connecting {
+        /// What it is for.
+        endpoint: &'a EndpointId,
+        /// Where it leads.
+        url: &'a Url,
+    },
+    /// The listener dials no more. The last event.
+    Ended {
+        /// What it served.
+        endpoint: &'a EndpointId,
+        /// The refusal that ended it; `None` when it was closed or dropped.
+        error: Option<&'a DialError>,
+    },
+    /// An attempt failed; the next one follows after `wait`, which is nothing while there are further servers to try.
     Failed {
         /// What it was for.
         endpoint: &'a EndpointId,
@@ -116,7 +141,7 @@ impl<R: Runtime> Listener<R> {
     pub(crate) fn start(upstream: Upstream<R>, endpoint: EndpointId) -> Self {
         let shared = Arc::new(Shared::default());
         let stop = Shutdown::new();
-        let rt = upstream.rt.clone();
+        let rt = upstream.reach.rt.clone();
         rt.spawn(supervise(upstream, endpoint.clone(), shared.clone(), stop.clone()));
         Self { rt, endpoint, shared, stop }
     }
@@ -234,6 +259,7 @@ async fn supervise<R: Runtime>(
     stop: Shutdown,
 ) {
     let refused = reconnect(&upstream, &endpoint, &shared, &stop).await;
+    (upstream.on_event)(&Event::Ended { endpoint: &endpoint, error: refused.as_ref() });
     shared.change(|state| {
         state.refused = refused;
         state.ended = true;
@@ -247,18 +273,21 @@ async fn reconnect<R: Runtime>(
     shared: &Shared,
     stop: &Shutdown,
 ) -> Option<DialError> {
-    let rt = &upstream.rt;
+    let rt = &upstream.reach.rt;
     // Without entropy listeners would come back in step, which is better than not at all.
     let seed = random_bytes().map(u64::from_ne_bytes).unwrap_or_default();
-    let mut reconnector = Reconnector::new(1, upstream.backoff.clone(), seed, rt.now());
+    let targets = u16::try_from(upstream.reach.urls.len()).unwrap_or(u16::MAX);
+    let mut reconnector = Reconnector::new(targets, upstream.backoff.clone(), seed, rt.now());
     let mut last = None;
     loop {
         match reconnector.poll_action() {
-            Some(Action::Dial { attempt, limit, .. }) => {
-                match unless_stopped(stop, Box::pin(dial(upstream, endpoint, limit))).await? {
-                    Ok(dialled) => {
+            Some(Action::Dial { attempt, target, limit }) => {
+                let url = &upstream.reach.urls[usize::from(target)];
+                (upstream.on_event)(&Event::Connecting { endpoint, url });
+                match unless_stopped(stop, Box::pin(dial(upstream, url, endpoint, limit))).await? {
+                    Ok(reached) => {
                         reconnector.handle_connected(rt.now(), attempt);
-                        let tunnel = start(upstream, endpoint, dialled);
+                        let tunnel = start(upstream, endpoint, reached);
                         shared.change(|state| {
                             state.up = true;
                             state.tunnels.push(tunnel.clone());
@@ -268,7 +297,7 @@ async fn reconnect<R: Runtime>(
                             tunnel.abort(GoAway::Normal);
                             return None;
                         }
-                        (upstream.on_event)(&Event::Connected { endpoint, url: &upstream.url });
+                        (upstream.on_event)(&Event::Connected { endpoint, url });
                         unless_stopped(stop, poll_fn(|cx| tunnel.poll_going_away(cx))).await?;
                         let reason = tunnel.close_reason().unwrap_or(CloseReason::GoAway(GoAway::Normal));
                         (upstream.on_event)(&Event::Lost { endpoint, reason: &reason });
@@ -276,8 +305,7 @@ async fn reconnect<R: Runtime>(
                     }
                     Err(error) => {
                         reconnector.handle_failed(rt.now(), attempt, error.failure());
-                        let wait = reconnector.poll_timeout().map(|d| d.at.since(rt.now()));
-                        let url = &upstream.url;
+                        let wait = reconnector.poll_wait(rt.now());
                         (upstream.on_event)(&Event::Failed { endpoint, error: &error, wait, url });
                         last = Some(error);
                     }
@@ -296,17 +324,29 @@ async fn reconnect<R: Runtime>(
     }
 }
 
-fn start<R: Runtime>(
+/// One attempt for a tunnel.
+async fn dial<R: Runtime>(
     upstream: &Upstream<R>,
+    url: &Url,
     endpoint: &EndpointId,
-    dialled: Dialled<MaybeTls<R::Tcp>>,
-) -> TunnelHandle {
-    let rt = &upstream.rt;
+    limit: Option<Duration>,
+) -> Result<Reached<R>, DialError> {
+    let tenant = upstream.tenant.as_deref();
+    let wish = Wish { path: "/piko/v1/upstream/", endpoint, tenant, caps: Caps::ours() };
+    let until = upstream.reach.rt.now() + limit.unwrap_or(ATTEMPT_MAX);
+    upstream.reach.reach(url, &wish, until).await
+}
+
+fn start<R: Runtime>(upstream: &Upstream<R>, endpoint: &EndpointId, reached: Reached<R>) -> TunnelHandle {
+    let rt = &upstream.reach.rt;
+    let (Upgraded { io, early }, caps) = reached;
     let mut config = upstream.mux.clone();
     config.front_room = ws::FRONT_ROOM;
     let mut tunnel = Tunnel::dialled(endpoint.clone(), config, rt.now());
-    tunnel.set_caps(dialled.caps);
-    let (handle, work) = TunnelLoop::new(rt.clone(), dialled.transport, tunnel, dialled.info);
+    tunnel.set_caps(caps);
+    let info = *io.info();
+    let transport = WsTransport::new(io, Role::Client, early);
+    let (handle, work) = TunnelLoop::new(rt.clone(), transport, tunnel, info);
     rt.spawn(async move {
         let reason = work.await;
         tracing::debug!(%reason, "tunnel over");

@@ -16,7 +16,7 @@ pub struct Url {
     authority: String,
 }
 
-/// Why a text is no URL of a server.
+/// Why a text is no URL of a server, or of a proxy. A text that may hold a password is not repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadUrl(String);
 
@@ -28,10 +28,36 @@ impl fmt::Display for BadUrl {
 
 impl std::error::Error for BadUrl {}
 
+impl BadUrl {
+    #[cfg(feature = "proxy")]
+    pub(crate) fn without_text(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
 impl Url {
+    /// A URL that somebody has taken apart already: `host` is a name or an address without brackets, `prefix` is empty
+    /// or begins with a slash and does not end with one.
+    pub fn from_parts(tls: bool, host: &str, port: u16, prefix: &str) -> Self {
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        let mut authority = [open, host, close].concat();
+        if port != default_port(tls) {
+            authority.push(':');
+            authority.push_str(&port.to_string());
+        }
+        Self { tls, host: host.to_owned(), port, prefix: prefix.to_owned(), authority }
+    }
+
     /// Parses and checks.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
-        let bad = |why: &str| BadUrl(format!("{text:?}: {why}"));
+        let bad = |why: &str| match text.contains('@') {
+            true => BadUrl(why.to_owned()),
+            false => BadUrl(format!("{text:?}: {why}")),
+        };
         let (scheme, rest) =
             text.split_once("://").ok_or_else(|| bad("no scheme (example: http://localhost:8001)"))?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
@@ -49,38 +75,11 @@ impl Url {
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(bad("spaces, control and non-ASCII characters are not allowed"));
         }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(v6) => {
-                let (host, rest) = v6.split_once(']').ok_or_else(|| bad("missing ]"))?;
-                let port = match rest.strip_prefix(':') {
-                    Some(port) => Some(port),
-                    None if rest.is_empty() => None,
-                    None => return Err(bad("expected a port after ]")),
-                };
-                host.parse::<std::net::Ipv6Addr>().map_err(|_| bad("no IPv6 address"))?;
-                (host, port)
-            }
-            None => match authority.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, None),
-            },
-        };
-        if host.is_empty() {
-            return Err(bad("no host"));
-        }
-        let port = match port {
-            None if tls => 443,
-            None => 80,
-            Some(port) => port
-                .parse()
-                .ok()
-                .filter(|&port| port != 0)
-                .ok_or_else(|| bad("the port must be 1 to 65535"))?,
-        };
+        let (host, port) = host_and_port(authority).map_err(bad)?;
         Ok(Self {
             tls,
             host: host.to_owned(),
-            port,
+            port: port.unwrap_or(default_port(tls)),
             prefix: path.trim_end_matches('/').to_owned(),
             authority: authority.to_owned(),
         })
@@ -90,6 +89,41 @@ impl Url {
     pub fn authority(&self) -> &str {
         &self.authority
     }
+}
+
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`; the host without brackets. The error says what is wrong.
+pub(crate) fn host_and_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(v6) => {
+            let (host, rest) = v6.split_once(']').ok_or("missing ]")?;
+            let port = match rest.strip_prefix(':') {
+                Some(port) => Some(port),
+                None if rest.is_empty() => None,
+                None => return Err("expected a port after ]"),
+            };
+            host.parse::<std::net::Ipv6Addr>().map_err(|_| "no IPv6 address")?;
+            (host, port)
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    if host.is_empty() {
+        return Err("no host");
+    }
+    let port = match port {
+        None => None,
+        Some(port) => {
+            let number = port.parse().ok().filter(|&port| port != 0);
+            Some(number.ok_or("the port must be 1 to 65535")?)
+        }
+    };
+    Ok((host, port))
 }
 
 impl fmt::Display for Url {
@@ -117,6 +151,9 @@ mod tests {
         );
         let url = Url::parse("ws://[::1]:9").unwrap();
         assert_eq!((url.host.as_str(), url.port, url.authority()), ("::1", 9, "[::1]:9"));
+        assert_eq!(Url::from_parts(false, "::1", 9, ""), url);
+        let url = Url::parse("https://h/p").unwrap();
+        assert_eq!(Url::from_parts(true, "h", 443, "/p"), url);
     }
 
     #[test]
@@ -130,12 +167,13 @@ mod tests {
             ("http://h:x", "port"),
             ("http://[::1", "missing ]"),
             ("http://[zz]", "IPv6"),
-            ("http://u:p@h", "credentials"),
+            ("http://u:hunter2@h", "credentials"),
+            ("ftp://u:hunter2@h", "scheme must be"),
             ("http://h?x", "query"),
             ("http://h/a b", "spaces"),
         ] {
             let error = Url::parse(text).unwrap_err().to_string();
-            assert!(error.contains(why), "{text}: {error}");
+            assert!(error.contains(why) && !error.contains("hunter2"), "{text}: {error}");
         }
     }
 }

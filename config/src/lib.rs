@@ -96,7 +96,7 @@ pub use table::{Effect, Flag, Program, Verb, Yaml, flags};
 #[cfg(feature = "server")]
 pub use value::parse_float;
 pub use value::{
-    BadDuration, BadUrl, BindAddr, BindHost, ConnectUrl, GoDuration, Kind, ListenAddr, Protocol, Secret,
-    ServiceAddr, Target, UNIX_PATH_BYTES_MAX, Value, parse_bool, parse_int, parse_list, parse_size,
+    BadDuration, BadUrl, BindAddr, BindHost, ConnectUrl, GoDuration, Kind, ListenAddr, Protocol, ProxyUrl,
+    Secret, ServiceAddr, Target, UNIX_PATH_BYTES_MAX, Value, parse_bool, parse_int, parse_list, parse_size,
 };
 pub use values::{Command, Source, Start, Values};

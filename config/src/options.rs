@@ -31,7 +31,7 @@ pub use tls::{ClientTlsOptions, KeyPairFiles, ServerTlsOptions, TlsVersion};
 pub use tools::{BenchOptions, Form, StatusOptions, TestClusterOptions};
 
 use crate::error::UsageError;
-use crate::value::{BindAddr, ConnectUrl, Secret};
+use crate::value::{BadUrl, BindAddr, ConnectUrl, ProxyUrl, Secret};
 use crate::values::{Source, Values};
 
 /// The address under `key`, or `config: <section>: missing bind addr`.
@@ -47,15 +47,41 @@ fn grace_period(values: &Values) -> Result<std::time::Duration, UsageError> {
     Ok(values.duration("grace-period"))
 }
 
-/// The URL of the server.
-fn connect_url(values: &Values) -> Result<ConnectUrl, UsageError> {
-    match values.text("connect.url") {
-        "" => Err(fault(values, &["connect.url"], "connect: missing url")),
-        text => ConnectUrl::parse(text).map_err(|error| {
-            // A bad URL may hold a password, so only its fault is told, not its text.
-            fault(values, &["connect.url"], &format!("connect: invalid url: {error}"))
-        }),
+/// The URL of the server, and those of others behind commas, in order.
+fn connect_urls(values: &Values) -> Result<(ConnectUrl, Vec<ConnectUrl>), UsageError> {
+    let text = values.text("connect.url");
+    if text.is_empty() {
+        return Err(fault(values, &["connect.url"], "connect: missing url"));
     }
+    let parse = |text: &str| {
+        let url = ConnectUrl::parse(text.trim_ascii()).and_then(|url| match url.query {
+            Some(_) => Err(BadUrl::Query),
+            None => Ok(url),
+        });
+        // A bad URL may hold a password, so only its fault is told, not its text.
+        url.map_err(|error| fault(values, &["connect.url"], &format!("connect: invalid url: {error}")))
+    };
+    let (first, others) = text.split_once(',').unwrap_or((text, ""));
+    let mut fallbacks = Vec::new();
+    if first.len() < text.len() {
+        for other in others.split(',') {
+            fallbacks.push(parse(other)?);
+        }
+    }
+    Ok((parse(first)?, fallbacks))
+}
+
+/// The proxy to connect through.
+fn connect_proxy(values: &Values) -> Result<Option<ProxyUrl>, UsageError> {
+    let text = values.text("connect.proxy-url");
+    if !cfg!(feature = "proxy") || text.is_empty() {
+        return Ok(None);
+    }
+    let bad = || {
+        let form = "not of the form http://[user:password@]host[:port] (or socks5, socks5h)";
+        fault(values, &["connect.proxy-url"], &format!("connect: invalid proxy url: {form}"))
+    };
+    ProxyUrl::parse(text).map(Some).ok_or_else(bad)
 }
 
 /// How long one attempt to connect may take.

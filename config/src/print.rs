@@ -145,13 +145,18 @@ fn shown(flag: &Flag, values: &Values) -> String {
         Value::Text(text) if flag.secret && !text.is_empty() => quoted("[redacted]"),
         // A URL may have a password in it.
         Value::Text(text) if flag.name.ends_with("url") || flag.name.ends_with("endpoint") => {
-            quoted(&without_password(text))
+            quoted(&without_passwords(text))
         }
         value => text_of(value),
     }
 }
 
-/// A URL without its user name and password.
+/// One URL, or several separated by commas, without user names and passwords.
+fn without_passwords(urls: &str) -> String {
+    let urls: Vec<_> = urls.split(',').map(without_password).collect();
+    urls.join(",")
+}
+
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -17,7 +17,7 @@ pub use number::parse_float;
 pub use number::{parse_bool, parse_int, parse_size};
 pub use secret::Secret;
 pub use service::{Protocol, ServiceAddr, Target, UNIX_PATH_BYTES_MAX};
-pub use url::{BadUrl, ConnectUrl};
+pub use url::{BadUrl, ConnectUrl, ProxyUrl};
 
 /// What kind of text a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

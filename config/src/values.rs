@@ -495,7 +495,10 @@ impl fmt::Debug for Values {
         let mut map = f.debug_map();
         map.entry(&"command", &self.start.command);
         for entry in &self.entries {
-            if entry.flag.secret {
+            // A URL may have a password in it.
+            let hidden =
+                matches!(&entry.value, Value::Text(text) if text.contains('@') && text.contains("://"));
+            if entry.flag.secret || hidden {
                 map.entry(&entry.flag.name, &format_args!("[redacted]"));
             } else {
                 map.entry(&entry.flag.name, &entry.value);

@@ -18,6 +18,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod base64;
 pub mod gossip;
 pub mod http1;
 pub mod id;
@@ -27,4 +28,5 @@ pub mod rng;
 pub mod route;
 pub mod time;
 pub mod tunnel;
+pub mod via;
 pub mod ws;

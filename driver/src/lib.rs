@@ -59,6 +59,6 @@ pub use tls::TlsIo;
 pub use transport::TungsteniteTransport;
 pub use transport::{RawTransport, Received, Transport, WsTransport};
 pub use tunnel::TunnelHandle;
-pub use upgrade::{UpgradeError, upgrade};
+pub use upgrade::{UpgradeError, Upgraded, upgrade};
 pub use wait::{Elapsed, sleep_until, timeout_at};
 pub use ws_stream::WsStream;

@@ -7,7 +7,6 @@ use std::fmt;
 use std::fs;
 use std::future::{Future, poll_fn};
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -54,7 +53,7 @@ impl Stamp {
     pub fn of<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Self {
         let look = |path: &Path| {
             let meta = fs::metadata(path).ok()?;
-            Some((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+            Some(seen(&meta))
         };
         Self(paths.into_iter().map(look).collect())
     }
@@ -63,6 +62,21 @@ impl Stamp {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+#[cfg(unix)]
+fn seen(meta: &fs::Metadata) -> Look {
+    use std::os::unix::fs::MetadataExt;
+    (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())
+}
+
+/// Which file it is, no stable interface tells here; length and time have to do.
+#[cfg(not(unix))]
+fn seen(meta: &fs::Metadata) -> Look {
+    let since = meta.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let since = since.unwrap_or_default();
+    let secs = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    (0, 0, meta.len(), secs, i64::from(since.subsec_nanos()))
 }
 
 /// Something that is made of files.

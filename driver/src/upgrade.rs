@@ -2,11 +2,9 @@
 
 use crate::entropy::random_bytes;
 use crate::runtime::Io;
-use crate::transport::WsTransport;
 use bytes::BytesMut;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_core::http1::Fields;
-use piko_core::ws::Role;
 use piko_core::ws::handshake::{self, Answer, Ask};
 use std::fmt;
 use std::io;
@@ -41,6 +39,16 @@ impl fmt::Display for UpgradeError {
 
 impl std::error::Error for UpgradeError {}
 
+/// A connection that carries WebSocket frames from here on.
+#[derive(Debug)]
+#[must_use]
+pub struct Upgraded<I> {
+    /// The connection.
+    pub io: I,
+    /// What came behind the answer's head: the first frames.
+    pub early: Vec<u8>,
+}
+
 /// Asks for a WebSocket at `target` of `host`, with further `fields`. `answered` is shown the fields of the answer.
 /// Waits without a limit of its own.
 ///
@@ -52,7 +60,7 @@ pub async fn upgrade<I: Io>(
     target: &[u8],
     fields: &[(&str, &[u8])],
     answered: &mut (dyn FnMut(&Fields<'_>) + Send),
-) -> Result<WsTransport<I>, UpgradeError> {
+) -> Result<Upgraded<I>, UpgradeError> {
     let key = random_bytes().map_err(UpgradeError::Io)?;
     let mut request = BytesMut::new();
     handshake::write_request(&Ask { host, target, key, fields }, &mut request);
@@ -76,7 +84,7 @@ pub async fn upgrade<I: Io>(
             }
             Answer::Upgraded { head_bytes } => {
                 input.drain(..head_bytes);
-                return Ok(WsTransport::new(io, Role::Client, input));
+                return Ok(Upgraded { io, early: input });
             }
         }
     }

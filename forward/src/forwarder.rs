@@ -1,8 +1,8 @@
 //! Local ports, each of which leads to an endpoint.
 
 use crate::listen::{self, Opened};
-use piko_client::{BadUrl, Dialer};
-use piko_config::{ClientTlsOptions, ForwardOptions};
+use piko_client::{BadUrl, Dialer, Url};
+use piko_config::{ClientTlsOptions, ConnectUrl, ForwardOptions};
 use piko_driver::tls::{ClientFiles, Connector, Crypto, PairFiles};
 use piko_driver::{
     Ends, Io, LoadError, Relayed, Reload, Reloader, Runtime, Shutdown, Tasks, accept, relay, timeout_at,
@@ -28,8 +28,8 @@ pub enum RunError {
     Listen(String, io::Error),
     /// A file of certificates cannot be used.
     Tls(LoadError),
-    /// The connect URL does not name a server.
-    Url(BadUrl),
+    /// The URL of the proxy cannot be used.
+    Proxy(BadUrl),
 }
 
 impl fmt::Display for RunError {
@@ -37,7 +37,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Listen(addr, error) => write!(f, "listen: {addr}: {error}"),
             Self::Tls(error) => write!(f, "connect: tls: {error}"),
-            Self::Url(error) => write!(f, "connect: invalid url: {error}"),
+            Self::Proxy(error) => write!(f, "connect: invalid proxy url: {error}"),
         }
     }
 }
@@ -65,13 +65,18 @@ impl<R: Runtime> Forwarder<R> {
     ///
     /// Which of the options cannot be used, and why.
     pub fn new(rt: R, options: ForwardOptions, crypto: Crypto) -> Result<Self, RunError> {
-        let dialer = Dialer::new(rt.clone(), &options.url.to_string()).map_err(RunError::Url)?;
-        let mut dialer = dialer.timeout(options.connect_timeout);
+        let mut dialer = Dialer::to(rt.clone(), server(&options.url)).timeout(options.connect_timeout);
+        for url in &options.fallbacks {
+            dialer = dialer.fallback_to(server(url));
+        }
+        if let Some(proxy) = &options.proxy {
+            dialer = dialer.proxy_url(proxy.reveal()).map_err(RunError::Proxy)?;
+        }
         if let Some(token) = &options.token {
             dialer = dialer.token(token.reveal());
         }
         let mut reloader = Reloader::default();
-        if options.url.tls {
+        if options.uses_tls() {
             let connector = Connector::new(files(&options.tls), crypto).map_err(RunError::Tls)?;
             let connector = Arc::new(connector);
             if options.tls.insecure_skip_verify {
@@ -125,6 +130,11 @@ impl<R: Runtime> Forwarder<R> {
         drop(socket_files);
         Ok(())
     }
+}
+
+/// A server; its query, which the table refuses, is not sent.
+fn server(url: &ConnectUrl) -> Url {
+    Url::from_parts(url.tls, &url.host, url.port, &url.prefix)
 }
 
 fn files(options: &ClientTlsOptions) -> ClientFiles {

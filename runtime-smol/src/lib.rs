@@ -20,6 +20,9 @@
 //!
 //! `poll_end_of_turn` requeues the task: the executor's queues are first in, first out, and a task that wakes
 //! itself stands behind all that are ready.
+//!
+//! For Unix: the reactor announces bare descriptors, which Windows has no notion of. There this crate is empty.
+#![cfg(unix)]
 
 mod clock;
 mod io;

@@ -1,18 +1,18 @@
 //! TCP and Unix streams as one futures-io type.
 
+use crate::UnixStream;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_driver::{Io, IoInfo, Probe};
-use piko_sockets::canonical;
+use piko_sockets::{AsHandle, canonical};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 /// How much unsent data the kernel takes on a tunnel before it calls the socket full. More would stand in
 /// front of every ping and small answer (design guide A.6).
@@ -118,7 +118,7 @@ impl Io for TokioIo {
 }
 
 /// Asks the socket itself: tokio's memory of readiness lags behind until the reactor has run.
-fn peek(socket: &impl AsFd) -> Probe {
+fn peek(socket: &impl AsHandle) -> Probe {
     match SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]) {
         Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Probe::Quiet,
         _ => Probe::Spoilt,

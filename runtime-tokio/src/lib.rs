@@ -23,6 +23,8 @@
 mod clock;
 mod io;
 mod listener;
+#[cfg(windows)]
+mod no_unix;
 mod stream;
 mod timer;
 mod udp;
@@ -33,12 +35,16 @@ pub use stream::Stream;
 pub use timer::TokioTimer;
 pub use udp::TokioUdp;
 
+#[cfg(windows)]
+use no_unix::{UnixListener, UnixStream};
 use piko_core::time::Instant;
 use piko_driver::{Addr, Io, ListenOptions, Runtime, Turn};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{Builder, Handle};
 
 /// A tokio runtime as the driver sees it. Cheap to clone.

@@ -1,12 +1,12 @@
 //! Listening sockets, TCP and Unix.
 
-use crate::TokioIo;
+use crate::{TokioIo, UnixListener, UnixStream};
 use piko_driver::{Addr, ListenOptions, Listener};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream};
 
 /// A [`Listener`]. An error of `poll_accept` concerns one connection or a lack of resources: the socket
 /// still listens, and the caller goes on after a pause.

@@ -6,10 +6,16 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
+#[cfg(unix)]
 use std::path::Path;
 use std::time::Duration;
+
+/// What every socket of the system is.
+#[cfg(unix)]
+pub use std::os::fd::AsFd as AsHandle;
+/// What every socket of the system is.
+#[cfg(windows)]
+pub use std::os::windows::io::AsSocket as AsHandle;
 
 /// What listens, as the runtime's kind of TCP or Unix listener.
 ///
@@ -23,13 +29,19 @@ pub fn listen<L>(
 ) -> io::Result<L> {
     let listener = match at {
         Addr::Ip(addr) => open_tcp(*addr, how).and_then(tcp),
+        #[cfg(unix)]
         Addr::Unix(path) => open_unix(path, how).and_then(unix),
+        #[cfg(not(unix))]
+        Addr::Unix(_) => {
+            let _ = unix;
+            Err(io::ErrorKind::Unsupported.into())
+        }
     };
     listener.map_err(|cause| cannot("listen on", at, &cause))
 }
 
 /// Sets the interval of TCP's probes, or switches them off.
-pub fn keep_alive(socket: &impl AsFd, interval: Option<Duration>) {
+pub fn keep_alive(socket: &impl AsHandle, interval: Option<Duration>) {
     let socket = SockRef::from(socket);
     // Without probes a dead peer is found later, which is all that a failure costs.
     let _ = match interval {
@@ -87,8 +99,11 @@ pub fn drop_syns(_: &Socket) -> bool {
 fn open_tcp(at: SocketAddr, how: ListenOptions) -> io::Result<Socket> {
     with_fallback(at, how.dual_stack, |addr, only_v6| {
         let socket = socket(addr, Type::STREAM, Protocol::TCP, only_v6)?;
-        // A restart must not wait for the old connections' TIME_WAIT.
+        // A restart must not wait for the old connections' TIME_WAIT. On Windows it does not, and the option means
+        // something else: that anybody may take the port away.
+        #[cfg(unix)]
         socket.set_reuse_address(true)?;
+        #[cfg(unix)]
         if how.reuse_port {
             socket.set_reuse_port(true)?;
         }
@@ -99,6 +114,7 @@ fn open_tcp(at: SocketAddr, how: ListenOptions) -> io::Result<Socket> {
 }
 
 /// A file that a process left behind is replaced, one of a living process is not.
+#[cfg(unix)]
 fn open_unix(path: &Path, how: ListenOptions) -> io::Result<Socket> {
     let addr = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -116,7 +132,9 @@ fn open_unix(path: &Path, how: ListenOptions) -> io::Result<Socket> {
 
 /// Whether `path` is the socket of a process that is gone. Anything but a plain refusal counts as life (a
 /// full queue, missing rights), and a file of another kind is nobody's to remove.
+#[cfg(unix)]
 fn is_stale(path: &Path, addr: &SockAddr) -> bool {
+    use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let refused = || {
         let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod flags;
 pub mod http;
 pub mod process;
+pub mod proxies;
 pub mod rig;
 pub mod runs;
 pub mod service;

@@ -33,6 +33,8 @@ const COVERED: &[&str] = &[
     "connect.exit-on-failure",
     "connect.tenant-id",
     "connect.timeout",
+    // In `tests/proxies.rs`.
+    "connect.proxy-url",
     // Those of TLS: all in `tests/tls.rs`.
     "connect.tls.cert",
     "connect.tls.insecure-skip-verify",

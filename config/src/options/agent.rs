@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    AccessLogOptions, ClientTlsOptions, LogOptions, bind, connect_timeout, connect_url, fault, grace_period,
-    header_text, token,
+    AccessLogOptions, ClientTlsOptions, LogOptions, bind, connect_proxy, connect_timeout, connect_urls,
+    fault, grace_period, header_text, token,
 };
 use crate::error::{UsageError, quoted, shortened};
-use crate::value::{BindAddr, ConnectUrl, Protocol, Secret, ServiceAddr};
+use crate::value::{BindAddr, ConnectUrl, Protocol, ProxyUrl, Secret, ServiceAddr};
 #[cfg(feature = "yaml")]
 use crate::values::Start;
 use crate::values::{Command, Values};
@@ -49,8 +49,12 @@ pub struct AgentOptions {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ConnectOptions {
+    /// Further servers, tried in order when those before them cannot be connected to.
+    pub fallbacks: Vec<ConnectUrl>,
     /// Give up when the first connection does not come about, as Go does, rather than try for ever.
     pub exit_on_failure: bool,
+    /// The proxy to connect through.
+    pub proxy: Option<ProxyUrl>,
     /// The tenant, for the field `x-piko-tenant-id`; fit for a header.
     pub tenant_id: Option<String>,
     /// One attempt: resolving, connecting, TLS and the upgrade together.
@@ -178,9 +182,17 @@ impl Default for AgentOptions {
 }
 
 impl ConnectOptions {
+    /// Whether any of the servers is spoken TLS with.
+    pub fn uses_tls(&self) -> bool {
+        self.url.tls || self.fallbacks.iter().any(|url| url.tls)
+    }
+
     fn from_values(values: &Values) -> Result<Self, UsageError> {
+        let (url, fallbacks) = connect_urls(values)?;
         Ok(Self {
-            url: connect_url(values)?,
+            url,
+            fallbacks,
+            proxy: connect_proxy(values)?,
             timeout: connect_timeout(values)?,
             token: token(values, "connect")?,
             tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,

@@ -50,6 +50,7 @@ fn every_flag_changes_the_options() {
                 // A file has tests of its own, and these say which one.
                 "config.path" | "config.expand-env" => continue,
                 "connect.url" => "wss://piko.example.com",
+                "connect.proxy-url" => "http://proxy:3128",
                 "http-client.max-idle-conns" => "7",
                 "log.level" | "access-log.level" => "warn",
                 "server.bind-addr" => "127.0.0.1:0",
@@ -77,6 +78,26 @@ fn every_flag_changes_the_options() {
             assert_eq!(changed != default, works, "{}", flag.name);
         }
     }
+}
+
+#[test]
+fn several_servers_are_kept_in_order() {
+    let urls = |text: &str| {
+        let connect = resolve(http("e", "4000"), &[("connect.url", text)]).map(|options| options.connect);
+        connect.map(|connect| {
+            let all = std::iter::once(&connect.url).chain(&connect.fallbacks);
+            (all.map(ToString::to_string).collect::<Vec<_>>().join(" "), connect.uses_tls())
+        })
+    };
+    assert_eq!(urls("http://a:1"), Ok(("http://a:1".to_owned(), false)));
+    assert_eq!(urls("http://a, wss://b/p/,ws://c"), Ok(("http://a https://b/p http://c".to_owned(), true)));
+    for text in [",http://a", "http://a,", "http://a,,http://b", "http://a,b", "http://a,http://u:hunter2@b"]
+    {
+        let line = urls(text).expect_err(text).to_string();
+        assert!(line.starts_with("config: connect: invalid url: ") && !line.contains("hunter2"), "{line}");
+    }
+    let line = urls("http://a?x").expect_err("a query").to_string();
+    assert!(line.contains("query"), "{line}");
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ClientTlsOptions, LogOptions, connect_timeout, connect_url, fault, token};
+use super::{ClientTlsOptions, LogOptions, connect_proxy, connect_timeout, connect_urls, fault, token};
 use crate::error::{UsageError, quoted, shortened};
-use crate::value::{ConnectUrl, ListenAddr, Secret};
+use crate::value::{ConnectUrl, ListenAddr, ProxyUrl, Secret};
 use crate::values::{Command, Start, Values};
 
 /// What the command line of a forwarder asks for.
@@ -23,10 +23,14 @@ pub enum ForwardInvocation {
 pub struct ForwardOptions {
     /// One connection: resolving, connecting, TLS and the upgrade together, and attempts that are made again.
     pub connect_timeout: Duration,
+    /// Further servers, tried in order when those before them cannot be connected to.
+    pub fallbacks: Vec<ConnectUrl>,
     /// The forwarder's own log.
     pub log: LogOptions,
     /// Lines to show the user at the start.
     pub notices: Vec<String>,
+    /// The proxy to connect through.
+    pub proxy: Option<ProxyUrl>,
     /// What leads where; never empty when it came from [`ForwardOptions::from_values`].
     pub ports: Vec<PortOptions>,
     /// Where all this came from, to be asked again.
@@ -50,6 +54,11 @@ pub struct PortOptions {
 }
 
 impl ForwardOptions {
+    /// Whether any of the servers is spoken TLS with.
+    pub fn uses_tls(&self) -> bool {
+        self.url.tls || self.fallbacks.iter().any(|url| url.tls)
+    }
+
     /// Checks the values and the arguments of the command, in the order and with the words of Go (behaviour reference,
     /// CLI 3.4).
     ///
@@ -83,9 +92,12 @@ impl ForwardOptions {
             }
             _ => in_file,
         };
+        let (url, fallbacks) = connect_urls(values)?;
         Ok(Self {
             ports,
-            url: connect_url(values)?,
+            url,
+            fallbacks,
+            proxy: connect_proxy(values)?,
             connect_timeout: connect_timeout(values)?,
             tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
             token: token(values, "connect")?,

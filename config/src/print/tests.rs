@@ -97,7 +97,7 @@ fn what_is_printed_loads_and_is_the_same() {
 fn secrets_stay_out() {
     let given = [
         ("connect.token", "hunter2"),
-        ("connect.url", "http://user:hunter2@host:1/path"),
+        ("connect.url", "http://user:hunter2@host:1/path,http://user:hunter2@host:2"),
         ("connect.proxy-url", "http://hunter2@proxy"),
     ];
     let text = print(&values(Command::AgentStart, &given));

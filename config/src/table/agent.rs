@@ -40,8 +40,7 @@ pub(super) const FLAGS: &[Flag] = &[
     common::config_expand_env(VERBS),
     common::config_path(VERBS),
     flag("connect.exit-on-failure", Kind::Bool, "false", "Exit when the first connection does not come about"),
-    flag("connect.proxy-url", Kind::Text, "", "The HTTP or SOCKS5 proxy to connect through")
-        .without_effect("no effect yet: the agent connects without a proxy"),
+    common::connect_proxy_url(VERBS),
     flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as"),
     flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take"),
     flag("connect.tls.cert", Kind::Text, "", "A PEM file: the certificate to show to a server that asks for one"),
@@ -50,7 +49,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("connect.tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust; those of the machine when empty"),
     flag("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
     flag("connect.token-file", Kind::Text, "", "A file that holds the token"),
-    flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
+    flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix; several, separated by commas, are tried in order"),
     #[cfg(feature = "yaml")]
     entry("endpoint-id", "", "The endpoint to register"),
     Flag::new(

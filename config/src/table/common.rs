@@ -23,6 +23,20 @@ pub(super) const fn config_expand_env(verbs: &'static [Verb]) -> Flag {
     flag.yaml(Yaml::Absent)
 }
 
+/// A build without proxies cannot go on without the one that it was told of.
+const PROXY: Effect = if cfg!(feature = "proxy") {
+    Effect::Works
+} else {
+    Effect::Refused("this build connects through no proxy")
+};
+
+pub(super) const fn connect_proxy_url(verbs: &'static [Verb]) -> Flag {
+    let help = "The proxy to connect through: http://[user:password@]host:port, or socks5 or socks5h";
+    let mut flag = Flag::new(verbs, "connect.proxy-url", Kind::Text, "", help);
+    flag.effect = PROXY;
+    flag
+}
+
 pub(super) const fn log_level(verbs: &'static [Verb]) -> Flag {
     let help = "The least severe records to log: debug, info, warn or error";
     Flag::new(verbs, "log.level", Kind::Text, "info", help).reloadable()

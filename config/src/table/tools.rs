@@ -18,6 +18,7 @@ pub(super) const FORWARD: &[Flag] = &[
     port("addr", "Where to listen: a port of localhost, host:port, or unix:/path"),
     common::config_expand_env(FORWARD_VERBS),
     common::config_path(FORWARD_VERBS),
+    common::connect_proxy_url(FORWARD_VERBS),
     forward(
         "connect.timeout",
         Kind::Duration,
@@ -49,7 +50,7 @@ pub(super) const FORWARD: &[Flag] = &[
         "connect.url",
         Kind::Text,
         "http://localhost:8000",
-        "The server's proxy port: http, https, ws or wss; a path is kept as prefix",
+        "The server's proxy port: http, https, ws or wss; a path is kept as prefix; several, separated by commas, are tried in order",
     ),
     port("endpoint-id", "The endpoint to forward to"),
     common::log_level(FORWARD_VERBS),

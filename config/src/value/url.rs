@@ -1,5 +1,6 @@
 //! URLs with a host: the address of a server to connect to, and the parts that service addresses share with it.
 
+use super::Secret;
 use std::fmt;
 use std::net::Ipv6Addr;
 
@@ -26,6 +27,8 @@ pub enum BadUrl {
     Credentials,
     /// No scheme, no host, a bad port, or a character that no URL has.
     Malformed,
+    /// A query, which would not be sent.
+    Query,
     /// A scheme other than the four.
     Scheme,
 }
@@ -35,6 +38,7 @@ impl fmt::Display for BadUrl {
         f.write_str(match self {
             Self::Credentials => "user name and password are not supported (see --connect.token)",
             Self::Malformed => "not of the form http[s]://host[:port][/path]",
+            Self::Query => "a query has no meaning here",
             Self::Scheme => "unsupported scheme (http, https, ws or wss)",
         })
     }
@@ -77,6 +81,26 @@ impl fmt::Display for ConnectUrl {
             Some(query) => write!(f, "?{query}"),
             None => Ok(()),
         }
+    }
+}
+
+/// The proxy to connect through, as its URL was given: it may hold a password, which `Debug` does not show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyUrl(Secret);
+
+impl ProxyUrl {
+    /// Reads `http://[user[:password]@]host[:port]`, or the same with `socks5` or `socks5h`; `None` is none of these. What
+    /// user name and password may be is for the client to judge.
+    pub fn parse(text: &str) -> Option<Self> {
+        let parts = Parts::parse(text)?;
+        let known = matches!(parts.scheme.as_str(), "http" | "socks5" | "socks5h");
+        let bare = matches!(parts.path, "" | "/") && parts.query.is_none() && !text.contains('#');
+        (known && bare && parts.port != Some(0)).then(|| Self(Secret::new(text)))
+    }
+
+    /// The URL itself, for the one place that connects.
+    pub fn reveal(&self) -> &str {
+        self.0.reveal()
     }
 }
 
@@ -232,6 +256,19 @@ mod tests {
         assert_eq!(ConnectUrl::parse("ftp://h"), Err(BadUrl::Scheme));
         assert_eq!(ConnectUrl::parse("unix:///p"), Err(BadUrl::Malformed));
         assert_eq!(ConnectUrl::parse("http://u:p@h"), Err(BadUrl::Credentials));
+    }
+
+    #[test]
+    fn urls_of_proxies_are_judged_and_hidden() {
+        for text in ["http://p:3128", "HTTP://p/", "socks5://u:hunter2@[::1]:1", "socks5h://u%40@p"] {
+            let url = ProxyUrl::parse(text).expect(text);
+            assert_eq!((url.reveal(), format!("{url:?}").contains("hunter2")), (text, false));
+        }
+        for text in
+            ["", "p:1", "https://p", "socks4://p", "http://p:0", "http://p/x", "http://p?x", "http://p#x"]
+        {
+            assert_eq!(ProxyUrl::parse(text), None, "{text}");
+        }
     }
 
     proptest! {

@@ -82,14 +82,15 @@ impl Failure {
 /// the next tunnel shall be opened before the old one ends (the peer goes away), tell `handle_lost` at once, and
 /// not again when the old one really ends.
 ///
-/// Several targets are tried in order, without a wait between them, starting with the one that worked last.
+/// Several targets are tried in order, without a wait between them; every round begins with the first. Before the
+/// first success a fatal answer ends everything only once all targets of a round have given one.
 /// The waits are described at [`Backoff`].
 #[derive(Debug)]
 pub struct Reconnector {
     targets: u16,
     target: u16,
-    /// Targets that failed in the round that is under way.
-    failed: u16,
+    /// Targets of the round that is under way whose answers were fatal.
+    fatal: u16,
     backoff: Backoff,
     waits: Waits,
     rng: Rng,
@@ -118,7 +119,7 @@ impl Reconnector {
         let mut this = Self {
             targets: targets.max(1),
             target: 0,
-            failed: 0,
+            fatal: 0,
             waits: Waits::new(backoff.min),
             rng: Rng::new(seed),
             attempts: 0,
@@ -145,19 +146,21 @@ impl Reconnector {
         if self.is_current(attempt) {
             self.action = None;
             self.state = State::Connected { since: now };
-            self.failed = 0;
             self.ever_connected = true;
             self.give_up_at = None;
         }
     }
 
-    /// `attempt` came to nothing. The next target is dialled at once, or, after the last one, after a wait.
+    /// `attempt` came to nothing. The next target is dialled at once, or, after the last one, the first after a wait.
     pub fn handle_failed(&mut self, now: Instant, attempt: Attempt, failure: Failure) {
         if !self.is_current(attempt) {
             return;
         }
         let is_fatal = match failure {
-            Failure::Fatal { .. } => !self.ever_connected,
+            Failure::Fatal { .. } => {
+                self.fatal += 1;
+                !self.ever_connected && self.fatal == self.targets
+            }
             Failure::Never => true,
             Failure::Retry => false,
         };
@@ -165,12 +168,10 @@ impl Reconnector {
         if is_fatal || self.give_up_at.is_some_and(|at| at <= now) {
             return self.give_up();
         }
-        self.target = (self.target + 1) % self.targets;
-        self.failed += 1;
-        if self.failed < self.targets {
+        self.target += 1;
+        if self.target < self.targets {
             self.dial(now);
         } else {
-            self.failed = 0;
             self.wait(now);
         }
     }
@@ -220,6 +221,15 @@ impl Reconnector {
         Deadline::earliest(Some(next), give_up)
     }
 
+    /// How long it is until the next dial, which is nothing when one is due; `None` when there will be none.
+    pub fn poll_wait(&self, now: Instant) -> Option<Duration> {
+        match self.state {
+            State::Waiting { until } => Some(until.since(now)),
+            State::Dialling { .. } => Some(Duration::ZERO),
+            State::Connected { .. } | State::GivenUp => None,
+        }
+    }
+
     /// Whether the last answer that counted was a success, and no loss came after it.
     pub fn is_connected(&self) -> bool {
         matches!(self.state, State::Connected { .. })
@@ -259,6 +269,7 @@ impl Reconnector {
         let wait = self.waits.next(cap, &mut self.rng);
         self.state = State::Waiting { until: now + wait };
         self.action = None;
+        (self.target, self.fatal) = (0, 0);
         tracing::debug!(wait_ms = wait.as_millis() as u64, hurried, "wait before the next dial");
     }
 

@@ -154,7 +154,7 @@ fn an_attempt_that_nobody_answers_is_followed_by_another_and_its_late_answer_is_
 }
 
 #[test]
-fn targets_are_tried_in_order_from_the_one_that_worked_last() {
+fn every_round_goes_through_the_targets_in_order() {
     let mut world = World::new(3, Backoff::default(), 4, at(0));
     world.run(at(60_000), |_, target| target == 1);
     world.reconnector.handle_lost(world.now);
@@ -163,15 +163,36 @@ fn targets_are_tried_in_order_from_the_one_that_worked_last() {
     world.run(at(120_000), |now, target| target == 1 && now > lost + Duration::from_secs(3));
     let targets: Vec<_> = world.dials.iter().map(|dial| dial.1).collect();
     assert!(targets.len() > 3);
-    assert!(targets.iter().enumerate().all(|(i, target)| usize::from(*target) == (1 + i) % 3), "{targets:?}");
+    assert!(targets.iter().enumerate().all(|(i, target)| usize::from(*target) == i % 3), "{targets:?}");
     // The targets of one round are tried without a wait between them.
     let rounds = world.dials.chunks_exact(3);
     assert!(rounds.into_iter().all(|round| round[0].0 == round[2].0));
 }
 
 #[test]
+fn one_target_that_refuses_for_good_leaves_the_others_their_chance() {
+    let mut reconnector = Reconnector::new(3, Backoff::default(), 1, at(0));
+    let mut now = at(0);
+    // Not every answer of a round is fatal, so that another round may do better.
+    for failures in [[fatal(), Failure::Retry, fatal()], [Failure::Retry, fatal(), fatal()]] {
+        for (n, failure) in failures.into_iter().enumerate() {
+            let (attempt, target, _) = dial(&mut reconnector);
+            assert_eq!(usize::from(target), n);
+            reconnector.handle_failed(now, attempt, failure);
+        }
+        now = reconnector.poll_timeout().unwrap().at;
+        reconnector.handle_timeout(now);
+    }
+    for _ in 0..3 {
+        let (attempt, ..) = dial(&mut reconnector);
+        reconnector.handle_failed(now, attempt, fatal());
+    }
+    assert_eq!(reconnector.poll_action(), Some(Action::GiveUp(fatal())));
+}
+
+#[test]
 fn a_fatal_status_counts_only_before_the_first_success() {
-    let mut reconnector = Reconnector::new(2, Backoff::default(), 1, at(0));
+    let mut reconnector = Reconnector::new(1, Backoff::default(), 1, at(0));
     let (attempt, ..) = dial(&mut reconnector);
     reconnector.handle_failed(at(1), attempt, fatal());
     assert_eq!(reconnector.poll_action(), Some(Action::GiveUp(fatal())));

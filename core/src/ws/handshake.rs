@@ -3,7 +3,8 @@
 //! The server reads requests with the HTTP machines and asks [`judge_request`]; the client needs no HTTP
 //! machine: [`write_request`] and [`judge_response`] are all of it.
 
-use super::{base64, json, sha1};
+use super::{json, sha1};
+use crate::base64;
 use crate::http1::{Fields, RequestHead, Version};
 use alloc::vec::Vec;
 use bytes::{BufMut, BytesMut};

@@ -11,7 +11,6 @@
 //!
 //! [`handshake`] turns an HTTP/1.1 connection into one that carries frames, on both sides.
 
-mod base64;
 mod conn;
 mod control;
 mod frame;

@@ -7,9 +7,10 @@ use piko_core::id::NodeId;
 use piko_core::proxy::NODE_FIELD;
 use piko_core::time::Instant;
 use piko_core::tunnel::{Grant, Tunnel};
+use piko_core::ws::Role;
 use piko_driver::{
-    Io, IoInfo, MaybeTls, Runtime, Timer, TunnelHandle, TunnelLoop, UpgradeError, WsTransport, timeout_at,
-    upgrade,
+    Io, IoInfo, MaybeTls, Runtime, Timer, TunnelHandle, TunnelLoop, UpgradeError, Upgraded, WsTransport,
+    timeout_at, upgrade,
 };
 use std::future::{Future, poll_fn};
 use std::io;
@@ -184,8 +185,9 @@ async fn open<R: Runtime>(nodes: &Nodes<R>, proxy: SocketAddr) -> Result<Opened<
     let mut fields: Vec<(&str, &[u8])> =
         vec![("User-Agent", concat!("piko-rust/", env!("CARGO_PKG_VERSION")).as_bytes())];
     fields.extend(proof.as_ref().map(|proof| (NODE_FIELD, &proof[..])));
-    let transport = upgrade(io, proxy.to_string().as_bytes(), PATH, &fields, &mut |_| {}).await?;
-    Ok((transport, info))
+    let Upgraded { io, early } =
+        upgrade(io, proxy.to_string().as_bytes(), PATH, &fields, &mut |_| {}).await?;
+    Ok((WsTransport::new(io, Role::Client, early), info))
 }
 
 /// Runs the loop of a link. Given up when the owner takes no more streams, and when nobody opens any.
