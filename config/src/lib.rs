@@ -88,7 +88,8 @@ pub use options::{
 pub use options::{
     AdminOptions, BenchOptions, ClusterOptions, Form, ForwardInvocation, ForwardOptions, GossipOptions,
     NodeIdRule, PortOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, Seed,
-    ServerInvocation, ServerOptions, StatusOptions, TestClusterOptions, UpstreamOptions,
+    ServerInvocation, ServerOptions, StatusOptions, TcpOptions, TcpPortOptions, TestClusterOptions,
+    UpstreamOptions,
 };
 #[cfg(feature = "yaml")]
 pub use print::Task;

@@ -8,6 +8,8 @@ mod forward;
 mod log;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
+mod tcp;
 mod tls;
 #[cfg(feature = "server")]
 mod tools;
@@ -26,6 +28,8 @@ pub use server::{
     AdminOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, ServerInvocation,
     ServerOptions, UpstreamOptions,
 };
+#[cfg(feature = "server")]
+pub use tcp::{TcpOptions, TcpPortOptions};
 pub use tls::{ClientTlsOptions, KeyPairFiles, ServerTlsOptions, TlsVersion};
 #[cfg(feature = "server")]
 pub use tools::{BenchOptions, Form, StatusOptions, TestClusterOptions};

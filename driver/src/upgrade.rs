@@ -47,12 +47,27 @@ impl std::error::Error for UpgradeError {}
 /// # Errors
 /// Which part failed, see [`UpgradeError`]; the connection is of no more use.
 pub async fn upgrade<I: Io>(
-    mut io: I,
+    io: I,
     host: &[u8],
     target: &[u8],
     fields: &[(&str, &[u8])],
     answered: &mut (dyn FnMut(&Fields<'_>) + Send),
 ) -> Result<WsTransport<I>, UpgradeError> {
+    let (io, early) = ask_upgrade(io, host, target, fields, answered).await?;
+    Ok(WsTransport::new(io, Role::Client, early))
+}
+
+/// As [`upgrade`], for who makes something else of the connection: gives it back with what came behind the answer.
+///
+/// # Errors
+/// As [`upgrade`].
+pub async fn ask_upgrade<I: Io>(
+    mut io: I,
+    host: &[u8],
+    target: &[u8],
+    fields: &[(&str, &[u8])],
+    answered: &mut (dyn FnMut(&Fields<'_>) + Send),
+) -> Result<(I, Vec<u8>), UpgradeError> {
     let key = random_bytes().map_err(UpgradeError::Io)?;
     let mut request = BytesMut::new();
     handshake::write_request(&Ask { host, target, key, fields }, &mut request);
@@ -76,7 +91,7 @@ pub async fn upgrade<I: Io>(
             }
             Answer::Upgraded { head_bytes } => {
                 input.drain(..head_bytes);
-                return Ok(WsTransport::new(io, Role::Client, input));
+                return Ok((io, input));
             }
         }
     }

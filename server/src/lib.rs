@@ -15,6 +15,7 @@ mod path;
 mod peers;
 mod ports;
 mod proxy;
+mod raw;
 mod rebalance;
 mod server;
 mod settings;

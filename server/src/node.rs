@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) requests: HttpMetrics,
     /// TCP connections that end here, in a tunnel.
     pub(crate) tcp: TcpMetrics,
+    /// Connections that came in at the TCP ports of endpoints.
+    pub(crate) port_tcp: TcpMetrics,
     pub(crate) upstream_requests: Counter,
     pub(crate) remote_requests: CounterVec,
     /// Connections opened to other nodes.
@@ -127,6 +129,7 @@ impl Node {
             draining: AtomicBool::new(false),
             requests: HttpMetrics::new("piko_proxy", None),
             tcp: TcpMetrics::new("piko_proxy", None),
+            port_tcp: TcpMetrics::new("piko_proxy_port", None),
             upstream_requests: Counter::new(),
             remote_requests: CounterVec::new(),
             remote_dials: Arc::new(Counter::new()),

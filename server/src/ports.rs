@@ -160,7 +160,7 @@ pub(crate) fn start_upstream<R: Runtime>(
 
 pub(crate) async fn listen<R: Runtime>(
     rt: &R,
-    port: &'static str,
+    port: &str,
     bind: &BindAddr,
 ) -> Result<(R::Listener, SocketAddr), StartError> {
     let fail = |error| StartError::new(port, bind.to_string(), error);

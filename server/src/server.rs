@@ -9,6 +9,7 @@ use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::{Entrance, ProxyService};
+use crate::raw::{Raw, RawPart, RawPorts};
 use crate::settings::{generate_id, gossip, proxy_http};
 use crate::tls::NodeTls;
 use crate::{ports, rebalance};
@@ -97,6 +98,7 @@ pub struct Server<R: Runtime> {
     id: NodeId,
     bound: Bound,
     listeners: [R::Listener; 4],
+    raw: Arc<RawPorts<R>>,
     udp: R::Udp,
     members: Option<Arc<Members>>,
     live: Arc<Live>,
@@ -131,6 +133,7 @@ impl<R: Runtime> Server<R> {
     ) -> Result<Self, StartError> {
         let tls = NodeTls::load(&options, crypto.as_ref())?;
         let (proxy, proxy_addr) = ports::listen(&rt, "proxy", &options.proxy.bind).await?;
+        let raw = RawPorts::bind(&rt, &options).await?;
         let (upstream, upstream_addr) = ports::listen(&rt, "upstream", &options.upstream.bind).await?;
         let (admin, admin_addr) = ports::listen(&rt, "admin", &options.admin.bind).await?;
         let (gossip_port, udp, gossip_bound) =
@@ -189,6 +192,7 @@ impl<R: Runtime> Server<R> {
             id,
             bound,
             listeners,
+            raw,
             udp,
             members,
             live,
@@ -206,7 +210,7 @@ impl<R: Runtime> Server<R> {
     /// that can be replaced (certificates) is one entry of this list: [`Part::files`] names what is watched beside the
     /// configuration, [`Part::prepare`] reads and judges it.
     pub fn reload_parts(&self) -> Vec<Arc<dyn Part<ServerOptions>>> {
-        vec![Arc::new(LivePart(self.live.clone()))]
+        vec![Arc::new(LivePart(self.live.clone())), Arc::new(RawPart(self.raw.clone()))]
     }
 
     /// The addresses really bound.
@@ -246,6 +250,7 @@ impl<R: Runtime> Server<R> {
             id,
             bound,
             listeners,
+            raw,
             udp,
             members,
             live,
@@ -307,6 +312,7 @@ impl<R: Runtime> Server<R> {
             tracing::info!(target: "server", "starting shutdown");
             // It never was ready: nobody sends it anything, and whoever waits in the queues of its ports goes on.
             drop((upstream, proxy));
+            raw.stop();
             end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
             return Ok(());
         };
@@ -338,6 +344,8 @@ impl<R: Runtime> Server<R> {
         };
         let tls = tls.proxy.clone();
         ports::start_proxy(&rt, bound.proxy, proxy, tls, &proxy_stop, service(Entrance::Port), owner);
+        let carrier = Raw { rt: rt.clone(), node: node.clone(), nodes: nodes.clone(), live: live.clone() };
+        raw.start(Arc::new(carrier), &requests);
         node.set_ready(true);
         let balancing = rebalance::run(
             rt.clone(),
@@ -369,6 +377,7 @@ impl<R: Runtime> Server<R> {
             sleep_until(&rt, rt.now() + drain_delay).await;
         }
         proxy_stop.trigger();
+        raw.stop();
         if timeout_at(&rt, Some(until), requests.idle()).await.is_err() {
             tracing::warn!(target: "server", requests = requests.running(), "failed to shutdown proxy server in time");
         } else {

@@ -12,5 +12,7 @@ mod failures;
 mod forward;
 #[path = "tcp/load.rs"]
 mod load;
+#[path = "tcp/raw.rs"]
+mod raw;
 #[path = "tcp/upgrade.rs"]
 mod upgrade;

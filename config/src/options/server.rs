@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::cluster::ClusterOptions;
+use super::tcp::TcpOptions;
 use super::{AccessLogOptions, ClientTlsOptions, LogOptions, ServerTlsOptions, bind, fault, grace_period};
 use crate::error::UsageError;
 use crate::value::BindAddr;
@@ -119,6 +120,8 @@ pub struct ProxyOptions {
     pub http: ProxyHttpOptions,
     /// Which upstream a request gets.
     pub routing: RoutingOptions,
+    /// Ports for connections that are no HTTP.
+    pub tcp: TcpOptions,
     /// From the request until the head of the response; `None` is for ever.
     pub timeout: Option<Duration>,
     /// TLS on this port; `None` is plain.
@@ -172,6 +175,7 @@ impl ServerOptions {
             access_log: AccessLogOptions::from_values(values, "proxy.access-log", "proxy: ")?,
             http: ProxyHttpOptions::from_values(values),
             routing: RoutingOptions { prefer_local: values.flag("proxy.routing.prefer-local") },
+            tcp: TcpOptions::from_values(values)?,
             timeout: values.optional_duration("proxy.timeout"),
         };
         let upstream = UpstreamOptions {

@@ -50,6 +50,7 @@ fn every_flag_changes_the_options() {
             "upstream.rebalance.shed-rate" | "upstream.rebalance.threshold" => "0.5",
             "cluster.gossip.interval" | "drain-delay" => "7s",
             "proxy.access-log.disable" => "true",
+            "proxy.tcp.ports" => ":0=e",
             "proxy.http.max-header-bytes" => "4KiB",
             "log.level" | "proxy.access-log.level" => "warn",
             name if name.ends_with("timeout") || name == "grace-period" => "7s",

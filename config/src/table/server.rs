@@ -246,6 +246,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "Take an upstream of this node unless another node is clearly less busy; false spreads requests evenly over the cluster",
     ),
     flag(
+        "proxy.tcp.ports",
+        Kind::List,
+        "",
+        "TCP ports whose connections all go to one endpoint, each as <addr>=<endpoint>; in a file also as entries of bind_addr and endpoint",
+    )
+    .reloadable(),
+    flag(
         "proxy.timeout",
         Kind::Duration,
         "30s",

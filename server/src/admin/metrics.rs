@@ -26,6 +26,7 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, 
         &mut text,
     );
     metrics::render_tcp(&[&node.tcp], &mut text);
+    metrics::render_tcp(&[&node.port_tcp], &mut text);
     metrics::render_reloads(tls.reloader.counts(), tls.reloader.is_current(), &mut text);
     links(node, &mut text);
     tunnels(node, &mut text);

@@ -1,0 +1,36 @@
+use super::*;
+use crate::values::Command;
+
+fn ports(list: &str) -> Result<Vec<(String, String)>, String> {
+    let given = [("proxy.tcp.ports", list.to_owned())];
+    let values = Values::resolve(Command::Server, &given, &|_| None).map_err(|error| error.to_string())?;
+    let options = TcpOptions::from_values(&values).map_err(|error| error.to_string())?;
+    Ok(options.ports.into_iter().map(|port| (port.bind.to_string(), port.endpoint)).collect())
+}
+
+#[test]
+fn ports_lead_to_endpoints() {
+    let pair = |addr: &str, endpoint: &str| (addr.to_owned(), endpoint.to_owned());
+    assert_eq!(ports(""), Ok(vec![]));
+    let two = ports(":5432=db,[::1]:22=ssh=1");
+    assert_eq!(two, Ok(vec![pair(":5432", "db"), pair("[::1]:22", "ssh=1")]));
+    assert_eq!(ports("localhost:1=a").expect("a name is an address"), [pair("localhost:1", "a")]);
+    // The system finds a port for each.
+    assert_eq!(ports(":0=a,:0=b").expect("two ports").len(), 2);
+}
+
+#[test]
+fn entries_that_lead_nowhere_are_refused_by_name() {
+    for (list, why) in [
+        ("5432", "config: proxy: tcp: ports: \"5432\" is no <addr>=<endpoint>"),
+        ("5432=db", "config: proxy: tcp: ports: 5432: invalid addr"),
+        ("host:=db", "config: proxy: tcp: ports: host:: invalid addr"),
+        (":1=", "config: proxy: tcp: ports: :1: missing endpoint"),
+        (":1=a/b", "config: proxy: tcp: ports: :1: invalid endpoint"),
+        (":1=a,:1=b", "config: proxy: tcp: ports: :1: the address stands here twice"),
+    ] {
+        let error = ports(list).expect_err(list);
+        assert!(error.starts_with(why) && error.contains("--proxy.tcp.ports"), "{error}");
+    }
+    assert!(ports(&format!(":1={}", "x".repeat(1025))).is_err());
+}
