@@ -29,7 +29,7 @@ pub use server::{
     ServerOptions, UpstreamOptions,
 };
 #[cfg(feature = "server")]
-pub use tcp::{TcpOptions, TcpPortOptions};
+pub use tcp::{SniOptions, TcpOptions, TcpPortOptions};
 pub use tls::{ClientTlsOptions, KeyPairFiles, ServerTlsOptions, TlsVersion};
 #[cfg(feature = "server")]
 pub use tools::{BenchOptions, Form, StatusOptions, TestClusterOptions};

@@ -4,6 +4,7 @@ mod admin;
 mod answers;
 mod cluster;
 mod date;
+mod front;
 mod join;
 mod leg;
 mod link;

@@ -27,6 +27,10 @@ pub(crate) struct Node {
     pub(crate) tcp: TcpMetrics,
     /// Connections that came in at the TCP ports of endpoints.
     pub(crate) port_tcp: TcpMetrics,
+    /// Connections that came in at the port that routes TLS by name.
+    pub(crate) sni_tcp: TcpMetrics,
+    /// Connections of trusted networks that were refused for their PROXY header, by cause.
+    pub(crate) proxy_headers_refused: Arc<CounterVec>,
     pub(crate) upstream_requests: Counter,
     pub(crate) remote_requests: CounterVec,
     /// Connections opened to other nodes.
@@ -130,6 +134,8 @@ impl Node {
             requests: HttpMetrics::new("piko_proxy", None),
             tcp: TcpMetrics::new("piko_proxy", None),
             port_tcp: TcpMetrics::new("piko_proxy_port", None),
+            sni_tcp: TcpMetrics::new("piko_proxy_sni", None),
+            proxy_headers_refused: Arc::default(),
             upstream_requests: Counter::new(),
             remote_requests: CounterVec::new(),
             remote_dials: Arc::new(Counter::new()),

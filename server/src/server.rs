@@ -2,6 +2,7 @@
 
 use crate::admin::AdminService;
 use crate::cluster::{self, unless};
+use crate::front::Front;
 use crate::join::{Complaints, Joiner};
 use crate::link::Owner;
 use crate::live::{Live, LivePart};
@@ -343,8 +344,12 @@ impl<R: Runtime> Server<R> {
             tasks: requests.clone(),
         };
         let tls = tls.proxy.clone();
-        ports::start_proxy(&rt, bound.proxy, proxy, tls, &proxy_stop, service(Entrance::Port), owner);
-        let carrier = Raw { rt: rt.clone(), node: node.clone(), nodes: nodes.clone(), live: live.clone() };
+        let trusted = &options.proxy.proxy_protocol_trusted;
+        let front = (!trusted.is_empty()).then(|| Front::new(trusted, node.proxy_headers_refused.clone()));
+        let entrance = ports::Entrance { tls, front: front.clone(), service: service(Entrance::Port), owner };
+        ports::start_proxy(&rt, bound.proxy, proxy, &proxy_stop, entrance);
+        let patience = ports::head_max(options.proxy.http.read_header_timeout);
+        let carrier = Raw::new(rt.clone(), node.clone(), nodes.clone(), live.clone(), front, patience);
         raw.start(Arc::new(carrier), &requests);
         node.set_ready(true);
         let balancing = rebalance::run(

@@ -3,6 +3,7 @@
 use super::fault;
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::BindAddr;
+use crate::value::url::is_host_name;
 use crate::values::Values;
 
 /// Ports of a server for connections that are no HTTP.
@@ -11,6 +12,18 @@ use crate::values::Values;
 pub struct TcpOptions {
     /// Each leads to one endpoint. No two have the same address, but for those whose port the system chooses.
     pub ports: Vec<TcpPortOptions>,
+    /// The port that routes TLS by name, where there is one.
+    pub sni: Option<SniOptions>,
+}
+
+/// A port for TLS clients of endpoints, which the server routes by the name that they ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SniOptions {
+    /// Where to listen.
+    pub bind: BindAddr,
+    /// The only domain whose names lead to endpoints, without a dot at either end; `None` takes any.
+    pub domain: Option<String>,
 }
 
 /// A port whose every connection goes to one endpoint.
@@ -51,7 +64,30 @@ impl TcpOptions {
             }
             ports.push(TcpPortOptions { bind, endpoint: endpoint.to_owned() });
         }
-        Ok(Self { ports })
+        Ok(Self { ports, sni: SniOptions::from_values(values)? })
+    }
+}
+
+impl SniOptions {
+    fn from_values(values: &Values) -> Result<Option<Self>, UsageError> {
+        let key = "proxy.tcp.sni.domain";
+        let text = values.text(key);
+        let domain = text.strip_prefix('.').unwrap_or(text);
+        let domain = domain.strip_suffix('.').unwrap_or(domain);
+        let domain = match text {
+            "" => None,
+            _ if is_host_name(domain) => Some(domain.to_owned()),
+            _ => {
+                let told = quoted(text);
+                let message = format!("proxy: tcp: sni: invalid domain: {told} (example: tcp.example.com)");
+                return Err(fault(values, &[key], &message));
+            }
+        };
+        match (values.bind("proxy.tcp.sni.bind-addr").cloned(), domain) {
+            (Some(bind), domain) => Ok(Some(Self { bind, domain })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(fault(values, &[key], "proxy: tcp: sni: missing bind addr")),
+        }
     }
 }
 

@@ -34,3 +34,28 @@ fn entries_that_lead_nowhere_are_refused_by_name() {
     }
     assert!(ports(&format!(":1={}", "x".repeat(1025))).is_err());
 }
+
+fn sni(given: &[(&str, &str)]) -> Result<Option<(String, Option<String>)>, String> {
+    let given: Vec<_> = given.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+    let values = Values::resolve(Command::Server, &given, &|_| None).map_err(|error| error.to_string())?;
+    let options = TcpOptions::from_values(&values).map_err(|error| error.to_string())?;
+    Ok(options.sni.map(|sni| (sni.bind.to_string(), sni.domain)))
+}
+
+#[test]
+fn names_lead_to_endpoints_where_a_port_is_given() {
+    let bind = ("proxy.tcp.sni.bind-addr", ":8443");
+    let domain = |text| ("proxy.tcp.sni.domain", text);
+    assert_eq!(sni(&[]), Ok(None));
+    assert_eq!(sni(&[bind]), Ok(Some((":8443".to_owned(), None))));
+    for text in ["tcp.example.com", ".tcp.example.com", "tcp.example.com."] {
+        let named = Some("tcp.example.com".to_owned());
+        assert_eq!(sni(&[bind, domain(text)]), Ok(Some((":8443".to_owned(), named))), "{text}");
+    }
+    for text in ["*.example.com", "a/b", ".", "a..b"] {
+        let error = sni(&[bind, domain(text)]).expect_err(text);
+        assert!(error.contains("invalid domain"), "{error}");
+    }
+    let error = sni(&[domain("a")]).expect_err("no port");
+    assert!(error.contains("missing bind addr"), "{error}");
+}

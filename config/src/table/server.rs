@@ -240,6 +240,12 @@ pub(super) const FLAGS: &[Flag] = &[
     )
     .reloadable(),
     flag(
+        "proxy.proxy-protocol.trusted",
+        Kind::List,
+        "",
+        "Networks whose connections may begin with a PROXY protocol header, such as 10.0.0.0/8: those of load balancers; the client that it names is the one that counts",
+    ),
+    flag(
         "proxy.routing.prefer-local",
         Kind::Bool,
         "true",
@@ -252,6 +258,18 @@ pub(super) const FLAGS: &[Flag] = &[
         "TCP ports whose connections all go to one endpoint, each as <addr>=<endpoint>; in a file also as entries of bind_addr and endpoint",
     )
     .reloadable(),
+    flag(
+        "proxy.tcp.sni.bind-addr",
+        Kind::Bind,
+        "",
+        "Where to listen for TLS clients of TCP endpoints: the first label of the name that they ask for is the endpoint, and TLS is the service's; nowhere when empty",
+    ),
+    flag(
+        "proxy.tcp.sni.domain",
+        Kind::Text,
+        "",
+        "The only domain whose names lead to endpoints at --proxy.tcp.sni.bind-addr; any when empty",
+    ),
     flag(
         "proxy.timeout",
         Kind::Duration,

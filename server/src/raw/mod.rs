@@ -6,6 +6,7 @@
 mod carry;
 mod ports;
 mod reach;
+mod sni;
 
 pub(crate) use carry::Raw;
 pub(crate) use ports::{RawPart, RawPorts};

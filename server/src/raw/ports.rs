@@ -1,6 +1,7 @@
 //! The listeners of raw ports, which come and go with the configuration.
 
 use super::Raw;
+use super::sni::{self, Names};
 use crate::ports;
 use crate::server::StartError;
 use piko_config::reload::Part;
@@ -58,15 +59,38 @@ struct Serving<R: Runtime> {
 
 struct Inner<R: Runtime> {
     ports: Vec<RawPort<R>>,
+    /// The port that routes TLS by name, until connections are accepted.
+    sni: Option<SniPort<R>>,
+    /// Ends that one.
+    sni_stop: Shutdown,
     serving: Option<Serving<R>>,
     /// The node ends: nothing is opened any more.
     ended: bool,
+}
+
+/// The port that routes TLS by name.
+struct SniPort<R: Runtime> {
+    listener: R::Listener,
+    addr: SocketAddr,
+    names: Names,
 }
 
 impl<R: Runtime> Inner<R> {
     /// Accepts on those ports that do not yet, if the node serves.
     fn start(&mut self) {
         let Some(Serving { raw, tasks }) = &self.serving else { return };
+        if let Some(SniPort { listener, addr, names }) = self.sni.take() {
+            tracing::info!(target: "proxy", { %addr, domain = names.domain.as_deref() }, "starting sni port");
+            let shared = Arc::new((raw.clone(), names));
+            let serve = move |io, guard: TaskGuard| {
+                let shared = shared.clone();
+                async move {
+                    sni::serve(&shared.0, &shared.1, io).await;
+                    drop(guard);
+                }
+            };
+            raw.rt.spawn(accept(raw.rt.clone(), listener, self.sni_stop.clone(), tasks.clone(), serve));
+        }
         for port in &mut self.ports {
             let Some(listener) = port.listener.take() else { continue };
             let endpoint = port.endpoint.clone();
@@ -77,7 +101,7 @@ impl<R: Runtime> Inner<R> {
                 let endpoint = endpoint.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let raw = serving.clone();
                 async move {
-                    raw.carry(io, &[], &endpoint, &raw.node.port_tcp).await;
+                    raw.serve_port(io, &endpoint).await;
                     drop(guard);
                 }
             };
@@ -114,7 +138,14 @@ impl<R: Runtime> RawPorts<R> {
                 StartError::of(&name, io::Error::new(io::ErrorKind::InvalidInput, error))
             })?);
         }
-        let inner = Mutex::new(Inner { ports: opened, serving: None, ended: false });
+        let mut sni = None;
+        if let Some(options) = &options.proxy.tcp.sni {
+            let (listener, addr) = ports::listen(rt, "sni", &options.bind).await?;
+            let names = Names { domain: options.domain.as_deref().map(Arc::from) };
+            sni = Some(SniPort { listener, addr, names });
+        }
+        let inner = Inner { ports: opened, sni, sni_stop: Shutdown::new(), serving: None, ended: false };
+        let inner = Mutex::new(inner);
         Ok(Arc::new(Self { rt: rt.clone(), inner }))
     }
 
@@ -133,6 +164,8 @@ impl<R: Runtime> RawPorts<R> {
     pub(crate) fn stop(&self) {
         let mut inner = self.lock();
         inner.ended = true;
+        inner.sni = None;
+        inner.sni_stop.trigger();
         for port in inner.ports.drain(..) {
             port.stop.trigger();
         }
