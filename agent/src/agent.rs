@@ -1,7 +1,7 @@
 //! The listeners of one agent process, side by side.
 
 use crate::dial::Dial;
-use crate::http::HttpService;
+use crate::http::{HttpService, header_version};
 use crate::metrics::{Counted, Metrics};
 use crate::tcp::TcpService;
 use crate::tls::{Connectors, Crypto};
@@ -288,7 +288,13 @@ fn own_upstream<R: Runtime>(
     options: &AgentOptions,
     at: usize,
 ) -> Upstream<R> {
-    let upstream = shared.clone();
+    let mut upstream = shared.clone();
+    if let Some(listener) = options.listeners.get(at).filter(|listener| listener.protocol == Protocol::Tcp) {
+        // Of HTTP the agent knows the client from the request.
+        if let Some(version) = header_version(listener) {
+            upstream = upstream.proxy_header(version);
+        }
+    }
     #[cfg(feature = "tls-of-caller")]
     let upstream = match tls.servers.get(at) {
         Some(Some(connector)) => upstream.tls(connector.clone()),
@@ -306,8 +312,6 @@ fn own_upstream<R: Runtime>(
         Some(TunnelOptions { tenant_id: Some(tenant), .. }) => upstream.tenant(tenant),
         _ => upstream,
     };
-    #[cfg(not(feature = "yaml"))]
-    let _ = (options, at);
     upstream
 }
 
@@ -322,7 +326,7 @@ fn http<R: Runtime>(
         listener.pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
         listener.pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
     );
-    HttpService::new(dial, listener.timeout, pool, access, metrics)
+    HttpService::new(dial, listener, pool, access, metrics)
 }
 
 fn tcp<R: Runtime>(
@@ -331,7 +335,8 @@ fn tcp<R: Runtime>(
     access: Arc<AccessLog>,
     metrics: Arc<TcpMetrics>,
 ) -> TcpService<R> {
-    TcpService { dial, endpoint: listener.endpoint.clone(), timeout: listener.timeout, access, metrics }
+    let (endpoint, proxy_header) = (listener.endpoint.clone(), header_version(listener));
+    TcpService { dial, endpoint, timeout: listener.timeout, access, proxy_header, metrics }
 }
 
 pub(crate) fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {

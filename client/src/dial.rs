@@ -136,7 +136,7 @@ pub(crate) async fn dial<R: Runtime>(
         endpoint,
         token: upstream.token.as_deref(),
         tenant: upstream.tenant.as_deref(),
-        caps: Caps::ours(),
+        caps: upstream.caps.clone(),
     };
     let until = upstream.rt.now() + limit.unwrap_or(ATTEMPT_MAX);
     let Upgraded { io, early, caps } = place.reach(&wish, until).await?;

@@ -45,11 +45,13 @@ pub use url::{BadUrl, Url};
 
 pub use piko_core::id::{BadEndpointId, EndpointId};
 pub use piko_core::mux::{CloseReason, Config as MuxConfig};
+pub use piko_core::preface::HeaderVersion;
 pub use piko_core::tunnel::Backoff;
 #[cfg(feature = "tls")]
 pub use piko_driver::tls;
 pub use piko_driver::{Runtime, Stream};
 
+use piko_core::tunnel::Caps;
 use std::fmt;
 use std::sync::Arc;
 
@@ -62,6 +64,7 @@ pub struct Upstream<R> {
     pub(crate) tenant: Option<String>,
     pub(crate) backoff: Backoff,
     pub(crate) mux: MuxConfig,
+    pub(crate) caps: Caps,
     pub(crate) on_event: Arc<dyn Fn(&Event) + Send + Sync>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<tls::Connector>>,
@@ -114,6 +117,7 @@ impl<R: Runtime> Upstream<R> {
             tenant: None,
             backoff: Backoff::default(),
             mux: MuxConfig::default(),
+            caps: Caps::ours(),
             on_event: Arc::new(|_| {}),
             #[cfg(feature = "tls")]
             tls: None,
@@ -153,6 +157,14 @@ impl<R: Runtime> Upstream<R> {
     #[must_use]
     pub fn mux(mut self, config: MuxConfig) -> Self {
         self.mux = config;
+        self
+    }
+
+    /// Asks the server to begin each stream with a PROXY protocol header that names the client. One that does is told by
+    /// [`Stream::proxy_header`]: Go's servers, and older ones of ours, do not.
+    #[must_use]
+    pub fn proxy_header(mut self, version: HeaderVersion) -> Self {
+        self.caps.proxy_header = Some(version);
         self
     }
 

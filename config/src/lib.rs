@@ -81,7 +81,7 @@ pub use env::{Env, process_env};
 pub use error::UsageError;
 pub use options::{
     AccessLogOptions, AgentInvocation, AgentOptions, ClientTlsOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX,
-    HeaderFilter, KeyPairFiles, ListenerOptions, LogLevel, LogOptions, PoolOptions,
+    HeaderFilter, KeyPairFiles, ListenerOptions, LogLevel, LogOptions, PoolOptions, ProxyProtocol,
     ServerTlsOptions, TlsVersion, TunnelOptions,
 };
 #[cfg(feature = "server")]

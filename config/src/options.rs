@@ -16,7 +16,7 @@ mod tools;
 
 pub use agent::{
     AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, ListenerOptions, PoolOptions,
-    TunnelOptions,
+    ProxyProtocol, TunnelOptions,
 };
 #[cfg(feature = "server")]
 pub use cluster::{ClusterOptions, GossipOptions, NodeIdRule, Seed};

@@ -7,6 +7,7 @@ use piko_core::time::Instant;
 use piko_driver::{Io, IoInfo, Probe, Runtime, timeout_at};
 use piko_observe::metrics::CounterVec;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -138,6 +139,21 @@ impl<I: Io> Io for Fronted<I> {
             Self::Told(told) => told.io.keep_alive(interval),
         }
     }
+}
+
+/// Whose a connection is, for the header in front of a stream.
+pub(crate) fn source(info: &IoInfo) -> Source {
+    match (info.peer, info.local) {
+        (Some(peer), Some(local)) => Source::Client { peer, local },
+        _ => Source::Unknown,
+    }
+}
+
+/// As [`source`], of a client that another hop saw: of its address, and nothing else, is known.
+pub(crate) fn forwarded(ip: Option<IpAddr>) -> Source {
+    let Some(ip) = ip.map(|ip| ip.to_canonical()) else { return Source::Unknown };
+    let any = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Source::Client { peer: SocketAddr::new(ip, 0), local: SocketAddr::new(any, 0) }
 }
 
 /// Whether a connection from a trusted network has to begin with a header.

@@ -77,12 +77,23 @@ pub struct ListenerOptions {
     pub pool: PoolOptions,
     /// What is spoken with the service.
     pub protocol: Protocol,
+    /// The PROXY protocol header that connections to the service begin with; `None` is without.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How its tunnel differs from what [`AgentOptions::connect`] says.
     pub tunnel: TunnelOptions,
     /// How long to wait for the service: to connect, and for the head of a response; `None` is for ever.
     pub timeout: Option<Duration>,
     /// TLS to the service, where its address asks for it.
     pub tls: ClientTlsOptions,
+}
+
+/// A version of the PROXY protocol's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What one listener's tunnel has of its own; `None` is as for the others. Only a file can say it.
@@ -253,9 +264,19 @@ impl ListenerOptions {
             };
             refuse("addr", format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
         })?;
+        let proxy_protocol = match values.text("proxy-protocol") {
+            "" => None,
+            "v1" => Some(ProxyProtocol::V1),
+            "v2" => Some(ProxyProtocol::V2),
+            other => {
+                let message = format!("{section}unsupported proxy protocol: {} (v1 or v2)", quoted(other));
+                return Err(fault(values, &["proxy-protocol"], &message));
+            }
+        };
         Ok(Self {
             addr,
             protocol,
+            proxy_protocol,
             endpoint: endpoint.to_owned(),
             access_log: AccessLogOptions::from_values(values, "access-log", &section)?,
             pool: PoolOptions::from_values(values),

@@ -52,6 +52,7 @@ fn every_flag_changes_the_options() {
                 "connect.url" => "wss://piko.example.com",
                 "http-client.max-idle-conns" => "7",
                 "log.level" | "access-log.level" => "warn",
+                "proxy-protocol" => "v2",
                 "server.bind-addr" => "127.0.0.1:0",
                 name if name.ends_with("timeout") || name == "grace-period" => "7s",
                 _ if flag.default == "false" => "true",

@@ -1,11 +1,12 @@
 //! One connection of a raw port, from its first byte to its last.
 
 use super::reach::{Reached, reach};
-use crate::front::{Front, Fronted, Wanted};
+use crate::front::{Front, Fronted, Wanted, source};
 use crate::live::Live;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use piko_core::id::EndpointId;
+use piko_core::preface::write_header;
 use piko_core::time::Instant;
 use piko_driver::{Ends, Io, IoInfo, Relayed, Runtime, relay_early};
 use piko_observe::metrics::TcpMetrics;
@@ -156,11 +157,16 @@ impl<R: Runtime> Raw<R> {
         tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %endpoint, "client-ip" = client_ip }, "connection opened");
         metrics.opened();
         let Relayed { from_a, from_b, result } = match &mut target {
-            Reached::Here { stream, half_close, .. } => {
+            Reached::Here { stream, half_close, header, .. } => {
+                let mut first = Vec::new();
+                if let Some(version) = header {
+                    write_header(*version, source(client.info()), &mut first);
+                }
+                first.extend_from_slice(early);
                 // It ends at this node, as those of the TCP path do.
                 self.node.tcp.opened();
                 let ends = Ends { b_is_whole: !*half_close };
-                let relayed = relay_early(&self.rt, &mut client, early, stream, ends).await;
+                let relayed = relay_early(&self.rt, &mut client, &first, stream, ends).await;
                 self.node.tcp.closed(relayed.from_a, relayed.from_b);
                 relayed
             }

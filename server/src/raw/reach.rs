@@ -6,6 +6,7 @@ use crate::node::Via;
 use piko_core::http1::NODE_FIELD;
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
+use piko_core::preface::HeaderVersion;
 use piko_core::proxy::{Failure, cause};
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
@@ -20,8 +21,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// An endpoint that was reached. The pick counts the connection for as long as it exists.
 pub(super) enum Reached<R: Runtime> {
-    /// Through a tunnel of this node; `half_close`: its agent knows half closes.
-    Here { stream: Stream, half_close: bool, _pick: Pick },
+    /// Through a tunnel of this node; `half_close`: its agent knows half closes; `header`: it wants to know the client.
+    Here { stream: Stream, half_close: bool, header: Option<HeaderVersion>, _pick: Pick },
     /// Through another node.
     There { stream: Box<WsStream<MaybeTls<R::Tcp>>>, _pick: Pick },
 }
@@ -40,17 +41,14 @@ pub(super) async fn reach<R: Runtime>(
     let mut why = cause::NO_UPSTREAM;
     while let Some((mut pick, via)) = raw.node.select(raw.rt.now(), endpoint, Hop::First, &tried) {
         let failed = match via {
-            Via::Tunnel(tunnel) => {
+            Via::Tunnel(tunnel, header) => {
                 raw.node.upstream_requests.inc();
                 let open = poll_fn(|cx| tunnel.poll_open(cx));
                 match timeout_at(&raw.rt, until, open).await {
                     Ok(Ok(stream)) => {
                         pick.answered();
-                        return Ok(Reached::Here {
-                            stream,
-                            half_close: tunnel.has_half_close(),
-                            _pick: pick,
-                        });
+                        let half_close = tunnel.has_half_close();
+                        return Ok(Reached::Here { stream, half_close, header, _pick: pick });
                     }
                     Ok(Err(OpenError::GoingAway)) => cause::UPSTREAM_GOING_AWAY,
                     Ok(Err(_)) => cause::STREAM_RESET,

@@ -193,3 +193,115 @@ fn haproxy_tells_whose_its_connections_are() {
         assert_eq!(forwarded_for(&said), "127.0.0.77", "{kind}: {output:?}");
     }
 }
+
+/// `proxy.tcp.ports` of these tests.
+const PORT: [&str; 2] = ["--proxy.tcp.ports", "127.0.0.1:0=db"];
+
+/// An agent in front of a service that wants headers of that version.
+fn agent_with_headers(server: &Server, kind: &str, service: SocketAddr, version: &str) -> Agent {
+    let args = ["--proxy-protocol", version];
+    match kind {
+        "tcp" => Agent::tcp(&server.connect_url(), ENDPOINT, &service.to_string(), &args),
+        _ => Agent::http(&server.connect_url(), ENDPOINT, &service.to_string(), &args),
+    }
+}
+
+#[test]
+fn a_tcp_service_hears_whose_each_connection_is() {
+    let (service, told) = reads_a_line();
+    let server = Server::start(&PORT);
+    let _agent = agent_with_headers(&server, "tcp", service.addr(), "v1");
+    let port = port_of(&server, ENDPOINT);
+    let client = connect(port);
+    let own = client.local_addr().expect("an address").port();
+    assert_eq!(first_line(&told), format!("PROXY TCP4 127.0.0.1 127.0.0.1 {own} {}\r\n", port.port()));
+    // Through the WebSocket of the TCP path.
+    let forward = piko_tests::process::Forward::tcp(server.proxy, ENDPOINT, &[]);
+    let _client = connect(forward.addr);
+    let line = first_line(&told);
+    let ending = format!(" {}\r\n", server.proxy.port());
+    assert!(line.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 ") && line.ends_with(&ending), "{line}");
+    // A request over HTTP is a stream like any other.
+    let mut client = connect(server.proxy);
+    client.write_all(REQUEST).expect("it is taken");
+    let line = first_line(&told);
+    assert!(line.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 ") && line.ends_with(&ending), "{line}");
+}
+
+#[test]
+fn a_trusted_header_goes_all_the_way() {
+    let (service, told) = reads_a_line();
+    let server = Server::start(&[PORT, TRUSTED].concat());
+    let _agent = agent_with_headers(&server, "tcp", service.addr(), "v1");
+    let mut client = connect(port_of(&server, ENDPOINT));
+    client.write_all(V2).expect("it is taken");
+    assert_eq!(first_line(&told), "PROXY TCP4 203.0.113.9 192.0.2.1 5555 80\r\n");
+    let mut client = connect(port_of(&server, ENDPOINT));
+    client.write_all(V1).expect("it is taken");
+    assert_eq!(first_line(&told), "PROXY TCP4 203.0.113.9 192.0.2.1 5555 80\r\n");
+}
+
+/// Between nodes only the address travels, as it does over HTTP.
+#[test]
+fn the_address_crosses_nodes() {
+    let (service, told) = reads_a_line();
+    let far = Server::start(&[]);
+    let seed = far.gossip().to_string();
+    let near = Server::start(&[&PORT[..], &TRUSTED, &["--cluster.join", &seed]].concat());
+    let _agent = agent_with_headers(&far, "tcp", service.addr(), "v1");
+    let port = port_of(&near, ENDPOINT);
+    let deadline = Instant::now() + PATIENCE;
+    let line = loop {
+        assert!(Instant::now() < deadline, "the endpoint does not come to the other node");
+        let mut client = connect(port);
+        client.write_all(V1).expect("it is taken");
+        // A reset until gossip has brought the endpoint; nothing else tells when it has.
+        match told.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) => break line,
+            Err(_) => drop(client),
+        }
+    };
+    assert_eq!(line, "PROXY TCP4 203.0.113.9 0.0.0.0 0 0\r\n");
+    let forward = piko_tests::process::Forward::tcp(near.proxy, ENDPOINT, &[]);
+    let _client = connect(forward.addr);
+    assert_eq!(first_line(&told), "PROXY TCP4 127.0.0.1 0.0.0.0 0 0\r\n");
+}
+
+#[test]
+fn version_2_is_binary() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let service = Service::scripted(move |mut stream| {
+        let mut header = [0; 28];
+        let read = stream.read_exact(&mut header);
+        let _ = tell.send(read.map(|()| header));
+    });
+    let server = Server::start(&[PORT, TRUSTED].concat());
+    for kind in ["tcp", "http"] {
+        let agent = agent_with_headers(&server, kind, service.addr(), "v2");
+        let mut client =
+            if kind == "tcp" { connect(port_of(&server, ENDPOINT)) } else { connect(server.proxy) };
+        client.write_all(&[V2, REQUEST].concat()).expect("it is taken");
+        let header = told.recv_timeout(PATIENCE).expect("it tells").expect("a header");
+        assert_eq!(&header[..20], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xcb\x00\x71\x09", "{kind}");
+        drop(agent);
+        // The next agent is the only one.
+        server.process.wait_record(0, PATIENCE, "upstream disconnected").expect("a line");
+    }
+}
+
+#[test]
+fn an_http_service_hears_whose_each_request_is() {
+    let service = mirror();
+    let server = Server::start(&TRUSTED);
+    let _agent = agent_with_headers(&server, "http", service.addr(), "v1");
+    for (header, line) in [
+        (V1, "PROXY TCP4 203.0.113.9 0.0.0.0 0 0"),
+        (b"", "PROXY TCP4 127.0.0.1 0.0.0.0 0 0"),
+        (b"PROXY TCP6 2001:db8::7 2001:db8::1 1 2\r\n", "PROXY TCP6 2001:db8::7 :: 0 0"),
+    ] {
+        let said = ask(server.proxy, &[header, REQUEST]);
+        let body = said.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+        assert_eq!(body.lines().next(), Some(line), "{said}");
+        assert!(body.contains("\r\nGET / HTTP/1.1\r\n"), "{said}");
+    }
+}
