@@ -288,13 +288,14 @@ fn own_upstream<R: Runtime>(
     options: &AgentOptions,
     at: usize,
 ) -> Upstream<R> {
-    let mut upstream = shared.clone();
-    if let Some(listener) = options.listeners.get(at).filter(|listener| listener.protocol == Protocol::Tcp) {
-        // Of HTTP the agent knows the client from the request.
-        if let Some(version) = header_version(listener) {
-            upstream = upstream.proxy_header(version);
-        }
-    }
+    let upstream = shared.clone();
+    // Of HTTP the agent knows the client from the request.
+    let is_tcp = |listener: &&ListenerOptions| listener.protocol == Protocol::Tcp;
+    let header = options.listeners.get(at).filter(is_tcp).and_then(header_version);
+    let upstream = match header {
+        Some(version) if cfg!(feature = "proxy-protocol") => upstream.proxy_header(version),
+        _ => upstream,
+    };
     #[cfg(feature = "tls-of-caller")]
     let upstream = match tls.servers.get(at) {
         Some(Some(connector)) => upstream.tls(connector.clone()),

@@ -72,7 +72,7 @@ impl<R: Runtime> Dial<R> {
     /// Connects, says `head` (a PROXY header stands in front of all else), and does the handshake of a service with TLS.
     async fn connect_to(&self, target: &Addr, head: &[u8]) -> io::Result<MaybeTls<R::Tcp>> {
         let mut io = self.rt.connect(target).await?;
-        if !head.is_empty() {
+        if cfg!(feature = "proxy-protocol") && !head.is_empty() {
             io.write_all(head).await?;
         }
         io.keep_alive(self.keep_alive);

@@ -40,9 +40,10 @@ impl<R: Runtime> HttpService<R> {
     }
 }
 
-/// The version of the header that the service wants.
+/// The version of the header that the service wants; none in a build that writes none, which then carries nothing for
+/// them.
 pub(crate) fn header_version(listener: &ListenerOptions) -> Option<HeaderVersion> {
-    listener.proxy_protocol.map(|version| match version {
+    listener.proxy_protocol.filter(|_| cfg!(feature = "proxy-protocol")).map(|version| match version {
         ProxyProtocol::V1 => HeaderVersion::V1,
         ProxyProtocol::V2 => HeaderVersion::V2,
     })
@@ -60,6 +61,13 @@ fn header_of(version: HeaderVersion, ip: Option<IpAddr>) -> Vec<u8> {
     let mut head = Vec::new();
     write_header(version, source, &mut head);
     head
+}
+
+impl<R: Runtime> HttpService<R> {
+    /// Known to be nothing where it is built without, so that all that depends on it goes.
+    fn header(&self) -> Option<HeaderVersion> {
+        if cfg!(feature = "proxy-protocol") { self.proxy_header } else { None }
+    }
 }
 
 impl<R: Runtime> Service for HttpService<R> {
@@ -85,8 +93,8 @@ impl<R: Runtime> Service for HttpService<R> {
         match step {
             Step::Answer(answer) => Decision::Answer(answer),
             _ => {
-                let target = self.proxy_header.and_then(|_| forwarded_for(&head.fields));
-                Decision::Proxy { target, keep_alive: self.proxy_header.is_none(), keep_head: false }
+                let target = self.header().and_then(|_| forwarded_for(&head.fields));
+                Decision::Proxy { target, keep_alive: self.header().is_none(), keep_head: false }
             }
         }
     }
@@ -96,7 +104,7 @@ impl<R: Runtime> Service for HttpService<R> {
         client: &Self::Target,
         attempt: Attempt,
     ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
-        let head = self.proxy_header.map(|version| header_of(version, *client)).unwrap_or_default();
+        let head = self.header().map(|version| header_of(version, *client)).unwrap_or_default();
         if !attempt.fresh && head.is_empty() {
             if let Some(io) = self.pool.take(attempt.idempotent) {
                 return Ok(Connected { io, pooled: true });
@@ -112,7 +120,7 @@ impl<R: Runtime> Service for HttpService<R> {
     }
 
     fn release(&self, _: Self::Target, reusable: Option<MaybeTls<R::Tcp>>) {
-        if let Some(io) = reusable.filter(|_| self.proxy_header.is_none()) {
+        if let Some(io) = reusable.filter(|_| self.header().is_none()) {
             self.pool.put(io);
         }
     }

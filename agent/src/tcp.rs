@@ -30,7 +30,8 @@ impl<R: Runtime> TcpService<R> {
         let until = self.timeout.map(|timeout| rt.now() + timeout);
         let mut head = Vec::new();
         // The server that was asked for it has written it into the stream. Others do not know that it is wanted.
-        if let Some(version) = self.proxy_header.filter(|_| stream.proxy_header().is_none()) {
+        let wanted = if cfg!(feature = "proxy-protocol") { self.proxy_header } else { None };
+        if let Some(version) = wanted.filter(|_| stream.proxy_header().is_none()) {
             write_header(version, Source::Unknown, &mut head);
         }
         let dialled = timeout_at(rt, until, Box::pin(self.dial.dial(until, &head))).await;

@@ -219,7 +219,8 @@ impl<R: Runtime> Service for ProxyService<R> {
                 let via = self.count(&pick, via, alone);
                 let keep_alive = matches!(via, Via::Node);
                 let client = match (&via, hop) {
-                    (Via::Tunnel(_, Some(_)), Hop::First) => note.client.clone(),
+                    // Wherever it goes first: the next attempt may go to another agent.
+                    (_, Hop::First) => note.client.clone(),
                     (Via::Tunnel(_, Some(_)), Hop::Forwarded) => {
                         Some(Box::new(front::forwarded(forwarded_for(&head.fields))))
                     }

@@ -96,6 +96,27 @@ pub enum ProxyProtocol {
     V2,
 }
 
+impl ProxyProtocol {
+    #[cfg(feature = "proxy-protocol")]
+    fn from_values(values: &Values, section: &str) -> Result<Option<Self>, UsageError> {
+        match values.text("proxy-protocol") {
+            "" => Ok(None),
+            "v1" => Ok(Some(Self::V1)),
+            "v2" => Ok(Some(Self::V2)),
+            other => {
+                let message = format!("{section}unsupported proxy protocol: {} (v1 or v2)", quoted(other));
+                Err(fault(values, &["proxy-protocol"], &message))
+            }
+        }
+    }
+
+    /// A build without it has no such flag.
+    #[cfg(not(feature = "proxy-protocol"))]
+    fn from_values(_: &Values, _: &str) -> Result<Option<Self>, UsageError> {
+        Ok(None)
+    }
+}
+
 /// What one listener's tunnel has of its own; `None` is as for the others. Only a file can say it.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -264,15 +285,7 @@ impl ListenerOptions {
             };
             refuse("addr", format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
         })?;
-        let proxy_protocol = match values.text("proxy-protocol") {
-            "" => None,
-            "v1" => Some(ProxyProtocol::V1),
-            "v2" => Some(ProxyProtocol::V2),
-            other => {
-                let message = format!("{section}unsupported proxy protocol: {} (v1 or v2)", quoted(other));
-                return Err(fault(values, &["proxy-protocol"], &message));
-            }
-        };
+        let proxy_protocol = ProxyProtocol::from_values(values, &section)?;
         Ok(Self {
             addr,
             protocol,
@@ -319,6 +332,6 @@ impl PoolOptions {
     }
 }
 
-#[cfg(all(test, feature = "yaml"))]
+#[cfg(all(test, feature = "proxy-protocol", feature = "yaml"))]
 #[path = "agent_tests.rs"]
 mod tests;

@@ -237,3 +237,16 @@ fn faults_that_come_out_of_the_environment_name_their_variables() {
         assert_eq!(AgentOptions::from_values(&values).expect_err("is refused").to_string(), line);
     }
 }
+
+#[test]
+fn headers_for_the_service_have_a_version() {
+    for (text, version) in [("", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))] {
+        for command in [http("e", "4000"), tcp("e", "4000")] {
+            let options = resolve(command, &[("proxy-protocol", text)]).expect("is accepted");
+            assert_eq!(options.listeners[0].proxy_protocol, version, "{text}");
+        }
+    }
+    let (line, code) = refusal(tcp("e", "4000"), &[("proxy-protocol", "1")]);
+    assert!(line.contains("unsupported proxy protocol: \"1\" (v1 or v2)"), "{line}");
+    assert_eq!(code, 2);
+}

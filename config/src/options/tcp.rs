@@ -76,7 +76,9 @@ impl SniOptions {
         let domain = domain.strip_suffix('.').unwrap_or(domain);
         let domain = match text {
             "" => None,
-            _ if is_host_name(domain) => Some(domain.to_owned()),
+            _ if is_host_name(domain) && domain.split('.').all(|label| !label.is_empty()) => {
+                Some(domain.to_owned())
+            }
             _ => {
                 let told = quoted(text);
                 let message = format!("proxy: tcp: sni: invalid domain: {told} (example: tcp.example.com)");
