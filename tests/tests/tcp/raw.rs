@@ -120,7 +120,7 @@ fn open_connections_outlive_the_port_and_the_grace_period_waits_for_them() {
 fn ports_follow_the_configuration() {
     let path = std::env::temp_dir().join(format!("piko-raw-{}.yaml", std::process::id()));
     let write = |ports: &str| {
-        std::fs::write(&path, format!("proxy:\n  tcp:\n    ports: {ports}\n")).expect("written")
+        std::fs::write(&path, format!("proxy:\n  tcp:\n    ports: {ports}\n")).expect("written");
     };
     // Free while this runs: nobody else asks for the addresses of this network.
     let at = |last: u8| SocketAddr::from(([127, 0, 77, last], 0));
