@@ -1,7 +1,7 @@
 //! The listeners of one agent process, side by side.
 
 use crate::dial::Dial;
-use crate::http::HttpService;
+use crate::http::{HttpService, header_version};
 use crate::metrics::{Counted, Metrics};
 use crate::tcp::TcpService;
 use crate::tls::{Connectors, Crypto};
@@ -301,6 +301,13 @@ fn own_upstream<R: Runtime>(
     at: usize,
 ) -> Upstream<R> {
     let upstream = shared.clone();
+    // Of HTTP the agent knows the client from the request.
+    let is_tcp = |listener: &&ListenerOptions| listener.protocol == Protocol::Tcp;
+    let header = options.listeners.get(at).filter(is_tcp).and_then(header_version);
+    let upstream = match header {
+        Some(version) if cfg!(feature = "proxy-protocol") => upstream.proxy_header(version),
+        _ => upstream,
+    };
     #[cfg(feature = "tls-of-caller")]
     let upstream = match tls.servers.get(at) {
         Some(Some(connector)) => upstream.tls(connector.clone()),
@@ -318,8 +325,6 @@ fn own_upstream<R: Runtime>(
         Some(TunnelOptions { tenant_id: Some(tenant), .. }) => upstream.tenant(tenant),
         _ => upstream,
     };
-    #[cfg(not(feature = "yaml"))]
-    let _ = (options, at);
     upstream
 }
 
@@ -334,7 +339,7 @@ fn http<R: Runtime>(
         listener.pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
         listener.pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
     );
-    HttpService::new(dial, listener.timeout, pool, access, metrics)
+    HttpService::new(dial, listener, pool, access, metrics)
 }
 
 fn tcp<R: Runtime>(
@@ -343,7 +348,8 @@ fn tcp<R: Runtime>(
     access: Arc<AccessLog>,
     metrics: Arc<TcpMetrics>,
 ) -> TcpService<R> {
-    TcpService { dial, endpoint: listener.endpoint.clone(), timeout: listener.timeout, access, metrics }
+    let (endpoint, proxy_header) = (listener.endpoint.clone(), header_version(listener));
+    TcpService { dial, endpoint, timeout: listener.timeout, access, proxy_header, metrics }
 }
 
 pub(crate) fn access_options(listener: &ListenerOptions, options: &AgentOptions) -> AccessOptions {

@@ -1,6 +1,7 @@
 //! Connections to the service behind an endpoint.
 
 use crate::tls::Link;
+use futures::io::AsyncWriteExt;
 use piko_config::{ServiceAddr, Target};
 use piko_core::proxy::{Failure, cause};
 use piko_core::time::Instant;
@@ -68,9 +69,12 @@ impl<R: Runtime> Dial<R> {
         Ok(addrs)
     }
 
-    /// Connects, and does the handshake of a service with TLS.
-    async fn connect_to(&self, target: &Addr) -> io::Result<MaybeTls<R::Tcp>> {
-        let io = self.rt.connect(target).await?;
+    /// Connects, says `head` (a PROXY header stands in front of all else), and does the handshake of a service with TLS.
+    async fn connect_to(&self, target: &Addr, head: &[u8]) -> io::Result<MaybeTls<R::Tcp>> {
+        let mut io = self.rt.connect(target).await?;
+        if cfg!(feature = "proxy-protocol") && !head.is_empty() {
+            io.write_all(head).await?;
+        }
         io.keep_alive(self.keep_alive);
         let host = match &self.addr.target {
             Target::Tcp { host, .. } => host,
@@ -82,7 +86,11 @@ impl<R: Runtime> Dial<R> {
     /// A new connection, to the first address of the service that takes one. One that swallows packets leaves the
     /// others their share of the time `until` then, and comes last for a while. What failed is in the log, and its
     /// cause in the error.
-    pub(crate) async fn dial(&self, until: Option<Instant>) -> Result<MaybeTls<R::Tcp>, Failure> {
+    pub(crate) async fn dial(
+        &self,
+        until: Option<Instant>,
+        head: &[u8],
+    ) -> Result<MaybeTls<R::Tcp>, Failure> {
         let targets: Vec<Addr> = match &self.addr.target {
             Target::Unix(path) => vec![Addr::Unix(path.clone())],
             Target::Tcp { host, port } => self.addrs(host, *port).await?.into_iter().map(Addr::Ip).collect(),
@@ -94,7 +102,7 @@ impl<R: Runtime> Dial<R> {
             let share = left / u32::try_from(targets.len() - n).unwrap_or(u32::MAX);
             // The last one has as long as the caller, whose deadline is told apart from a dead address.
             let at = (n + 1 < targets.len()).then(|| now + share);
-            let connected = timeout_at(&self.rt, at, self.connect_to(target)).await;
+            let connected = timeout_at(&self.rt, at, self.connect_to(target, head)).await;
             match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(io) => {
                     if n > 0 {

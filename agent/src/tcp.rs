@@ -1,6 +1,7 @@
 //! The TCP listener: each stream of the tunnel is one connection to the service.
 
 use crate::dial::Dial;
+use piko_core::preface::{HeaderVersion, Source, write_header};
 use piko_core::proxy::{Failure, cause};
 use piko_driver::{Ends, Io, Relayed, Runtime, Stream, relay, timeout_at};
 use piko_observe::access::AccessLog;
@@ -16,6 +17,8 @@ pub(crate) struct TcpService<R> {
     pub(crate) timeout: Option<Duration>,
     /// Only whether it is disabled counts: there are no requests.
     pub(crate) access: Arc<AccessLog>,
+    /// What the service wants to find in front of each connection.
+    pub(crate) proxy_header: Option<HeaderVersion>,
     pub(crate) metrics: Arc<TcpMetrics>,
 }
 
@@ -25,7 +28,13 @@ impl<R: Runtime> TcpService<R> {
         let rt = &self.dial.rt;
         let endpoint = &self.endpoint;
         let until = self.timeout.map(|timeout| rt.now() + timeout);
-        let dialled = timeout_at(rt, until, Box::pin(self.dial.dial(until))).await;
+        let mut head = Vec::new();
+        // The server that was asked for it has written it into the stream. Others do not know that it is wanted.
+        let wanted = if cfg!(feature = "proxy-protocol") { self.proxy_header } else { None };
+        if let Some(version) = wanted.filter(|_| stream.proxy_header().is_none()) {
+            write_header(version, Source::Unknown, &mut head);
+        }
+        let dialled = timeout_at(rt, until, Box::pin(self.dial.dial(until, &head))).await;
         let mut io = match dialled.unwrap_or(Err(Failure::Connect(cause::CONNECT_TIMEOUT))) {
             Ok(io) => io,
             Err(failure) => {

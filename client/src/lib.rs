@@ -56,6 +56,7 @@ pub use url::{BadUrl, Url};
 
 pub use piko_core::id::{BadEndpointId, EndpointId};
 pub use piko_core::mux::{CloseReason, Config as MuxConfig};
+pub use piko_core::preface::HeaderVersion;
 pub use piko_core::tunnel::Backoff;
 #[cfg(feature = "tls")]
 pub use piko_driver::tls;

@@ -6,7 +6,7 @@ use crate::upstream::Upstream;
 use crate::url::Url;
 use piko_core::id::EndpointId;
 use piko_core::mux::{CloseReason, GoAway};
-use piko_core::tunnel::{Action, Caps, Reconnector, Tunnel};
+use piko_core::tunnel::{Action, Reconnector, Tunnel};
 use piko_core::ws::{self, Role};
 use piko_driver::{
     Io, Runtime, Shutdown, Stream, TunnelHandle, TunnelLoop, Upgraded, WsTransport, random_bytes, sleep_until,
@@ -332,7 +332,7 @@ async fn dial<R: Runtime>(
     limit: Option<Duration>,
 ) -> Result<Reached<R>, DialError> {
     let tenant = upstream.tenant.as_deref();
-    let wish = Wish { path: "/piko/v1/upstream/", endpoint, tenant, caps: Caps::ours() };
+    let wish = Wish { path: "/piko/v1/upstream/", endpoint, tenant, caps: upstream.caps.clone() };
     let until = upstream.reach.rt.now() + limit.unwrap_or(ATTEMPT_MAX);
     upstream.reach.reach(url, &wish, until).await
 }

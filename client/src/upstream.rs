@@ -8,7 +8,8 @@ use crate::reach::{Reach, has_control};
 use crate::url::{BadUrl, Url};
 use piko_core::id::{BadEndpointId, EndpointId};
 use piko_core::mux::Config as MuxConfig;
-use piko_core::tunnel::Backoff;
+use piko_core::preface::HeaderVersion;
+use piko_core::tunnel::{Backoff, Caps};
 use piko_driver::Runtime;
 use std::fmt;
 use std::future::Future;
@@ -46,6 +47,8 @@ pub struct Upstream<R> {
     pub(crate) tenant: Option<String>,
     pub(crate) backoff: Backoff,
     pub(crate) mux: MuxConfig,
+    /// What our side can do.
+    pub(crate) caps: Caps,
     pub(crate) on_event: Arc<dyn Fn(&Event<'_>) + Send + Sync>,
 }
 
@@ -110,6 +113,7 @@ impl<R: Runtime> Upstream<R> {
             tenant: None,
             backoff: Backoff::default(),
             mux: MuxConfig::default(),
+            caps: Caps::ours(),
             on_event: Arc::new(|_| {}),
         }
     }
@@ -142,6 +146,14 @@ impl<R: Runtime> Upstream<R> {
     #[must_use]
     pub fn mux(mut self, config: MuxConfig) -> Self {
         self.mux = config;
+        self
+    }
+
+    /// Asks the server to begin each stream with a PROXY protocol header that names the client. One that does is told by
+    /// [`Stream::proxy_header`](piko_driver::Stream::proxy_header): Go's servers, and older ones of ours, do not.
+    #[must_use]
+    pub fn proxy_header(mut self, version: HeaderVersion) -> Self {
+        self.caps.proxy_header = Some(version);
         self
     }
 

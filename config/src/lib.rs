@@ -81,22 +81,23 @@ pub use env::{Env, process_env};
 pub use error::UsageError;
 pub use options::{
     AccessLogOptions, AgentInvocation, AgentOptions, ClientTlsOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX,
-    HeaderFilter, KeyPairFiles, ListenerOptions, LogLevel, LogOptions, PoolOptions, ServerTlsOptions,
-    TlsVersion, TunnelOptions,
+    HeaderFilter, KeyPairFiles, ListenerOptions, LogLevel, LogOptions, PoolOptions, ProxyProtocol,
+    ServerTlsOptions, TlsVersion, TunnelOptions,
 };
 #[cfg(feature = "server")]
 pub use options::{
     AdminOptions, BenchOptions, ClusterOptions, Form, ForwardInvocation, ForwardOptions, GossipOptions,
     NodeIdRule, PortOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, Seed,
-    ServerInvocation, ServerOptions, StatusOptions, TestClusterOptions, UpstreamOptions,
+    ServerInvocation, ServerOptions, SniOptions, StatusOptions, TcpOptions, TcpPortOptions,
+    TestClusterOptions, UpstreamOptions,
 };
 #[cfg(feature = "yaml")]
 pub use print::Task;
 pub use table::{Effect, Flag, Program, Verb, Yaml, flags};
-#[cfg(feature = "server")]
-pub use value::parse_float;
 pub use value::{
     BadDuration, BadUrl, BindAddr, BindHost, ConnectUrl, GoDuration, Kind, ListenAddr, Protocol, ProxyUrl,
     Secret, ServiceAddr, Target, UNIX_PATH_BYTES_MAX, Value, parse_bool, parse_int, parse_list, parse_size,
 };
+#[cfg(feature = "server")]
+pub use value::{IpNet, parse_float};
 pub use values::{Command, Source, Start, Values};

@@ -8,13 +8,15 @@ mod forward;
 mod log;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
+mod tcp;
 mod tls;
 #[cfg(feature = "server")]
 mod tools;
 
 pub use agent::{
     AgentInvocation, AgentOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX, ListenerOptions, PoolOptions,
-    TunnelOptions,
+    ProxyProtocol, TunnelOptions,
 };
 #[cfg(feature = "server")]
 pub use cluster::{ClusterOptions, GossipOptions, NodeIdRule, Seed};
@@ -26,6 +28,8 @@ pub use server::{
     AdminOptions, ProxyHttpOptions, ProxyOptions, RebalanceOptions, RoutingOptions, ServerInvocation,
     ServerOptions, UpstreamOptions,
 };
+#[cfg(feature = "server")]
+pub use tcp::{SniOptions, TcpOptions, TcpPortOptions};
 pub use tls::{ClientTlsOptions, KeyPairFiles, ServerTlsOptions, TlsVersion};
 #[cfg(feature = "server")]
 pub use tools::{BenchOptions, Form, StatusOptions, TestClusterOptions};

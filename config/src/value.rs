@@ -4,6 +4,8 @@
 mod bind;
 mod duration;
 mod list;
+#[cfg(feature = "server")]
+mod net;
 mod number;
 mod secret;
 mod service;
@@ -12,6 +14,8 @@ pub(crate) mod url;
 pub use bind::{BindAddr, BindHost, ListenAddr};
 pub use duration::{BadDuration, GoDuration};
 pub use list::parse_list;
+#[cfg(feature = "server")]
+pub use net::IpNet;
 #[cfg(feature = "server")]
 pub use number::parse_float;
 pub use number::{parse_bool, parse_int, parse_size};

@@ -23,6 +23,7 @@ pub mod gossip;
 pub mod http1;
 pub mod id;
 pub mod mux;
+pub mod preface;
 pub mod proxy;
 pub mod rng;
 pub mod route;

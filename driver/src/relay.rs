@@ -115,6 +115,21 @@ pub async fn relay<R: Runtime, A: Io, B: Io>(rt: &R, a: &mut A, b: &mut B, ends:
     relay_from(rt, a, Out::default(), b, Out::default(), ends).await
 }
 
+/// As [`relay`], of a side `a` of which `early` has been read already: it goes to `b` first, and counts as read.
+pub async fn relay_early<R: Runtime, A: Io, B: Io>(
+    rt: &R,
+    a: &mut A,
+    early: &[u8],
+    b: &mut B,
+    ends: Ends,
+) -> Relayed {
+    let mut b_out = Out::default();
+    b_out.queue.extend(early);
+    let mut relayed = relay_from(rt, a, Out::default(), b, b_out, ends).await;
+    relayed.from_a += early.len() as u64;
+    relayed
+}
+
 /// Carries a connection between a client that speaks WebSocket from here on, of which `early` has come, and a `target`
 /// that gets the bytes inside.
 pub async fn relay_websocket<R: Runtime, C: Io, T: Io>(

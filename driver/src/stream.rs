@@ -5,6 +5,7 @@ use crate::tunnel::TunnelHandle;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::id::StreamId;
 use piko_core::mux::{Finish, ReadError, WriteError};
+use piko_core::preface::HeaderVersion;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -34,6 +35,11 @@ impl std::fmt::Debug for Stream {
 impl Stream {
     pub(crate) fn new(tunnel: TunnelHandle, id: StreamId) -> Self {
         Self { tunnel, id, asked: false }
+    }
+
+    /// The PROXY header that it begins with, where it comes from a server that was asked for one.
+    pub fn proxy_header(&self) -> Option<HeaderVersion> {
+        self.tunnel.proxy_header()
     }
 
     /// Its number within the tunnel.

@@ -7,6 +7,7 @@ use crate::stream::Stream;
 use crate::sync::Mutex;
 use piko_core::id::{EndpointId, StreamId};
 use piko_core::mux::{CloseReason, GoAway, OpenError, StreamIndex};
+use piko_core::preface::HeaderVersion;
 use piko_core::time::Instant;
 use piko_core::tunnel::{TransportEnd, Tunnel, TunnelEvent};
 use std::collections::VecDeque;
@@ -170,6 +171,11 @@ impl TunnelHandle {
     /// Both sides stated that a stream's directions end one by one. A Go peer's end is that of both.
     pub fn has_half_close(&self) -> bool {
         self.shared.state.lock().tunnel.caps().half_close
+    }
+
+    /// What both sides stated that each stream from the server begins with.
+    pub fn proxy_header(&self) -> Option<HeaderVersion> {
+        self.shared.state.lock().tunnel.caps().proxy_header
     }
 
     /// A tunnel without its transport yet: streams can be opened and wait. [`crate::TunnelLoop::with_handle`]

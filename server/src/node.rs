@@ -2,6 +2,7 @@
 
 use crate::waiting::{Held, Waiting};
 use piko_core::id::{EndpointId, NodeId, TunnelId};
+use piko_core::preface::HeaderVersion;
 use piko_core::route::{Advert, Elsewhere, Hop, Pick, Preference, Route, Router};
 use piko_core::time::Instant;
 use piko_core::tunnel::Caps;
@@ -25,6 +26,12 @@ pub(crate) struct Node {
     pub(crate) requests: HttpMetrics,
     /// TCP connections that end here, in a tunnel.
     pub(crate) tcp: TcpMetrics,
+    /// Connections that came in at the TCP ports of endpoints.
+    pub(crate) port_tcp: TcpMetrics,
+    /// Connections that came in at the port that routes TLS by name.
+    pub(crate) sni_tcp: TcpMetrics,
+    /// Connections of trusted networks that were refused for their PROXY header, by cause.
+    pub(crate) proxy_headers_refused: Arc<CounterVec>,
     pub(crate) upstream_requests: Counter,
     pub(crate) remote_requests: CounterVec,
     /// Connections opened to other nodes.
@@ -43,6 +50,8 @@ pub(crate) struct Node {
     pub(crate) reloads: Reloads,
     /// Tunnels that were sent to other nodes, because this one had more than its share.
     pub(crate) shed: Counter,
+    /// An agent has asked for the clients of its streams; never taken back.
+    names_clients: AtomicBool,
     /// Another node has been heard of; never taken back.
     has_others: AtomicBool,
     adverts: Mutex<Adverts>,
@@ -67,6 +76,12 @@ struct Attached {
     agent: Option<Box<str>>,
     /// What both sides stated; nothing of Go's agents.
     caps: Option<Caps>,
+}
+
+impl Attached {
+    fn proxy_header(&self) -> Option<HeaderVersion> {
+        self.caps.as_ref().and_then(|caps| caps.proxy_header)
+    }
 }
 
 /// One upstream as operators see it.
@@ -105,7 +120,8 @@ pub(crate) enum Via {
     /// A stream of a link to another node, which may fail to open.
     Link(TunnelHandle),
     Node,
-    Tunnel(TunnelHandle),
+    /// A stream of a tunnel, which begins with a PROXY header where the agent asked for one.
+    Tunnel(TunnelHandle, Option<HeaderVersion>),
 }
 
 /// Never held across an await; poison only follows a panic, which ends the process in releases.
@@ -127,6 +143,9 @@ impl Node {
             draining: AtomicBool::new(false),
             requests: HttpMetrics::new("piko_proxy", None),
             tcp: TcpMetrics::new("piko_proxy", None),
+            port_tcp: TcpMetrics::new("piko_proxy_port", None),
+            sni_tcp: TcpMetrics::new("piko_proxy_sni", None),
+            proxy_headers_refused: Arc::default(),
             upstream_requests: Counter::new(),
             remote_requests: CounterVec::new(),
             remote_dials: Arc::new(Counter::new()),
@@ -137,6 +156,7 @@ impl Node {
             retries: Counter::new(),
             reloads: Reloads::default(),
             shed: Counter::new(),
+            names_clients: AtomicBool::new(false),
             has_others: AtomicBool::new(false),
             adverts: Mutex::default(),
             clock,
@@ -237,6 +257,16 @@ impl Node {
         self.waiting.vacated(self.clock.now(), vacant);
     }
 
+    /// Some agent wants to know the clients of its streams.
+    pub(crate) fn name_clients(&self) {
+        self.names_clients.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::name_clients`] was said: else nobody needs to remember them.
+    pub(crate) fn names_clients(&self) -> bool {
+        self.names_clients.load(Ordering::Relaxed)
+    }
+
     /// There are other nodes.
     pub(crate) fn meet_others(&self) {
         self.has_others.store(true, Ordering::Relaxed);
@@ -278,7 +308,8 @@ impl Node {
                 read(&self.router).select(now, endpoint.as_bytes(), hop, fastrand::u64(..), exclude)?;
             let via = match pick.route() {
                 Route::Local(id) => {
-                    read(&self.tunnels).get(id).map(|tunnel| Via::Tunnel(tunnel.handle.clone()))
+                    let tunnels = read(&self.tunnels);
+                    tunnels.get(id).map(|tunnel| Via::Tunnel(tunnel.handle.clone(), tunnel.proxy_header()))
                 }
                 Route::Remote { .. } => Some(Via::Node),
             };

@@ -1,5 +1,6 @@
 //! The ports of a node: opening them, and serving what comes in.
 
+use crate::front::{Front, Fronted, Wanted};
 use crate::link::{self, Owner};
 use crate::local::LocalService;
 use crate::node::Node;
@@ -63,7 +64,7 @@ impl Door {
     async fn enter<R: Runtime, I: Io>(&self, rt: &R, io: I, port: &Port) -> Option<MaybeTls<I>> {
         let Some(tls) = &self.tls else { return Some(MaybeTls::Plain(io)) };
         let peer = io.info().peer;
-        let until = rt.now() + port.http.head_timeout.unwrap_or(HANDSHAKE_MAX).min(HANDSHAKE_MAX);
+        let until = rt.now() + head_max(port.http.head_timeout);
         // Boxed: its state is gone while the connection lives.
         match Box::pin(tls.accept(rt, io, Some(until))).await {
             Ok(io) => Some(io),
@@ -90,24 +91,45 @@ fn announce(name: &'static str, addr: SocketAddr) {
     }
 }
 
-/// As [`start`], for the port at which other nodes ask for links.
+/// What a beginning (a handshake, a PROXY header) may take where a head may take so long.
+pub(crate) fn head_max(timeout: Option<Duration>) -> Duration {
+    timeout.unwrap_or(HANDSHAKE_MAX).min(HANDSHAKE_MAX)
+}
+
+/// What serves the proxy port.
+pub(crate) struct Entrance<R: Runtime> {
+    pub(crate) tls: Option<Arc<Acceptor>>,
+    /// Where load balancers may say whose a connection is.
+    pub(crate) front: Option<Front>,
+    pub(crate) service: ProxyService<R>,
+    pub(crate) owner: Owner<R>,
+}
+
+/// As [`start`], for the port at which other nodes ask for links, and load balancers name their clients.
 pub(crate) fn start_proxy<R: Runtime>(
     rt: &R,
     addr: SocketAddr,
     listener: R::Listener,
-    tls: Option<Arc<Acceptor>>,
     stop: &Shutdown,
-    service: ProxyService<R>,
-    owner: Owner<R>,
+    entrance: Entrance<R>,
 ) {
     announce("proxy", addr);
+    let Entrance { tls, front, service, owner } = entrance;
     let owner = Arc::new(owner);
-    let shared = Arc::new((service, owner, Door { name: "proxy", tls }));
+    let shared = Arc::new((service, owner, Door { name: "proxy", tls }, front));
     let (serving, tasks) = (rt.clone(), shared.1.tasks.clone());
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks, move |io, guard: TaskGuard| {
         let (shared, rt) = (shared.clone(), serving.clone());
         async move {
-            let (service, owner, door) = &*shared;
+            let (service, owner, door, front) = &*shared;
+            let io = match front {
+                None => Fronted::Plain(io),
+                Some(front) => {
+                    let until = rt.now() + head_max(owner.port.http.head_timeout);
+                    let Some(io) = front.enter(&rt, io, Wanted::Maybe, until).await else { return };
+                    io
+                }
+            };
             let Some(io) = door.enter(&rt, io, &owner.port).await else { return };
             let served = serve(&rt, io, service, &owner.port).await;
             if let Served::Switched(io, early, accepted) = served {
@@ -160,7 +182,7 @@ pub(crate) fn start_upstream<R: Runtime>(
 
 pub(crate) async fn listen<R: Runtime>(
     rt: &R,
-    port: &'static str,
+    port: &str,
     bind: &BindAddr,
 ) -> Result<(R::Listener, SocketAddr), StartError> {
     let fail = |error| StartError::new(port, bind.to_string(), error);

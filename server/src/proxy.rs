@@ -1,15 +1,19 @@
 //! The proxy port: requests in, each through a tunnel of its endpoint, here or on another node.
 
 use crate::date;
+use crate::front;
 use crate::leg::Leg;
 use crate::link::{self, Accepted, STREAMS_MAX};
 use crate::live::Live;
 use crate::node::{Node, Via};
 use crate::nodes::Nodes;
 use crate::tcp::Upgrade;
+use futures::io::AsyncWriteExt;
 use piko_core::http1::{BodyLength, Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
+use piko_core::preface::{HeaderVersion, Source, write_header};
+use piko_core::proxy::fields::forwarded_for;
 use piko_core::proxy::{
     Answer, Exchange, Failure, Leg as Side, NODE_FIELD, Peer, Place, Record, RetryBudget, Sender, Step,
     cause, load_of, trouble,
@@ -18,7 +22,7 @@ use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
 use piko_driver::{
     Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
-    relay_websocket, timeout_at,
+    Stream, relay_websocket, timeout_at,
 };
 use piko_observe::access::AccessNote;
 use std::future::poll_fn;
@@ -62,6 +66,16 @@ pub(crate) struct Target {
     waited: bool,
     /// A TCP connection is asked for rather than an answer.
     tcp: Option<Box<Upgrade>>,
+    /// Whose request it is, where the agent that it went to first wants to know.
+    client: Option<Box<Source>>,
+}
+
+/// What is remembered about a request.
+#[derive(Debug)]
+pub(crate) struct Note {
+    access: Option<Box<AccessNote>>,
+    /// Whose connection it came over, where some agent wants to know.
+    client: Option<Box<Source>>,
 }
 
 impl Target {
@@ -120,6 +134,16 @@ impl<R: Runtime> ProxyService<R> {
     }
 }
 
+/// Tells an agent that asked for it whose stream this is.
+async fn begin(mut io: Stream, version: HeaderVersion, client: Option<&Source>) -> Result<Stream, Failure> {
+    let mut head = Vec::new();
+    write_header(version, client.copied().unwrap_or(Source::Unknown), &mut head);
+    match io.write_all(&head).await {
+        Ok(()) => Ok(io),
+        Err(_) => Err(Failure::Connect(cause::STREAM_RESET)),
+    }
+}
+
 fn nobody(endpoint: &EndpointId) {
     tracing::warn!(target: "proxy.http", { "endpoint-id" = %endpoint }, "no available upstreams");
 }
@@ -128,7 +152,7 @@ impl<R: Runtime> Service for ProxyService<R> {
     type Up = Leg<MaybeTls<R::Tcp>>;
     type Target = Target;
     type Switched = Accepted;
-    type Note = Option<Box<AccessNote>>;
+    type Note = Note;
 
     fn exchange(&self, now: Instant, info: &IoInfo) -> Exchange {
         self.node.requests.begin();
@@ -141,7 +165,7 @@ impl<R: Runtime> Service for ProxyService<R> {
         now: Instant,
         step: Step,
         exchange: &mut Exchange,
-        _: &Self::Note,
+        note: &Self::Note,
         head: &RequestHead<'_>,
     ) -> Decision<Target, Accepted> {
         if self.entrance == Entrance::Port && link::is_asked(head) {
@@ -194,15 +218,24 @@ impl<R: Runtime> Service for ProxyService<R> {
                 };
                 let via = self.count(&pick, via, alone);
                 let keep_alive = matches!(via, Via::Node);
+                let client = match (&via, hop) {
+                    // Wherever it goes first: the next attempt may go to another agent.
+                    (_, Hop::First) => note.client.clone(),
+                    (Via::Tunnel(_, Some(_)), Hop::Forwarded) => {
+                        Some(Box::new(front::forwarded(forwarded_for(&head.fields))))
+                    }
+                    _ => None,
+                };
                 let (pick, tried) = (Some(pick), Vec::new());
-                let target = Target { endpoint, hop, pick, via, tried, alone, waited: false, tcp };
+                let target = Target { endpoint, hop, pick, via, tried, alone, waited: false, tcp, client };
                 Decision::Proxy { target, keep_alive, keep_head: may_leave }
             }
             None => {
                 if let Some(held) = held() {
                     let via = Via::Held(held);
                     let (pick, tried) = (None, Vec::new());
-                    let target = Target { endpoint, hop, pick, via, tried, alone, waited: true, tcp: None };
+                    let (tcp, client) = (None, note.client.clone());
+                    let target = Target { endpoint, hop, pick, via, tried, alone, waited: true, tcp, client };
                     return Decision::Proxy { target, keep_alive: false, keep_head: true };
                 }
                 nobody(&endpoint);
@@ -215,7 +248,7 @@ impl<R: Runtime> Service for ProxyService<R> {
     }
 
     async fn connect(&self, target: &Target, attempt: Attempt) -> Result<Connected<Self::Up>, Failure> {
-        let Via::Tunnel(tunnel) = &target.via else {
+        let Via::Tunnel(tunnel, header) = &target.via else {
             let Some(Route::Remote { node, proxy }) = target.route() else {
                 return Err(Failure::NoUpstream);
             };
@@ -230,7 +263,14 @@ impl<R: Runtime> Service for ProxyService<R> {
             return Ok(Connected { io: Leg::Node(io), pooled });
         };
         match poll_fn(|cx| tunnel.poll_open(cx)).await {
-            Ok(io) => Ok(Connected { io: Leg::Tunnel(io), pooled: false }),
+            Ok(io) => {
+                let io = match header {
+                    None => io,
+                    // Apart, so that not every connection has the room for it.
+                    Some(version) => Box::pin(begin(io, *version, target.client.as_deref())).await?,
+                };
+                Ok(Connected { io: Leg::Tunnel(io), pooled: false })
+            }
             Err(OpenError::GoingAway) => Err(Failure::Connect(cause::UPSTREAM_GOING_AWAY)),
             Err(_) => Err(Failure::Connect(cause::STREAM_RESET)),
         }
@@ -334,11 +374,11 @@ impl<R: Runtime> Service for ProxyService<R> {
 
     fn is_tunnel(&self, target: &Target) -> bool {
         // Without other nodes, whoever comes is a tunnel.
-        matches!(target.via, Via::Tunnel(_)) || (self.is_held(target) && !self.node.has_others())
+        matches!(target.via, Via::Tunnel(..)) || (self.is_held(target) && !self.node.has_others())
     }
 
     fn opaque(&self, target: &Target) -> Option<Opaque> {
-        let (Some(upgrade), Via::Tunnel(tunnel)) = (&target.tcp, &target.via) else { return None };
+        let (Some(upgrade), Via::Tunnel(tunnel, _)) = (&target.tcp, &target.via) else { return None };
         self.node.tcp.opened();
         tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %target.endpoint }, "connection opened");
         Some(upgrade.opaque(tunnel.has_half_close()))
@@ -374,11 +414,12 @@ impl<R: Runtime> Service for ProxyService<R> {
     }
 
     fn note(&self, info: &IoInfo, head: &RequestHead<'_>) -> Self::Note {
-        self.live.access.note(info.peer.map(|peer| peer.ip()), head)
+        let client = self.node.names_clients().then(|| Box::new(front::source(info)));
+        Note { access: self.live.access.note(info.peer.map(|peer| peer.ip()), head), client }
     }
 
     fn note_response(&self, note: &mut Self::Note, head: &ResponseHead<'_>) {
-        if let Some(note) = note {
+        if let Some(note) = &mut note.access {
             note.response(head);
         }
     }
@@ -386,7 +427,7 @@ impl<R: Runtime> Service for ProxyService<R> {
     fn record(&self, record: Record, note: Self::Note) {
         self.node.requests.record(&record);
         self.node.retries.add(record.retries.into());
-        if let Some(note) = note {
+        if let Some(note) = note.access {
             self.live.access.write(note, &record);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::admin::AdminService;
 use crate::cluster::{self, unless};
+use crate::front::Front;
 use crate::join::{Complaints, Joiner};
 use crate::link::Owner;
 use crate::live::{Live, LivePart};
@@ -9,6 +10,7 @@ use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::{Entrance, ProxyService};
+use crate::raw::{Raw, RawPart, RawPorts};
 use crate::settings::{generate_id, gossip, proxy_http};
 use crate::tls::NodeTls;
 use crate::{ports, rebalance};
@@ -97,6 +99,7 @@ pub struct Server<R: Runtime> {
     id: NodeId,
     bound: Bound,
     listeners: [R::Listener; 4],
+    raw: Arc<RawPorts<R>>,
     udp: R::Udp,
     members: Option<Arc<Members>>,
     live: Arc<Live>,
@@ -131,6 +134,7 @@ impl<R: Runtime> Server<R> {
     ) -> Result<Self, StartError> {
         let tls = NodeTls::load(&options, crypto.as_ref())?;
         let (proxy, proxy_addr) = ports::listen(&rt, "proxy", &options.proxy.bind).await?;
+        let raw = RawPorts::bind(&rt, &options).await?;
         let (upstream, upstream_addr) = ports::listen(&rt, "upstream", &options.upstream.bind).await?;
         let (admin, admin_addr) = ports::listen(&rt, "admin", &options.admin.bind).await?;
         let (gossip_port, udp, gossip_bound) =
@@ -189,6 +193,7 @@ impl<R: Runtime> Server<R> {
             id,
             bound,
             listeners,
+            raw,
             udp,
             members,
             live,
@@ -206,7 +211,7 @@ impl<R: Runtime> Server<R> {
     /// that can be replaced (certificates) is one entry of this list: [`Part::files`] names what is watched beside the
     /// configuration, [`Part::prepare`] reads and judges it.
     pub fn reload_parts(&self) -> Vec<Arc<dyn Part<ServerOptions>>> {
-        vec![Arc::new(LivePart(self.live.clone()))]
+        vec![Arc::new(LivePart(self.live.clone())), Arc::new(RawPart(self.raw.clone()))]
     }
 
     /// The addresses really bound.
@@ -246,6 +251,7 @@ impl<R: Runtime> Server<R> {
             id,
             bound,
             listeners,
+            raw,
             udp,
             members,
             live,
@@ -307,6 +313,7 @@ impl<R: Runtime> Server<R> {
             tracing::info!(target: "server", "starting shutdown");
             // It never was ready: nobody sends it anything, and whoever waits in the queues of its ports goes on.
             drop((upstream, proxy));
+            raw.stop();
             end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
             return Ok(());
         };
@@ -337,7 +344,13 @@ impl<R: Runtime> Server<R> {
             tasks: requests.clone(),
         };
         let tls = tls.proxy.clone();
-        ports::start_proxy(&rt, bound.proxy, proxy, tls, &proxy_stop, service(Entrance::Port), owner);
+        let trusted = &options.proxy.proxy_protocol_trusted;
+        let front = (!trusted.is_empty()).then(|| Front::new(trusted, node.proxy_headers_refused.clone()));
+        let entrance = ports::Entrance { tls, front: front.clone(), service: service(Entrance::Port), owner };
+        ports::start_proxy(&rt, bound.proxy, proxy, &proxy_stop, entrance);
+        let patience = ports::head_max(options.proxy.http.read_header_timeout);
+        let carrier = Raw::new(rt.clone(), node.clone(), nodes.clone(), live.clone(), front, patience);
+        raw.start(Arc::new(carrier), &requests);
         node.set_ready(true);
         let balancing = rebalance::run(
             rt.clone(),
@@ -369,6 +382,7 @@ impl<R: Runtime> Server<R> {
             sleep_until(&rt, rt.now() + drain_delay).await;
         }
         proxy_stop.trigger();
+        raw.stop();
         if timeout_at(&rt, Some(until), requests.idle()).await.is_err() {
             tracing::warn!(target: "server", requests = requests.running(), "failed to shutdown proxy server in time");
         } else {

@@ -57,7 +57,7 @@ pub(crate) fn judge<R: Runtime>(
     };
     let mut tunnel = Tunnel::accepted(endpoint.clone(), Grant::default(), mux.clone(), now);
     // Go peers never state capabilities and get an answer without.
-    let stated = head.fields.first("x-piko-caps").map(|theirs| Caps::ours().both(&Caps::parse(theirs)));
+    let stated = head.fields.first("x-piko-caps").map(|theirs| Caps::answer_to(&Caps::parse(theirs)));
     if let Some(caps) = &stated {
         tunnel.set_caps(caps.clone());
     }
@@ -65,6 +65,9 @@ pub(crate) fn judge<R: Runtime>(
     let agent =
         head.fields.first("user-agent").filter(|name| !name.is_empty() && name.len() <= AGENT_BYTES_MAX);
     let agent = agent.map(|name| String::from_utf8_lossy(name).into());
+    if stated.as_ref().is_some_and(|caps| caps.proxy_header.is_some()) {
+        node.name_clients();
+    }
     let handle = TunnelHandle::detached(rt, tunnel, *info);
     let registration = node.attach(&endpoint, handle, agent, stated);
     if node.is_draining() {

@@ -58,6 +58,14 @@ impl Peer {
         Some((peer, format!("http://{addr}")))
     }
 
+    /// As a forwarder: what its connections to the endpoint behind the proxy port at `url` brought back. `None` without Go,
+    /// visibly.
+    pub(super) fn dial(url: &str, endpoint: &str, args: &[&str]) -> Option<Vec<Outcome>> {
+        let mut all = vec!["dial", "-url", url, "-endpoint", endpoint];
+        all.extend(args);
+        Some(Self::start(&all)?.outcomes())
+    }
+
     /// As a member of a gossip cluster: returns when its ports are open, with their address. `None` without Go,
     /// visibly.
     pub(super) fn gossip(args: &[&str]) -> Option<(Self, SocketAddr)> {

@@ -51,6 +51,8 @@ const COVERED: &[&str] = &[
     "http-client.max-idle-conns",
     "log.level",
     "log.subsystems",
+    // In `tests/tcp.rs`.
+    "proxy-protocol",
     "server.bind-addr",
     "server.enabled",
     "timeout",

@@ -70,7 +70,12 @@ const COVERED: &[&str] = &[
     "proxy.http.read-header-timeout",
     "proxy.http.read-timeout",
     "proxy.http.write-timeout",
+    // In `tests/tcp.rs`, with the two below.
+    "proxy.proxy-protocol.trusted",
     "proxy.routing.prefer-local",
+    "proxy.tcp.ports",
+    "proxy.tcp.sni.bind-addr",
+    "proxy.tcp.sni.domain",
     "proxy.timeout",
     "proxy.tls.cert",
     "proxy.tls.client-cas",

@@ -10,7 +10,13 @@ mod ends;
 mod failures;
 #[path = "tcp/forward.rs"]
 mod forward;
+#[path = "tcp/front.rs"]
+mod front;
 #[path = "tcp/load.rs"]
 mod load;
+#[path = "tcp/raw.rs"]
+mod raw;
+#[path = "tcp/sni.rs"]
+mod sni;
 #[path = "tcp/upgrade.rs"]
 mod upgrade;

@@ -90,13 +90,14 @@ const RUNTIMES: [(&[&str], &[&str]); 2] = [
 const CHOOSERS: [&str; 2] = ["main.rs", "program.rs"];
 
 /// What each module of core may take from its neighbours; `id`, `rng` and `time` are for all.
-const CORE_MODULES: [(&str, &[&str]); 8] = [
+const CORE_MODULES: [(&str, &[&str]); 9] = [
     ("gossip", &[]),
     ("http1", &[]),
     ("mux", &[]),
+    ("preface", &[]),
     ("proxy", &["http1", "route"]),
     ("route", &[]),
-    ("tunnel", &["mux"]),
+    ("tunnel", &["mux", "preface"]),
     ("via", &[]),
     // The head parser, for the handshake.
     ("ws", &["http1"]),

@@ -431,12 +431,23 @@ impl<'de> Visitor<'de> for Leaf<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = seq.next_element_seed(Word)? {
+        let keys = entry_keys(self.flag);
+        let list = self.reader.at.clone();
+        loop {
+            let entry = match keys {
+                None => seq.next_element_seed(Word)?,
+                Some(keys) => {
+                    self.reader.at = format!("{list}[{}]", entries.len());
+                    seq.next_element_seed(Pair { reader: &mut *self.reader, keys })?
+                }
+            };
+            let Some(entry) = entry else { break };
             entries.push(entry);
             if entries.len() > ENTRIES_MAX {
                 return Err(A::Error::custom("too many entries"));
             }
         }
+        self.reader.at = list;
         self.keep(Value::List(entries));
         Ok(())
     }
@@ -487,6 +498,63 @@ impl<'de> Visitor<'de> for Word {
 
     fn visit_str<E>(self, text: &str) -> Result<String, E> {
         Ok(text.to_owned())
+    }
+}
+
+/// The keys of an entry of a list whose flag takes `<first>=<second>`: in a file an entry may be a section, too.
+fn entry_keys(flag: &Flag) -> Option<[&'static str; 2]> {
+    (flag.name == "proxy.tcp.ports").then_some(["bind_addr", "endpoint"])
+}
+
+/// Reads an entry of such a list, as one text.
+struct Pair<'r> {
+    reader: &'r mut Reader,
+    keys: [&'static str; 2],
+}
+
+impl Pair<'_> {
+    fn refuse<E: serde::de::Error>(&mut self, message: &str) -> E {
+        self.reader.fault = Some(format!("{}: {message}", self.reader.at));
+        E::custom("bad entry")
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Pair<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Pair<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a section with {} and {}", self.keys[0], self.keys[1])
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<String, A::Error> {
+        let mut found: [Option<String>; 2] = [None, None];
+        while let Some(key) = map.next_key_seed(Word)? {
+            let Some(at) = self.keys.iter().position(|known| *known == key) else {
+                let near = nearest(&key.replace('-', "_"), self.keys.iter().copied());
+                let message = format!("{}: unknown key{}", shortened(&key), did_you_mean(near));
+                return Err(self.refuse(&message));
+            };
+            if found[at].replace(map.next_value_seed(Word)?).is_some() {
+                return Err(self.refuse(&format!("{key}: the key stands here twice")));
+            }
+        }
+        match found {
+            [Some(first), Some(second)] => Ok(format!("{first}={second}")),
+            [None, _] => Err(self.refuse(&format!("missing {}", self.keys[0]))),
+            [_, None] => Err(self.refuse(&format!("missing {}", self.keys[1]))),
+        }
     }
 }
 

@@ -81,12 +81,44 @@ pub struct ListenerOptions {
     pub pool: PoolOptions,
     /// What is spoken with the service.
     pub protocol: Protocol,
+    /// The PROXY protocol header that connections to the service begin with; `None` is without.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How its tunnel differs from what [`AgentOptions::connect`] says.
     pub tunnel: TunnelOptions,
     /// How long to wait for the service: to connect, and for the head of a response; `None` is for ever.
     pub timeout: Option<Duration>,
     /// TLS to the service, where its address asks for it.
     pub tls: ClientTlsOptions,
+}
+
+/// A version of the PROXY protocol's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyProtocol {
+    #[cfg(feature = "proxy-protocol")]
+    fn from_values(values: &Values, section: &str) -> Result<Option<Self>, UsageError> {
+        match values.text("proxy-protocol") {
+            "" => Ok(None),
+            "v1" => Ok(Some(Self::V1)),
+            "v2" => Ok(Some(Self::V2)),
+            other => {
+                let message = format!("{section}unsupported proxy protocol: {} (v1 or v2)", quoted(other));
+                Err(fault(values, &["proxy-protocol"], &message))
+            }
+        }
+    }
+
+    /// A build without it has no such flag.
+    #[cfg(not(feature = "proxy-protocol"))]
+    fn from_values(_: &Values, _: &str) -> Result<Option<Self>, UsageError> {
+        Ok(None)
+    }
 }
 
 /// What one listener's tunnel has of its own; `None` is as for the others. Only a file can say it.
@@ -265,9 +297,11 @@ impl ListenerOptions {
             };
             refuse("addr", format!("{section}invalid addr: {} (examples: {examples})", quoted(addr)))
         })?;
+        let proxy_protocol = ProxyProtocol::from_values(values, &section)?;
         Ok(Self {
             addr,
             protocol,
+            proxy_protocol,
             endpoint: endpoint.to_owned(),
             access_log: AccessLogOptions::from_values(values, "access-log", &section)?,
             pool: PoolOptions::from_values(values),
@@ -310,6 +344,6 @@ impl PoolOptions {
     }
 }
 
-#[cfg(all(test, feature = "yaml"))]
+#[cfg(all(test, feature = "proxy-protocol", feature = "yaml"))]
 #[path = "agent_tests.rs"]
 mod tests;

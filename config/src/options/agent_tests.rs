@@ -53,6 +53,7 @@ fn every_flag_changes_the_options() {
                 "connect.proxy-url" => "http://proxy:3128",
                 "http-client.max-idle-conns" => "7",
                 "log.level" | "access-log.level" => "warn",
+                "proxy-protocol" => "v2",
                 "server.bind-addr" => "127.0.0.1:0",
                 name if name.ends_with("timeout") || name == "grace-period" => "7s",
                 _ if flag.default == "false" => "true",
@@ -256,4 +257,17 @@ fn faults_that_come_out_of_the_environment_name_their_variables() {
         let values = Values::resolve(http("e", "1"), &[], &env).expect("is well-formed");
         assert_eq!(AgentOptions::from_values(&values).expect_err("is refused").to_string(), line);
     }
+}
+
+#[test]
+fn headers_for_the_service_have_a_version() {
+    for (text, version) in [("", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))] {
+        for command in [http("e", "4000"), tcp("e", "4000")] {
+            let options = resolve(command, &[("proxy-protocol", text)]).expect("is accepted");
+            assert_eq!(options.listeners[0].proxy_protocol, version, "{text}");
+        }
+    }
+    let (line, code) = refusal(tcp("e", "4000"), &[("proxy-protocol", "1")]);
+    assert!(line.contains("unsupported proxy protocol: \"1\" (v1 or v2)"), "{line}");
+    assert_eq!(code, 2);
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::cluster::ClusterOptions;
+use super::tcp::TcpOptions;
 use super::{AccessLogOptions, ClientTlsOptions, LogOptions, ServerTlsOptions, bind, fault, grace_period};
-use crate::error::UsageError;
-use crate::value::BindAddr;
+use crate::error::{UsageError, quoted};
+use crate::value::{BindAddr, IpNet};
 use crate::values::{Command, Start, Values};
 
 /// What the command line of a server asks for.
@@ -119,6 +120,10 @@ pub struct ProxyOptions {
     pub http: ProxyHttpOptions,
     /// Which upstream a request gets.
     pub routing: RoutingOptions,
+    /// Networks of load balancers whose connections begin with a PROXY protocol header.
+    pub proxy_protocol_trusted: Vec<IpNet>,
+    /// Ports for connections that are no HTTP.
+    pub tcp: TcpOptions,
     /// From the request until the head of the response; `None` is for ever.
     pub timeout: Option<Duration>,
     /// TLS on this port; `None` is plain.
@@ -172,6 +177,8 @@ impl ServerOptions {
             access_log: AccessLogOptions::from_values(values, "proxy.access-log", "proxy: ")?,
             http: ProxyHttpOptions::from_values(values),
             routing: RoutingOptions { prefer_local: values.flag("proxy.routing.prefer-local") },
+            proxy_protocol_trusted: trusted(values)?,
+            tcp: TcpOptions::from_values(values)?,
             timeout: values.optional_duration("proxy.timeout"),
         };
         let upstream = UpstreamOptions {
@@ -198,6 +205,19 @@ impl ServerOptions {
             start: values.start().clone(),
         })
     }
+}
+
+/// The networks of `proxy.proxy-protocol.trusted`.
+fn trusted(values: &Values) -> Result<Vec<IpNet>, UsageError> {
+    let key = "proxy.proxy-protocol.trusted";
+    let read = |text: &String| {
+        IpNet::parse(text).ok_or_else(|| {
+            let told = quoted(text);
+            let examples = "examples: 10.0.0.0/8, 192.0.2.7, 2001:db8::/32";
+            fault(values, &[key], &format!("proxy: proxy protocol: {told} is no network ({examples})"))
+        })
+    };
+    values.list(key).iter().map(read).collect()
 }
 
 /// TLS of a port through which nodes reach each other, and of the connections to those of the others.

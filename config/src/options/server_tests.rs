@@ -50,6 +50,8 @@ fn every_flag_changes_the_options() {
             "upstream.rebalance.shed-rate" | "upstream.rebalance.threshold" => "0.5",
             "cluster.gossip.interval" | "drain-delay" => "7s",
             "proxy.access-log.disable" => "true",
+            "proxy.proxy-protocol.trusted" => "10.0.0.0/8",
+            "proxy.tcp.ports" => ":0=e",
             "proxy.http.max-header-bytes" => "4KiB",
             "log.level" | "proxy.access-log.level" => "warn",
             name if name.ends_with("timeout") || name == "grace-period" => "7s",
@@ -64,6 +66,9 @@ fn every_flag_changes_the_options() {
         let (with_tls, of_client) = (flag.name.contains(".tls."), flag.name.contains(".tls.client."));
         given.extend(pair[..2].iter().filter(|_| with_tls).map(|name| (name.as_str(), "file")));
         given.extend(pair[2..].iter().filter(|_| of_client).map(|name| (name.as_str(), "file")));
+        if flag.name == "proxy.tcp.sni.domain" {
+            given.push(("proxy.tcp.sni.bind-addr", ":0"));
+        }
         let mut default = default.clone();
         if with_tls {
             let without: Vec<_> = given[1..].iter().filter(|(name, _)| *name != flag.name).copied().collect();

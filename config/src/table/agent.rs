@@ -70,6 +70,8 @@ pub(super) const FLAGS: &[Flag] = &[
     common::log_subsystems(VERBS),
     #[cfg(feature = "yaml")]
     entry("protocol", "http", "What is spoken with the service: http or tcp"),
+    #[cfg(feature = "proxy-protocol")]
+    listener("proxy-protocol", Kind::Text, "", "Begin connections to the service with a PROXY protocol header that names the client: v1 or v2"),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
     #[cfg(feature = "yaml")]

@@ -240,10 +240,35 @@ pub(super) const FLAGS: &[Flag] = &[
     )
     .reloadable(),
     flag(
+        "proxy.proxy-protocol.trusted",
+        Kind::List,
+        "",
+        "Networks whose connections may begin with a PROXY protocol header, such as 10.0.0.0/8: those of load balancers; the client that it names is the one that counts",
+    ),
+    flag(
         "proxy.routing.prefer-local",
         Kind::Bool,
         "true",
         "Take an upstream of this node unless another node is clearly less busy; false spreads requests evenly over the cluster",
+    ),
+    flag(
+        "proxy.tcp.ports",
+        Kind::List,
+        "",
+        "TCP ports whose connections all go to one endpoint, each as <addr>=<endpoint>; in a file also as entries of bind_addr and endpoint",
+    )
+    .reloadable(),
+    flag(
+        "proxy.tcp.sni.bind-addr",
+        Kind::Bind,
+        "",
+        "Where to listen for TLS clients of TCP endpoints: the first label of the name that they ask for is the endpoint, and TLS is the service's; nowhere when empty",
+    ),
+    flag(
+        "proxy.tcp.sni.domain",
+        Kind::Text,
+        "",
+        "The only domain whose names lead to endpoints at --proxy.tcp.sni.bind-addr; any when empty",
     ),
     flag(
         "proxy.timeout",

@@ -282,6 +282,14 @@ pub fn rewrite_trailers(fields: &Fields<'_>, out: &mut BytesMut) {
     }
 }
 
+/// The client that the last hop in front of this one saw: the last address of `X-Forwarded-For`. What stands before it may
+/// be the client's own invention.
+pub fn forwarded_for(fields: &Fields<'_>) -> Option<IpAddr> {
+    let last = fields.of_kinds().filter(|line| line.kind == Kind::ForwardedFor).last()?;
+    let address = last.value.rsplit(|&b| b == b',').next()?;
+    core::str::from_utf8(address.trim_ascii()).ok()?.parse().ok()
+}
+
 /// A connection option that is the name of a field to remove. What every hop removes or handles by itself
 /// needs no second look, which spares most requests the list.
 fn names_field(option: &[u8]) -> bool {

@@ -54,6 +54,11 @@ fn mux_input() {
 }
 
 #[test]
+fn preface() {
+    replay("preface");
+}
+
+#[test]
 fn ws_input() {
     replay("ws_input");
 }

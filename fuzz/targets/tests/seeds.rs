@@ -231,7 +231,49 @@ fn gossip() -> (Seeds, Seeds) {
     (datagrams, streams)
 }
 
-fn all() -> [(&'static str, Seeds); 6] {
+/// What a length of `bytes` bytes stands in front of.
+fn vector(bytes: usize, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).expect("short").to_be_bytes();
+    [&length[4 - bytes..], content].concat()
+}
+
+/// ClientHellos in records of all sizes, and PROXY headers of both versions.
+fn preface() -> Seeds {
+    let mut seeds = Seeds::new();
+    let hello = |extensions: &[u8]| {
+        let suites = vector(2, &[0x13, 1, 0x13, 2]);
+        let rest = [suites, vector(1, &[0]), vector(2, extensions)].concat();
+        [&[1][..], &vector(3, &[&[3, 3][..], &[7; 32], &[0], &rest].concat())].concat()
+    };
+    let named =
+        |name: &[u8]| [&[0, 0][..], &vector(2, &vector(2, &[&[0][..], &vector(2, name)].concat()))].concat();
+    let records = |message: &[u8], size: usize| -> Vec<u8> {
+        message.chunks(size).flat_map(|piece| [&[22, 3, 1][..], &vector(2, piece)].concat()).collect()
+    };
+    let message =
+        hello(&[&[0, 43, 0, 3, 2, 3, 4][..], &named(b"db.example.com"), &[0, 21, 0, 1, 0]].concat());
+    seeds.insert("hello".into(), records(&message, 4096));
+    seeds.insert("hello_in_pieces".into(), records(&message, 9));
+    seeds.insert("hello_and_more".into(), [&records(&message, 60)[..], b"\x17\x03\x03\0\x05hello"].concat());
+    seeds.insert("hello_without_name".into(), records(&hello(&[]), 4096));
+    seeds.insert("hello_two_names".into(), records(&hello(&[named(b"a.b"), named(b"c.d")].concat()), 4096));
+    seeds.insert("hello_too_long".into(), b"\x16\x03\x01\x00\x04\x01\x00\x40\x01".to_vec());
+    let start = b"\r\n\r\n\0\r\nQUIT\n";
+    let v2 =
+        |command: u8, family: u8, block: &[u8]| [&start[..], &[command, family], &vector(2, block)].concat();
+    let v4 = [10, 0, 0, 1, 10, 0, 0, 2, 0x12, 0x34, 0x01, 0xbb];
+    seeds.insert("v1_tcp4".into(), b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\nGET".to_vec());
+    seeds.insert("v1_tcp6".into(), b"PROXY TCP6 2001:db8::1 ::ffff:1.2.3.4 1 2\r\n".to_vec());
+    seeds.insert("v1_unknown".into(), b"PROXY UNKNOWN whatever\r\n".to_vec());
+    seeds.insert("v2_tcp4".into(), v2(0x21, 0x11, &v4));
+    seeds.insert("v2_tlv".into(), v2(0x21, 0x11, &[&v4[..], &[4, 0, 3, 0, 0, 0]].concat()));
+    seeds.insert("v2_tcp6".into(), v2(0x21, 0x21, &[&[0xfd; 32][..], &[0, 80, 1, 187]].concat()));
+    seeds.insert("v2_unix".into(), v2(0x21, 0x31, &[b'/'; 216]));
+    seeds.insert("v2_local".into(), v2(0x20, 0, &[]));
+    seeds
+}
+
+fn all() -> [(&'static str, Seeds); 7] {
     let (datagrams, streams) = gossip();
     [
         ("gossip_datagram", datagrams),
@@ -239,6 +281,7 @@ fn all() -> [(&'static str, Seeds); 6] {
         ("http1_request", requests()),
         ("http1_response", responses()),
         ("mux_input", mux()),
+        ("preface", preface()),
         ("ws_input", ws()),
     ]
 }

@@ -26,6 +26,9 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, 
         &mut text,
     );
     metrics::render_tcp(&[&node.tcp], &mut text);
+    metrics::render_tcp(&[&node.port_tcp], &mut text);
+    metrics::render_tcp(&[&node.sni_tcp], &mut text);
+    proxy_headers(node, &mut text);
     metrics::render_reloads(tls.reloader.counts(), tls.reloader.is_current(), &mut text);
     links(node, &mut text);
     tunnels(node, &mut text);
@@ -54,6 +57,17 @@ fn reloads(reloads: &Reloads, text: &mut String) {
     for (result, counter) in [("applied", &reloads.applied), ("refused", &reloads.refused)] {
         sample(text, name, &[("result", result)], counter.value().into());
     }
+}
+
+fn proxy_headers(node: &Node, text: &mut String) {
+    let name = "piko_proxy_headers_refused_total";
+    family(
+        text,
+        Kind::Counter,
+        name,
+        "Connections of trusted networks without a good PROXY header, by cause",
+    );
+    node.proxy_headers_refused.for_each(|cause, count| sample(text, name, &[("cause", cause)], count.into()));
 }
 
 fn cluster(gossip: &Gossip, own: &NodeId, text: &mut String) {

@@ -36,6 +36,12 @@
 // written, the stream half closed, and what comes back is read to the end. Afterwards it waits for -stay,
 // sends a go-away with the code -goaway (0, 1, 2; only when given), and closes. -timeout bounds the whole run.
 //
+// As a forwarder (stands against our server's TCP path):
+//
+//	peer dial -url http://127.0.0.1:8000 -endpoint e1 [-token T] [-requests 1] [-concurrency 1] [-size 0]
+//
+// opens WebSockets at <url>/_piko/v1/tcp/<endpoint>; each sends -size bytes, reads as many and closes.
+//
 // As a reader and writer of gossip messages (stands against our codec):
 //
 //	peer messages -in FILE
@@ -57,8 +63,8 @@
 //	{"event":"listening","addr":"127.0.0.1:41234"}                      serve: the port is open
 //	{"event":"connected","endpoint":"e1"}                               both: the tunnel is up
 //	{"event":"refused","status":401,"body":"...","error":"..."}         listen: the upgrade was refused
-//	{"event":"result","n":0,"status":200,"bytes":6,"sha256":"...","ms":1.5,"error":""}   serve: one request
-//	{"event":"done","ok":10,"failed":0}                                 serve: all requests are answered
+//	{"event":"result","n":0,"status":200,"bytes":6,"sha256":"...","ms":1.5,"error":""}   serve, dial: one request
+//	{"event":"done","ok":10,"failed":0}                                 serve, dial: all requests are answered
 //	{"event":"lost","error":"..."}                                      both: the tunnel ended by itself
 //	{"event":"closed"}                                                  all: ended on purpose
 //	{"event":"message","kind":"digest","node":"n1","sections":0,"entries":0,"digest":3,"hex":"..."}   messages
@@ -92,6 +98,8 @@ func main() {
 	code := 2
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
+		case "dial":
+			code = dial(os.Args[2:])
 		case "gossip":
 			code = gossip(os.Args[2:])
 		case "listen":
@@ -103,7 +111,7 @@ func main() {
 		}
 	}
 	if code == 2 {
-		fmt.Fprintln(os.Stderr, "usage: peer gossip|listen|messages|serve [flags]; see the head of main.go")
+		fmt.Fprintln(os.Stderr, "usage: peer dial|gossip|listen|messages|serve [flags]; see the head of main.go")
 	}
 	os.Exit(code)
 }

@@ -26,15 +26,26 @@ pub(crate) struct Way {
 impl Way {
     /// Everything on one node.
     pub(crate) fn local(service: SocketAddr) -> Self {
-        let server = Server::start(&[]);
+        Self::local_with(service, &[])
+    }
+
+    /// The same with further arguments for the server.
+    pub(crate) fn local_with(service: SocketAddr, args: &[&str]) -> Self {
+        let server = Server::start(args);
         let agent = Agent::tcp(&server.connect_url(), ENDPOINT, &service.to_string(), &[]);
         Self { proxy: server.proxy, servers: vec![server], agent }
     }
 
     /// The agent on another node than the one that is asked.
     pub(crate) fn across_nodes(service: SocketAddr) -> Self {
+        Self::across_nodes_with(service, &[])
+    }
+
+    /// The same with further arguments for the node that is asked.
+    pub(crate) fn across_nodes_with(service: SocketAddr, args: &[&str]) -> Self {
         let far = Server::start(&[]);
-        let near = Server::start(&["--cluster.join", &far.gossip().to_string()]);
+        let seed = far.gossip().to_string();
+        let near = Server::start(&[&["--cluster.join", &seed], args].concat());
         let agent = Agent::tcp(&far.connect_url(), ENDPOINT, &service.to_string(), &[]);
         let way = Self { proxy: near.proxy, servers: vec![near, far], agent };
         // Gossip brings the endpoint to the other node; nothing else tells when it has.

@@ -114,6 +114,27 @@ connect: {url: http://localhost:8001, token: t}
 }
 
 #[test]
+fn ports_of_tcp_are_texts_or_sections() {
+    let text = "proxy:\n  tcp:\n    ports:\n    - {bind_addr: ':5432', endpoint: my-db}\n    - :22=ssh\n    - endpoint: 7\n      bind_addr: :1\n";
+    let document = read(Program::Server, text).expect("is good");
+    let list = ["\":5432\"=my-db", ":22=ssh", ":1=7"].map(|entry| entry.replace('"', ""));
+    assert_eq!(document.settings[0].1, Value::List(list.into()));
+    for (entry, why) in [
+        (
+            "{bind_addr: ':1', endpont: a}",
+            "proxy.tcp.ports[1]: endpont: unknown key (did you mean endpoint?)",
+        ),
+        ("{bind_addr: ':1'}", "proxy.tcp.ports[1]: missing endpoint"),
+        ("{endpoint: a}", "proxy.tcp.ports[1]: missing bind_addr"),
+        ("{endpoint: a, endpoint: b}", "proxy.tcp.ports[1]: endpoint: the key stands here twice"),
+    ] {
+        let text = format!("proxy:\n  tcp:\n    ports:\n    - :22=ssh\n    - {entry}\n");
+        let fault = read(Program::Server, &text).expect_err(entry);
+        assert_eq!((fault.line, fault.message.as_str()), (Some(5), why), "{entry}");
+    }
+}
+
+#[test]
 fn faults_have_a_line_and_a_key() {
     for (text, line, words) in [
         ("proxy:\n  timout: 1s\n", 2, "proxy.timout: unknown key (did you mean timeout?)"),
