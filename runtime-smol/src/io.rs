@@ -16,11 +16,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// How much unsent data the kernel takes on a tunnel before it calls the socket full. More would stand in
-/// front of every ping and small answer (design guide A.6).
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-
 /// A connected TCP or Unix stream.
 ///
 /// Every operation is tried first and waited for only when the socket has nothing (performance guide 3.7).
@@ -181,9 +176,8 @@ impl Io for SmolIo {
     }
 
     fn tune_tunnel(&self) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Socket::Tcp(stream) = &self.socket {
-            let _ = SockRef::from(stream.get_ref()).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+            piko_sockets::tune_tunnel(stream.get_ref());
         }
     }
 

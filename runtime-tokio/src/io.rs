@@ -14,11 +14,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much unsent data the kernel takes on a tunnel before it calls the socket full. More would stand in
-/// front of every ping and small answer (design guide A.6).
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-
 /// A connected TCP or Unix stream.
 ///
 /// After [`Io::abort`] every operation fails with `ConnectionAborted`. Closing a connection that the peer
@@ -104,9 +99,8 @@ impl Io for TokioIo {
     }
 
     fn tune_tunnel(&self) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Socket::Tcp(stream) = &self.socket {
-            let _ = SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+            piko_sockets::tune_tunnel(stream);
         }
     }
 

@@ -54,7 +54,11 @@ impl Budget {
 
     /// Whether a quarter of the limit is free again: the low-water mark.
     pub(super) fn is_low(&self) -> bool {
-        self.used() <= self.limit - self.limit / 4
+        self.used() <= self.low_water()
+    }
+
+    fn low_water(&self) -> usize {
+        self.limit - self.limit / 4
     }
 }
 
@@ -96,13 +100,13 @@ impl Account {
         self.charged += bytes;
     }
 
-    /// Promises `bytes` of credit only when buffered and promised bytes are at most half of the budget
-    /// afterwards: growth is a luxury.
+    /// Promises `bytes` of credit only when buffered and promised bytes are at most three quarters of the budget
+    /// afterwards: growth is a luxury, and ends at the low-water mark.
     pub(super) fn promise(&mut self, bytes: usize) -> bool {
         // Looked at and taken in one: other threads promise from the same budget.
         let spare = |promised: usize| {
             let taken = self.budget.used().saturating_add(promised).saturating_add(bytes);
-            (taken <= self.budget.limit / 2).then_some(promised.saturating_add(bytes))
+            (taken <= self.budget.low_water()).then_some(promised.saturating_add(bytes))
         };
         let promised = self.budget.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spare);
         if promised.is_ok() {
@@ -155,13 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn growth_takes_only_the_spare_half() {
+    fn growth_ends_at_the_low_water_mark() {
         let budget = Arc::new(Budget::new(100));
         let mut a = Account::new(budget.clone());
-        assert!(a.promise(50));
+        assert!(a.promise(75));
         assert!(!a.promise(1));
-        assert_eq!((budget.used(), budget.promised()), (0, 50));
-        // What arrives on the strength of a promise is counted once: two halves fit.
+        assert_eq!((budget.used(), budget.promised()), (0, 75));
+        // What arrives on the strength of a promise is counted once.
         a.charge(100);
         assert!(!budget.is_exceeded());
         a.charge(1);

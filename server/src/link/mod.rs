@@ -18,6 +18,7 @@ mod tests;
 pub(crate) use accept::{Accepted, Owner, carry, is_asked, judge};
 pub(crate) use dial::{Found, Link, dial};
 
+use crate::upstream::WINDOW_BYTES_MAX;
 use piko_core::id::EndpointId;
 use piko_core::mux;
 use piko_core::ws::FRONT_ROOM;
@@ -37,6 +38,7 @@ const BUDGET_BYTES: usize = 32 * 1024 * 1024;
 /// The limits of all links, which share them.
 pub(crate) fn limits() -> Arc<mux::Config> {
     let mut config = mux::Config::default();
+    config.window_max = WINDOW_BYTES_MAX;
     config.budget = Arc::new(mux::Budget::new(BUDGET_BYTES));
     config.front_room = FRONT_ROOM;
     config.incoming_max = INCOMING_MAX;
