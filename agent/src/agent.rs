@@ -370,8 +370,12 @@ async fn accept_streams<R: Runtime>(
     heads: Arc<HeadBudget>,
 ) {
     // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
-    let port =
-        Port { http: http1::Config::default(), leaving: Shutdown::new(), shutdown: Shutdown::new(), heads };
+    let port = Port {
+        http: http1::Config::default().into(),
+        leaving: Shutdown::new(),
+        shutdown: Shutdown::new(),
+        heads,
+    };
     let shared = Arc::new((service, port));
     while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
         let (shared, guard, serving) = (shared.clone(), tasks.enter(), rt.clone());

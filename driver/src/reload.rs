@@ -110,8 +110,7 @@ impl Reloader {
     pub fn new(items: impl IntoIterator<Item = (String, Arc<dyn Reload>)>) -> Self {
         let items =
             items.into_iter().map(|(name, files)| Item { name, files, current: AtomicBool::new(true) });
-        // What has no files cannot change.
-        let items = items.filter(|item| !item.files.loaded().is_empty()).collect();
+        let items = items.collect();
         Self { shared: Arc::new(Shared { items, ..Shared::default() }) }
     }
 
@@ -132,9 +131,17 @@ impl Reloader {
         self.shared.items.iter().all(|item| item.current.load(Relaxed))
     }
 
+    /// Whether there is any file to read again. What has none gets some by another item, such as the configuration.
+    pub fn has_files(&self) -> bool {
+        self.shared.items.iter().any(|item| !item.files.loaded().is_empty())
+    }
+
     /// Reads everything again, as an operator asks for with SIGHUP.
     pub fn reload(&self) {
-        for item in &self.shared.items {
+        if !self.has_files() {
+            tracing::info!(target: "config", "nothing to reload: no file is in use");
+        }
+        for item in self.shared.items.iter().filter(|item| !item.files.stamp().is_empty()) {
             self.read(item);
         }
     }
@@ -157,7 +164,7 @@ impl Reloader {
 
     /// Looks for changes until `stop` is given. Ends at once where there are no files.
     pub async fn watch<R: Runtime>(self, rt: R, stop: Shutdown) {
-        if self.shared.items.is_empty() {
+        if !self.has_files() {
             return;
         }
         // What was seen last, and what was read last, whether or not it was any good.
@@ -179,9 +186,16 @@ impl Reloader {
                 let stamp = item.files.stamp();
                 let settled = stamp == *last;
                 *last = stamp;
-                // SIGHUP may have been faster.
-                if settled && *last != *read && *last != item.files.loaded() {
-                    self.read(item);
+                // SIGHUP may have been faster. What was refused and is as it was before is judged again, or it would count
+                // as refused for ever.
+                let is_loaded = *last == item.files.loaded() && item.current.load(Relaxed);
+                if settled && *last != *read && !is_loaded {
+                    if last.is_empty() {
+                        // It has no files any more.
+                        item.current.store(true, Relaxed);
+                    } else {
+                        self.read(item);
+                    }
                     *read = last.clone();
                 }
             }

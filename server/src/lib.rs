@@ -16,6 +16,7 @@ mod peers;
 mod ports;
 mod proxy;
 mod rebalance;
+mod reload;
 mod server;
 mod settings;
 mod tcp;
@@ -24,8 +25,6 @@ mod upstream;
 mod waiting;
 
 pub mod program;
-pub mod reload;
 
-pub use live::Live;
 pub use peers::Peers;
 pub use server::{Bound, JoinError, Server, StartError};

@@ -1,20 +1,21 @@
 //! What of a node can change while it runs, without a restart and without a dropped connection.
 
-use crate::node::Node;
-use crate::settings::exchange_config;
+use crate::settings::{exchange_config, proxy_http};
 use piko_config::ServerOptions;
 use piko_config::reload::Part;
+use piko_core::http1;
 use piko_core::proxy::Config;
+use piko_driver::Setting;
 use piko_observe::access::{AccessLog, AccessOptions};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 /// Shared by the proxy port and whoever reads the configuration anew: a [`Part`] of every reload.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct Live {
     limits: RwLock<Limits>,
-    node: Arc<Node>,
+    /// Of client connections that begin.
+    pub(crate) http: Setting<http1::Config>,
     pub(crate) access: AccessLog,
 }
 
@@ -38,9 +39,9 @@ fn access(options: &ServerOptions) -> AccessOptions {
 }
 
 impl Live {
-    pub(crate) fn new(options: &ServerOptions, node: Arc<Node>) -> Arc<Self> {
+    pub(crate) fn new(options: &ServerOptions) -> Arc<Self> {
         let access = AccessLog::new(access(options));
-        Arc::new(Self { limits: RwLock::new(Limits::of(options)), node, access })
+        Arc::new(Self { limits: RwLock::new(Limits::of(options)), http: proxy_http(options).into(), access })
     }
 
     fn limits(&self) -> RwLockReadGuard<'_, Limits> {
@@ -59,17 +60,6 @@ impl Live {
     pub(crate) fn grace_period(&self) -> Duration {
         self.limits().grace_period
     }
-
-    /// Counts a reload for `/metrics`.
-    pub fn count(&self, was_applied: bool) {
-        let reloads = &self.node.reloads;
-        if was_applied {
-            reloads.applied.inc();
-        } else {
-            reloads.refused.inc();
-        }
-        reloads.last_failed.store(!was_applied, Ordering::Relaxed);
-    }
 }
 
 /// [`Part`] for an [`Arc`], since what is prepared outlives the question.
@@ -81,9 +71,11 @@ impl Part<ServerOptions> for LivePart {
     fn prepare(&self, options: &ServerOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
         let live = self.0.clone();
         let (limits, access, log) = (Limits::of(options), access(options), (&options.log).into());
+        let http = proxy_http(options);
         Ok(Box::new(move || {
             piko_observe::log::set(log);
             live.access.set(access);
+            live.http.set(http);
             *live.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
         }))
     }

@@ -63,7 +63,7 @@ impl Door {
     async fn enter<R: Runtime, I: Io>(&self, rt: &R, io: I, port: &Port) -> Option<MaybeTls<I>> {
         let Some(tls) = &self.tls else { return Some(MaybeTls::Plain(io)) };
         let peer = io.info().peer;
-        let until = rt.now() + port.http.head_timeout.unwrap_or(HANDSHAKE_MAX).min(HANDSHAKE_MAX);
+        let until = rt.now() + port.http.get().head_timeout.unwrap_or(HANDSHAKE_MAX).min(HANDSHAKE_MAX);
         // Boxed: its state is gone while the connection lives.
         match Box::pin(tls.accept(rt, io, Some(until))).await {
             Ok(io) => Some(io),

@@ -9,8 +9,9 @@ use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::{Entrance, ProxyService};
-use crate::settings::{generate_id, gossip, proxy_http};
-use crate::tls::NodeTls;
+use crate::reload::Configuration;
+use crate::settings::{generate_id, gossip};
+use crate::tls::{NodeTls, TlsPart};
 use crate::{ports, rebalance};
 use piko_config::reload::Part;
 use piko_config::{NodeIdRule, ServerOptions};
@@ -22,7 +23,7 @@ use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
 use piko_driver::tls::Crypto;
 use piko_driver::{
-    Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Shutdown, Tasks, sleep_until,
+    Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Setting, Shutdown, Tasks, sleep_until,
     timeout_at,
 };
 use std::fmt;
@@ -129,7 +130,7 @@ impl<R: Runtime> Server<R> {
         options: ServerOptions,
         crypto: Option<Crypto>,
     ) -> Result<Self, StartError> {
-        let tls = NodeTls::load(&options, crypto.as_ref())?;
+        let mut tls = NodeTls::load(&options, crypto.as_ref())?;
         let (proxy, proxy_addr) = ports::listen(&rt, "proxy", &options.proxy.bind).await?;
         let (upstream, upstream_addr) = ports::listen(&rt, "upstream", &options.upstream.bind).await?;
         let (admin, admin_addr) = ports::listen(&rt, "admin", &options.admin.bind).await?;
@@ -172,7 +173,11 @@ impl<R: Runtime> Server<R> {
         let preference =
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
         let node = Node::new(preference, Clock::of(&rt));
-        let live = Live::new(&options, node.clone());
+        let live = Live::new(&options);
+        let parts: [Arc<dyn Part<ServerOptions>>; 2] =
+            [Arc::new(LivePart(live.clone())), Arc::new(TlsPart::new(&tls))];
+        let configuration = Arc::new(Configuration::new(&options, parts));
+        tls.reloader = tls.reloader.and("configuration".to_owned(), configuration);
         let nodes = Arc::new(Nodes::new(
             rt.clone(),
             tls.to_proxy.clone(),
@@ -197,18 +202,6 @@ impl<R: Runtime> Server<R> {
         })
     }
 
-    /// What can change while the node runs.
-    pub fn live(&self) -> Arc<Live> {
-        self.live.clone()
-    }
-
-    /// All that takes over a new configuration while the node runs, for [`crate::reload::run`]. Whoever holds something
-    /// that can be replaced (certificates) is one entry of this list: [`Part::files`] names what is watched beside the
-    /// configuration, [`Part::prepare`] reads and judges it.
-    pub fn reload_parts(&self) -> Vec<Arc<dyn Part<ServerOptions>>> {
-        vec![Arc::new(LivePart(self.live.clone()))]
-    }
-
     /// The addresses really bound.
     pub fn bound(&self) -> Bound {
         self.bound
@@ -219,7 +212,7 @@ impl<R: Runtime> Server<R> {
         Peers::new(self.node.clone(), self.nodes.clone())
     }
 
-    /// What reads the files of certificates again.
+    /// What reads the configuration and the files of certificates again.
     pub fn reloader(&self) -> Reloader {
         self.tls.reloader.clone()
     }
@@ -259,7 +252,7 @@ impl<R: Runtime> Server<R> {
         let (leaving, gossip_stop) = (Shutdown::new(), Shutdown::new());
         let (proxy_stop, upstream_stop, admin_stop) = (Shutdown::new(), Shutdown::new(), Shutdown::new());
         let (requests, agents, operators) = (Tasks::new(), Tasks::new(), Tasks::new());
-        let port = |http, shutdown: &Shutdown| Port {
+        let port = |http: Setting<http1::Config>, shutdown: &Shutdown| Port {
             http,
             leaving: leaving.clone(),
             shutdown: shutdown.clone(),
@@ -275,7 +268,7 @@ impl<R: Runtime> Server<R> {
             tls.admin.clone(),
             &admin_stop,
             &operators,
-            port(http1::Config::default(), &admin_stop),
+            port(http1::Config::default().into(), &admin_stop),
             AdminService::new(&rt, &node, &gossip, &id, &tls, &asked, options.grace_period),
         );
         tracing::info!(
@@ -318,7 +311,7 @@ impl<R: Runtime> Server<R> {
             tls.upstream.clone(),
             &upstream_stop,
             &agents,
-            port(http1::Config::default(), &upstream_stop),
+            port(http1::Config::default().into(), &upstream_stop),
         );
         let retries = Arc::new(RetryBudget::default());
         let service = |entrance| ProxyService {
@@ -332,7 +325,7 @@ impl<R: Runtime> Server<R> {
         };
         let owner = Owner {
             service: service(Entrance::Link),
-            port: port(proxy_http(&options), &proxy_stop),
+            port: port(live.http.clone(), &proxy_stop),
             limits: nodes.links.clone(),
             tasks: requests.clone(),
         };
