@@ -131,10 +131,11 @@ pub(crate) async fn dial<R: Runtime>(
         #[cfg(feature = "tls")]
         tls: upstream.tls.as_ref(),
     };
+    let token = upstream.token.get();
     let wish = Wish {
         path: "/piko/v1/upstream/",
         endpoint,
-        token: upstream.token.as_deref(),
+        token: token.as_deref(),
         tenant: upstream.tenant.as_deref(),
         caps: Caps::ours(),
     };

@@ -50,6 +50,7 @@ pub use piko_core::tunnel::Backoff;
 pub use piko_driver::tls;
 pub use piko_driver::{Runtime, Stream};
 
+use piko_driver::Setting;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,7 +59,7 @@ use std::sync::Arc;
 pub struct Upstream<R> {
     pub(crate) rt: R,
     pub(crate) url: Url,
-    pub(crate) token: Option<String>,
+    pub(crate) token: Setting<Option<String>>,
     pub(crate) tenant: Option<String>,
     pub(crate) backoff: Backoff,
     pub(crate) mux: MuxConfig,
@@ -110,7 +111,7 @@ impl<R: Runtime> Upstream<R> {
         Ok(Self {
             rt,
             url: Url::parse(url)?,
-            token: None,
+            token: None.into(),
             tenant: None,
             backoff: Backoff::default(),
             mux: MuxConfig::default(),
@@ -123,8 +124,19 @@ impl<R: Runtime> Upstream<R> {
     /// Sent as `Authorization: Bearer <token>`.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(token.into());
+        self.token = Some(token.into()).into();
         self
+    }
+
+    /// Another token for connections from here on, also those of listeners that are there already; tunnels that are up
+    /// stay. Clones made before share it.
+    ///
+    /// # Errors
+    /// The token cannot be sent; the one before stays.
+    pub fn set_token(&self, token: Option<String>) -> Result<(), ListenError> {
+        check("token", token.as_deref())?;
+        self.token.set(token);
+        Ok(())
     }
 
     /// Sent as `X-Piko-Tenant-Id`.
@@ -174,11 +186,16 @@ impl<R: Runtime> Upstream<R> {
     /// As [`Self::listen`], ready at once: the tunnel comes up when the server does.
     pub fn listen_in_background(&self, endpoint: &str) -> Result<Listener<R>, ListenError> {
         let endpoint = EndpointId::new(endpoint.as_bytes()).map_err(ListenError::Endpoint)?;
-        for (what, text) in [("token", &self.token), ("tenant", &self.tenant)] {
-            if text.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
-                return Err(ListenError::ControlCharacter(what));
-            }
-        }
+        check("token", self.token.get().as_deref())?;
+        check("tenant", self.tenant.as_deref())?;
         Ok(Listener::start(self.clone(), endpoint))
+    }
+}
+
+/// Whether `text` can be sent in a field.
+fn check(what: &'static str, text: Option<&str>) -> Result<(), ListenError> {
+    match text.is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
+        true => Err(ListenError::ControlCharacter(what)),
+        false => Ok(()),
     }
 }

@@ -15,6 +15,12 @@ use crate::value::Value;
 #[cfg(feature = "yaml")]
 use expand::expand;
 
+/// Ten thousand listeners with every key are 8 MiB; what is larger, such as a device that never ends, is a mistake.
+#[cfg(feature = "yaml")]
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// A token with all its claims is some KiB.
+const SECRET_BYTES_MAX: u64 = 1024 * 1024;
+
 /// What one section says, or one entry of a list: each key at most once.
 pub(crate) type Settings = Vec<(&'static Flag, Value)>;
 
@@ -38,8 +44,8 @@ impl File {
         expanding: bool,
         env: Env<'_>,
     ) -> Result<Self, UsageError> {
-        let bytes = std::fs::read(path)
-            .map_err(|error| UsageError::file(format!("read file: {path}: {}", reason(&error))))?;
+        let bytes = read(path.as_ref(), FILE_BYTES_MAX)
+            .map_err(|reason| UsageError::file(format!("read file: {path}: {reason}")))?;
         let mut text = String::from_utf8(bytes)
             .map_err(|_| UsageError::file(format!("parse config: {path}: the file is no UTF-8 text")))?;
         if expanding {
@@ -62,11 +68,28 @@ impl File {
 
 /// A secret from its file: all but white space around it, or what is wrong with it.
 pub(crate) fn secret(path: &Path) -> Result<String, String> {
+    let bytes = read(path, SECRET_BYTES_MAX).map_err(|reason| format!("{}: {reason}", path.display()))?;
     let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
+        std::str::from_utf8(&bytes).map_err(|_| format!("{}: the file is no UTF-8 text", path.display()))?;
     match text.trim_ascii() {
         "" => Err(format!("{}: the file is empty", path.display())),
         text => Ok(text.to_owned()),
+    }
+}
+
+/// The whole of what is at `path`, which may be a pipe, or why it cannot be had.
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|error| reason(&error))?;
+    if file.metadata().is_ok_and(|about| about.is_dir()) {
+        return Err("is a directory".to_owned());
+    }
+    let mut bytes = Vec::new();
+    // One more than what is allowed, since a device has no length to ask for.
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
+    match bytes.len() as u64 > bytes_max {
+        true => Err(format!("larger than {} KiB", bytes_max / 1024)),
+        false => Ok(bytes),
     }
 }
 

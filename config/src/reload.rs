@@ -75,7 +75,8 @@ impl<O> Reload<O> {
             env,
             read,
             parts: Vec::new(),
-            values: start.values(&env).ok(),
+            // To name what differs later. A pipe has nothing for a second reader, who would wait for ever.
+            values: if is_gone(start) { None } else { start.values(&env).ok() },
             files: start.file().map(Path::to_owned).into_iter().collect(),
         }
     }
@@ -90,8 +91,7 @@ impl<O> Reload<O> {
     ///
     /// A configuration out of a pipe can be read once, so it is left alone from then on, with all that it names.
     pub fn files(&self) -> &[PathBuf] {
-        let is_gone = |path: &Path| std::fs::metadata(path).is_ok_and(|about| !about.is_file());
-        if self.start.file().is_some_and(is_gone) { &[] } else { &self.files }
+        if is_gone(&self.start) { &[] } else { &self.files }
     }
 
     /// Reads everything anew, and has all parts take it over if all agree. Does nothing where there are no
@@ -132,6 +132,11 @@ impl<O> fmt::Debug for Reload<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reload").field("files", &self.files).finish_non_exhaustive()
     }
+}
+
+/// Whether the configuration was in something that can be read once.
+fn is_gone(start: &Start) -> bool {
+    start.file().is_some_and(|path| std::fs::metadata(path).is_ok_and(|about| !about.is_file()))
 }
 
 /// What two configurations of one program do not have in common. Entries of a list are compared where there are as many.

@@ -130,7 +130,7 @@ impl<R: Runtime> Server<R> {
         options: ServerOptions,
         crypto: Option<Crypto>,
     ) -> Result<Self, StartError> {
-        let mut tls = NodeTls::load(&options, crypto.as_ref())?;
+        let tls = NodeTls::load(&options, crypto.as_ref())?;
         let (proxy, proxy_addr) = ports::listen(&rt, "proxy", &options.proxy.bind).await?;
         let (upstream, upstream_addr) = ports::listen(&rt, "upstream", &options.upstream.bind).await?;
         let (admin, admin_addr) = ports::listen(&rt, "admin", &options.admin.bind).await?;
@@ -177,7 +177,7 @@ impl<R: Runtime> Server<R> {
         let parts: [Arc<dyn Part<ServerOptions>>; 2] =
             [Arc::new(LivePart(live.clone())), Arc::new(TlsPart::new(&tls))];
         let configuration = Arc::new(Configuration::new(&options, parts));
-        tls.reloader = tls.reloader.and("configuration".to_owned(), configuration);
+        tls.reloader.add("configuration".to_owned(), configuration);
         let nodes = Arc::new(Nodes::new(
             rt.clone(),
             tls.to_proxy.clone(),

@@ -36,23 +36,23 @@ pub(super) const FLAGS: &[Flag] = &[
     http("access-log.response-headers.allow-list", Kind::List, "", "The only response headers to log").reloadable(),
     http("access-log.response-headers.block-list", Kind::List, "", "Response headers not to log").reloadable(),
     #[cfg(feature = "yaml")]
-    entry("addr", "", "The service: a port of localhost, host:port, a URL, or unix:/path"),
+    entry("addr", "", "The service: a port of localhost, host:port, a URL, or unix:/path").reloadable(),
     common::config_expand_env(VERBS),
     common::config_path(VERBS),
     flag("connect.exit-on-failure", Kind::Bool, "false", "Exit when the first connection does not come about"),
     flag("connect.proxy-url", Kind::Text, "", "The HTTP or SOCKS5 proxy to connect through")
         .without_effect("no effect yet: the agent connects without a proxy"),
-    flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as"),
-    flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take"),
-    flag("connect.tls.cert", Kind::Text, "", "A PEM file: the certificate to show to a server that asks for one"),
-    flag("connect.tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the server shows: for tests only"),
-    flag("connect.tls.key", Kind::Text, "", "A PEM file: the key of --connect.tls.cert"),
-    flag("connect.tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust; those of the machine when empty"),
-    flag("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
-    flag("connect.token-file", Kind::Text, "", "A file that holds the token"),
-    flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix"),
+    flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as").reloadable(),
+    flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
+    flag("connect.tls.cert", Kind::Text, "", "A PEM file: the certificate to show to a server that asks for one").reloadable(),
+    flag("connect.tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the server shows: for tests only").reloadable(),
+    flag("connect.tls.key", Kind::Text, "", "A PEM file: the key of --connect.tls.cert").reloadable(),
+    flag("connect.tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust; those of the machine when empty").reloadable(),
+    flag("connect.token", Kind::Text, "", "The token to authenticate with").secret().reloadable(),
+    flag("connect.token-file", Kind::Text, "", "A file that holds the token").reloadable(),
+    flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix").reloadable(),
     #[cfg(feature = "yaml")]
-    entry("endpoint-id", "", "The endpoint to register"),
+    entry("endpoint-id", "", "The endpoint to register").reloadable(),
     Flag::new(
         &[Verb::Agent],
         "endpoints",
@@ -61,35 +61,35 @@ pub(super) const FLAGS: &[Flag] = &[
         "HTTP listeners as <endpoint>/<addr>, such as my-endpoint/localhost:4000 (for `agent` without a command)",
     )
     .yaml(Yaml::Absent),
-    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight"),
+    flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight").reloadable(),
     http("http-client.disable-compression", Kind::Bool, "false", "Do not ask the service for compressed responses")
         .without_effect("no effect: Piko never compresses or unpacks"),
-    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever"),
-    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never"),
-    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit"),
+    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever").reloadable(),
+    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never").reloadable(),
+    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit").reloadable(),
     common::log_level(VERBS),
     common::log_subsystems(VERBS),
     #[cfg(feature = "yaml")]
-    entry("protocol", "http", "What is spoken with the service: http or tcp"),
+    entry("protocol", "http", "What is spoken with the service: http or tcp").reloadable(),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
     #[cfg(feature = "yaml")]
-    entry("tenant-id", "", "The tenant to register this endpoint as, in place of connect.tenant_id"),
-    listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever"),
-    http("tls.cert", Kind::Text, "", "A PEM file: the certificate to show to an https service that asks for one"),
-    http("tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the service shows: for tests only"),
-    http("tls.key", Kind::Text, "", "A PEM file: the key of --tls.cert"),
-    http("tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust for the service; those of the machine when empty"),
+    entry("tenant-id", "", "The tenant to register this endpoint as, in place of connect.tenant_id").reloadable(),
+    listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever").reloadable(),
+    http("tls.cert", Kind::Text, "", "A PEM file: the certificate to show to an https service that asks for one").reloadable(),
+    http("tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the service shows: for tests only").reloadable(),
+    http("tls.key", Kind::Text, "", "A PEM file: the key of --tls.cert").reloadable(),
+    http("tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust for the service; those of the machine when empty").reloadable(),
     #[cfg(feature = "yaml")]
-    entry("token", "", "The token for this endpoint, in place of connect.token").secret(),
+    entry("token", "", "The token for this endpoint, in place of connect.token").secret().reloadable(),
     #[cfg(feature = "yaml")]
-    entry("token-file", "", "A file that holds the token for this endpoint"),
+    entry("token-file", "", "A file that holds the token for this endpoint").reloadable(),
     #[cfg(feature = "yaml")]
-    entry("tunnel-tls.cert", "", "A PEM file: the certificate to show to the server for this endpoint; any tunnel_tls takes the place of all of connect.tls"),
+    entry("tunnel-tls.cert", "", "A PEM file: the certificate to show to the server for this endpoint; any tunnel_tls takes the place of all of connect.tls").reloadable(),
     #[cfg(feature = "yaml")]
-    entry("tunnel-tls.insecure-skip-verify", "false", "Take whatever certificate the server shows for this endpoint: for tests only").kind(Kind::Bool),
+    entry("tunnel-tls.insecure-skip-verify", "false", "Take whatever certificate the server shows for this endpoint: for tests only").kind(Kind::Bool).reloadable(),
     #[cfg(feature = "yaml")]
-    entry("tunnel-tls.key", "", "A PEM file: the key of tunnel_tls.cert"),
+    entry("tunnel-tls.key", "", "A PEM file: the key of tunnel_tls.cert").reloadable(),
     #[cfg(feature = "yaml")]
-    entry("tunnel-tls.root-cas", "", "A PEM file: the authorities to trust for this endpoint"),
+    entry("tunnel-tls.root-cas", "", "A PEM file: the authorities to trust for this endpoint").reloadable(),
 ];

@@ -1,0 +1,280 @@
+//! The listeners of one agent, which may be others while it runs.
+//!
+//! ```text
+//! a listener ──► Running ──► tunnel ──► its streams ──► Slot ──► the service of the moment
+//!
+//! other settings of the service   ──► another one in the slot: streams that begin get it
+//! another token                   ──► sent with the next connection; the tunnel stays
+//! another server, tenant, TLS     ──► a second tunnel; once it is up the first one drains
+//! ```
+
+#[cfg(feature = "yaml")]
+mod change;
+mod slot;
+
+use crate::agent::{Observer, RunError, access_options, upstream};
+use crate::metrics::Counted;
+use crate::tls::{Connectors, Crypto, Link, ServerLink, is_same};
+use piko_client::{ListenError, Listener, Upstream};
+use piko_config::{AgentOptions, ConnectUrl, ListenerOptions, Secret};
+use piko_core::mux::Budget;
+use piko_driver::{HeadBudget, Reloader, Runtime, Shutdown, Tasks};
+use piko_observe::access::AccessLog;
+use slot::{Maker, Slot};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+/// What a tunnel is made of; another one of these needs another tunnel.
+struct Way {
+    url: ConnectUrl,
+    timeout: Duration,
+    tenant: Option<String>,
+    server: ServerLink,
+}
+
+impl Way {
+    fn of(options: &AgentOptions, listener: &ListenerOptions, server: &ServerLink) -> Self {
+        Self {
+            url: options.connect.url.clone(),
+            timeout: options.connect.timeout,
+            tenant: listener.tunnel.tenant_id.clone().or_else(|| options.connect.tenant_id.clone()),
+            server: server.clone(),
+        }
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.url == other.url
+            && self.timeout == other.timeout
+            && self.tenant == other.tenant
+            && is_same(&self.server, &other.server)
+    }
+}
+
+/// The token of one listener.
+fn token(options: &AgentOptions, listener: &ListenerOptions) -> Option<Secret> {
+    listener.tunnel.token.clone().or_else(|| options.connect.token.clone())
+}
+
+/// One listener of the client, and what it was made of.
+struct Tunnel<R: Runtime> {
+    way: Way,
+    upstream: Upstream<R>,
+    listener: Arc<Listener<R>>,
+}
+
+/// One listener of the options.
+struct Running<R: Runtime> {
+    options: ListenerOptions,
+    link: Link,
+    access: Arc<AccessLog>,
+    slot: Slot<R>,
+    tunnel: Tunnel<R>,
+    /// Takes the place of `tunnel` once it is up.
+    next: Option<Tunnel<R>>,
+    /// The server wants none of it.
+    is_refused: bool,
+}
+
+struct State<R: Runtime> {
+    connectors: Connectors,
+    /// How the listeners of the start are reached, until they are there.
+    links: Vec<(ServerLink, Link)>,
+    running: Vec<Running<R>>,
+    grace: Duration,
+    /// Why the agent has to end.
+    failure: Option<RunError>,
+    phase: Phase,
+}
+
+/// Nothing changes before the listeners are there, nor when they go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Before,
+    Running,
+    Over,
+}
+
+/// All listeners. Cheap to clone.
+pub(crate) struct Fleet<R: Runtime>(Arc<Inner<R>>);
+
+impl<R: Runtime> Clone for Fleet<R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct Inner<R: Runtime> {
+    rt: R,
+    maker: Maker<R>,
+    budget: Arc<Budget>,
+    observer: Mutex<Option<Arc<Observer>>>,
+    reloader: Reloader,
+    failed: Shutdown,
+    state: Mutex<State<R>>,
+}
+
+impl<R: Runtime> Fleet<R> {
+    /// Reads the files of certificates; nothing is connected yet.
+    ///
+    /// # Errors
+    /// What this build cannot do, or which file cannot be used.
+    pub(crate) fn new(rt: R, options: &AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
+        let mut connectors = Connectors::new(crypto);
+        let (links, parts) = connectors.take(connectors.prepare(options)?);
+        let maker = Maker {
+            rt: rt.clone(),
+            counted: Counted::default(),
+            tasks: Tasks::new(),
+            heads: Arc::new(HeadBudget::default()),
+        };
+        let state = State {
+            connectors,
+            links,
+            running: Vec::new(),
+            grace: options.grace_period,
+            failure: None,
+            phase: Phase::Before,
+        };
+        let fleet = Self(Arc::new(Inner {
+            rt,
+            maker,
+            budget: Arc::new(Budget::new(crate::agent::budget_bytes())),
+            observer: Mutex::new(None),
+            reloader: Reloader::new(parts),
+            failed: Shutdown::new(),
+            state: Mutex::new(state),
+        }));
+        #[cfg(feature = "yaml")]
+        if let Some(file) = change::configuration(options, &fleet) {
+            fleet.0.reloader.add("configuration".to_owned(), file);
+        }
+        Ok(fleet)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What reads the configuration and the files of certificates again.
+    pub(crate) fn reloader(&self) -> &Reloader {
+        &self.0.reloader
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        self.0.maker.counted.clone()
+    }
+
+    /// Somebody to be told of every tunnel from here on.
+    pub(crate) fn observe(&self, observer: Arc<Observer>) {
+        *self.0.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observer);
+    }
+
+    /// Starts all listeners of the options that this was made of.
+    ///
+    /// # Errors
+    /// What of them cannot be sent to a server.
+    pub(crate) fn start(&self, options: &AgentOptions) -> Result<(), RunError> {
+        let mut state = self.lock();
+        let links = std::mem::take(&mut state.links);
+        for (listener, (server, link)) in options.listeners.iter().zip(links) {
+            let running = self.make(options, listener, &server, link)?;
+            self.hear_refusal(&running.tunnel.listener, options.connect.exit_on_failure);
+            state.running.push(running);
+        }
+        state.phase = Phase::Running;
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        options: &AgentOptions,
+        listener: &ListenerOptions,
+        server: &ServerLink,
+        link: Link,
+    ) -> Result<Running<R>, RunError> {
+        let access = Arc::new(AccessLog::new(access_options(listener, options)));
+        let slot = self.0.maker.slot(listener, &link, &access);
+        let tunnel = self.tunnel(options, listener, server, &slot)?;
+        Ok(Running { options: listener.clone(), link, access, slot, tunnel, next: None, is_refused: false })
+    }
+
+    fn tunnel(
+        &self,
+        options: &AgentOptions,
+        listener: &ListenerOptions,
+        server: &ServerLink,
+        slot: &Slot<R>,
+    ) -> Result<Tunnel<R>, RunError> {
+        let observer = self.0.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let way = Way::of(options, listener, server);
+        let mut upstream = upstream(&self.0.rt, options, self.0.budget.clone(), observer)?;
+        #[cfg(feature = "tls-of-caller")]
+        if let Some(connector) = server {
+            upstream = upstream.tls(connector.clone());
+        }
+        if let Some(tenant) = &way.tenant {
+            upstream = upstream.tenant(tenant);
+        }
+        if let Some(token) = token(options, listener) {
+            upstream = upstream.token(token.reveal());
+        }
+        let made = upstream.listen_in_background(&listener.endpoint);
+        let made = made.map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
+        let made = Arc::new(made);
+        self.0.maker.accept(made.clone(), slot.clone());
+        Ok(Tunnel { way, upstream, listener: made })
+    }
+
+    /// Notes a refusal for good; `at_once` one is enough to end the agent, else it takes all listeners.
+    fn hear_refusal(&self, listener: &Arc<Listener<R>>, at_once: bool) {
+        let (fleet, listener) = (self.clone(), listener.clone());
+        self.0.rt.spawn(async move {
+            let Err(error) = listener.connected().await else { return };
+            let mut state = fleet.lock();
+            let own = |running: &&mut Running<R>| Arc::ptr_eq(&running.tunnel.listener, &listener);
+            // One that was closed has no say.
+            let Some(running) = state.running.iter_mut().find(own) else { return };
+            running.is_refused = true;
+            if state.phase == Phase::Running && (at_once || state.running.iter().all(|r| r.is_refused)) {
+                let endpoint = listener.endpoint().to_string();
+                state.failure = Some(RunError::Listen(endpoint, ListenError::Refused(error)));
+                fleet.0.failed.trigger();
+            }
+        });
+    }
+
+    /// Ready when the agent has to end because of its server.
+    pub(crate) async fn failure(&self) -> Option<RunError> {
+        self.0.failed.wait().await;
+        self.lock().failure.take()
+    }
+
+    /// Closes every listener, each with the whole grace period, and waits for what they still do.
+    pub(crate) async fn close(&self) {
+        let (running, grace) = {
+            let mut state = self.lock();
+            state.phase = Phase::Over;
+            (std::mem::take(&mut state.running), state.grace)
+        };
+        let until = self.0.rt.now() + grace;
+        let mut closing: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+        for running in &running {
+            let tunnels = running.next.iter().chain([&running.tunnel]);
+            closing.extend(tunnels.map(|tunnel| -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+                Box::pin(tunnel.listener.close(grace))
+            }));
+        }
+        poll_fn(|cx| {
+            closing.retain_mut(|close| close.as_mut().poll(cx).is_pending());
+            if closing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        // The tunnels are quiet; what a task still does (keeping a connection, a log line) is short.
+        let _ = piko_driver::timeout_at(&self.0.rt, Some(until), self.0.maker.tasks.idle()).await;
+        // It holds this fleet.
+        self.0.reloader.clear();
+    }
+}

@@ -1,0 +1,105 @@
+//! What stands behind a listener, and the streams that come to it.
+
+use crate::dial::Dial;
+use crate::http::HttpService;
+use crate::metrics::Counted;
+use crate::tcp::TcpService;
+use crate::tls::Link;
+use piko_client::Listener;
+use piko_config::{ListenerOptions, Protocol};
+use piko_core::http1;
+use piko_driver::{HeadBudget, Pool, Port, Runtime, Setting, Shutdown, Stream, Tasks, serve};
+use piko_observe::access::AccessLog;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Idle connections to one service when no number is set: the pool has some bound in any case.
+const IDLE_CONNS_MAX: usize = 4096;
+/// A kept connection that no setting limits still ends.
+const IDLE_CONN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What stands behind an endpoint.
+pub(super) enum Service<R: Runtime> {
+    Http(HttpService<R>),
+    Tcp(TcpService<R>),
+}
+
+/// The service that streams of one listener get when they begin.
+pub(super) type Slot<R> = Setting<Arc<Service<R>>>;
+
+/// Makes services, and serves streams with them.
+pub(super) struct Maker<R> {
+    pub(super) rt: R,
+    pub(super) counted: Counted,
+    /// The streams, and whatever else has to be over before the agent ends.
+    pub(super) tasks: Tasks,
+    pub(super) heads: Arc<HeadBudget>,
+}
+
+impl<R: Runtime> Maker<R> {
+    pub(super) fn slot(&self, listener: &ListenerOptions, link: &Link, access: &Arc<AccessLog>) -> Slot<R> {
+        Arc::new(self.service(listener, link, access)).into()
+    }
+
+    /// The service of a listener, which is announced in the log.
+    pub(super) fn service(
+        &self,
+        listener: &ListenerOptions,
+        link: &Link,
+        access: &Arc<AccessLog>,
+    ) -> Service<R> {
+        let ListenerOptions { endpoint, addr, pool, timeout, protocol, .. } = listener;
+        let dial = Dial::new(self.rt.clone(), addr.clone(), pool.keep_alive, link.clone());
+        // The subsystem is part of a record's static description, hence one call site for each.
+        match protocol {
+            Protocol::Http => {
+                tracing::info!(target: "proxy.http", { "endpoint-id" = endpoint, service = %addr }, "starting reverse proxy");
+                let kept = Pool::new(
+                    self.rt.clone(),
+                    pool.max_idle.unwrap_or(IDLE_CONNS_MAX).min(IDLE_CONNS_MAX),
+                    pool.idle_timeout.unwrap_or(IDLE_CONN_TIMEOUT_MAX),
+                );
+                let metrics = self.counted.http(endpoint);
+                Service::Http(HttpService::new(dial, *timeout, kept, access.clone(), metrics))
+            }
+            Protocol::Tcp => {
+                tracing::info!(target: "proxy.tcp", { "endpoint-id" = endpoint, service = %addr }, "starting tcp proxy");
+                Service::Tcp(TcpService {
+                    dial,
+                    endpoint: endpoint.clone(),
+                    timeout: *timeout,
+                    access: access.clone(),
+                    metrics: self.counted.tcp(endpoint),
+                })
+            }
+        }
+    }
+
+    /// Serves the streams of a listener until it is closed, one task each.
+    pub(super) fn accept(&self, listener: Arc<Listener<R>>, slot: Slot<R>) {
+        let (rt, tasks) = (self.rt.clone(), self.tasks.clone());
+        // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
+        let port = Arc::new(Port {
+            http: http1::Config::default().into(),
+            leaving: Shutdown::new(),
+            shutdown: Shutdown::new(),
+            heads: self.heads.clone(),
+        });
+        self.rt.spawn(async move {
+            while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
+                let (service, port) = (slot.get(), port.clone());
+                let (guard, serving) = (tasks.enter(), rt.clone());
+                rt.spawn(async move {
+                    match &*service {
+                        Service::Http(service) => {
+                            let _ = serve::<R, Stream, _>(&serving, stream, service, &port).await;
+                        }
+                        Service::Tcp(service) => service.serve(stream).await,
+                    }
+                    drop(guard);
+                });
+            }
+        });
+    }
+}
