@@ -14,7 +14,7 @@ mod slot;
 
 use crate::agent::{Observer, RunError, access_options, upstream};
 use crate::metrics::Counted;
-use crate::tls::{Connectors, Crypto, Link, ServerLink, is_same};
+use crate::tls::{Connectors, Crypto, Link, Links, ServerLink, is_same};
 use piko_client::{ListenError, Listener, Upstream};
 use piko_config::{AgentOptions, ConnectUrl, ListenerOptions, Secret};
 use piko_core::mux::Budget;
@@ -81,7 +81,7 @@ struct Running<R: Runtime> {
 struct State<R: Runtime> {
     connectors: Connectors,
     /// How the listeners of the start are reached, until they are there.
-    links: Vec<(ServerLink, Link)>,
+    links: Links,
     running: Vec<Running<R>>,
     grace: Duration,
     /// Why the agent has to end.

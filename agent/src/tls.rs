@@ -2,6 +2,8 @@
 
 use crate::agent::RunError;
 use piko_config::AgentOptions;
+use piko_driver::Reload;
+use std::sync::Arc;
 
 #[cfg(all(feature = "tls-of-caller", feature = "yaml"))]
 pub(crate) use with::Prepared;
@@ -20,6 +22,11 @@ pub type Crypto = piko_driver::tls::Crypto;
 #[derive(Clone, Debug)]
 pub enum Crypto {}
 
+/// How each listener is reached, and how it reaches its service.
+pub(crate) type Links = Vec<(ServerLink, Link)>;
+/// What is read again when it changes, each with its name for the log.
+type Parts = Vec<(String, Arc<dyn Reload>)>;
+
 /// Which parts of the options ask for TLS.
 fn wanted(options: &AgentOptions) -> Option<&'static str> {
     if options.connect.url.tls {
@@ -30,7 +37,7 @@ fn wanted(options: &AgentOptions) -> Option<&'static str> {
 
 #[cfg(feature = "tls-of-caller")]
 mod with {
-    use super::{AgentOptions, Crypto, RunError, wanted};
+    use super::{AgentOptions, Crypto, Links, Parts, RunError, wanted};
     use piko_config::ClientTlsOptions;
     use piko_driver::tls::{ClientFiles, Connector, LoadedClient, PairFiles};
     use piko_driver::{LoadError, MaybeTls, Reload, Runtime};
@@ -51,7 +58,7 @@ mod with {
     #[derive(Debug)]
     pub(crate) struct Prepared {
         /// One for each listener.
-        pub(crate) links: Vec<(ServerLink, Link)>,
+        pub(crate) links: Links,
         known: Vec<((String, usize), Arc<Connector>)>,
         taken: Vec<(Arc<Connector>, LoadedClient)>,
     }
@@ -152,10 +159,7 @@ mod with {
         }
 
         /// What was prepared counts from here on. Gives what is to be read again when it changes.
-        pub(crate) fn take(
-            &mut self,
-            known: Prepared,
-        ) -> (Vec<(ServerLink, Link)>, Vec<(String, Arc<dyn Reload>)>) {
+        pub(crate) fn take(&mut self, known: Prepared) -> (Links, Parts) {
             for (connector, loaded) in known.taken {
                 connector.take(loaded);
             }
@@ -184,10 +188,9 @@ mod with {
 
 #[cfg(not(feature = "tls-of-caller"))]
 mod without {
-    use super::{AgentOptions, Crypto, RunError, wanted};
-    use piko_driver::{MaybeTls, Reload, Runtime};
+    use super::{AgentOptions, Crypto, Links, Parts, RunError, wanted};
+    use piko_driver::{MaybeTls, Runtime};
     use std::io;
-    use std::sync::Arc;
 
     /// How the parties of an agent are reached: plainly.
     #[derive(Debug, Default)]
@@ -210,7 +213,7 @@ mod without {
     #[derive(Debug)]
     pub(crate) struct Prepared {
         /// One for each listener.
-        pub(crate) links: Vec<(ServerLink, Link)>,
+        pub(crate) links: Links,
     }
 
     /// All are the same.
@@ -232,10 +235,7 @@ mod without {
         }
 
         /// There is nothing to read again.
-        pub(crate) fn take(
-            &mut self,
-            known: Prepared,
-        ) -> (Vec<(ServerLink, Link)>, Vec<(String, Arc<dyn Reload>)>) {
+        pub(crate) fn take(&mut self, known: Prepared) -> (Links, Parts) {
             (known.links, Vec::new())
         }
     }

@@ -87,7 +87,7 @@ async fn hear_hangups(mut signal: Signal, terminal: Terminal, reloader: Reloader
         tracing::info!(target: "main", signal = "hangup", "reading files again");
         reloader.reload();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn exit(ended: Result<(), JoinError>) -> ExitCode {
