@@ -210,10 +210,10 @@ fn agents_resume_their_sessions() {
     let setup = Setup::new();
     for (program, words) in [("piko-agent", &["http"][..]), ("piko", &["agent", "http"])] {
         let (port, told) = unwilling(&setup.pair);
-        let mut command = std::process::Command::new(piko_tests::process::binary(program));
+        let mut command = Command::new(binary(program));
         command.args(words).args(["e", "127.0.0.1:9", "--connect.url", &format!("https://localhost:{port}")]);
         command.args(["--connect.tls.root-cas", &setup.ca]);
-        let _agent = piko_tests::process::Process::spawn(program, &mut command).expect("starts");
+        let _agent = Process::spawn(program, &mut command).expect("starts");
         let resumed: Vec<bool> = (0..2).map(|_| told.recv_timeout(SOON).expect("a connection")).collect();
         assert_eq!(resumed, [false, true], "{program}");
     }
