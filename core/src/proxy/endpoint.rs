@@ -101,12 +101,8 @@ impl<'i> Seen<'i> {
         // An empty field is as good as none; the host of the target beats the Host field (RFC 9112 3.2.2).
         let named = |value: Option<&'i [u8]>| value.filter(|value| !value.is_empty());
         let host = target.authority().or(self.host).unwrap_or_default();
-        let label = match label(host) {
-            Label::Malformed => return fault(&BAD_HOST),
-            Label::Missing => None,
-            Label::Named(label) => Some(label),
-        };
-        match named(self.piko_endpoint).or(named(self.pico_endpoint)).or(label) {
+        let Some(name) = host_name(host) else { return fault(&BAD_HOST) };
+        match named(self.piko_endpoint).or(named(self.pico_endpoint)).or_else(|| first_label(name?)) {
             Some(id) => EndpointId::new(id).map(Asked::Http).map_err(|_| bad_id(400)),
             None => {
                 let (error, cause) = ("missing endpoint id", cause::MISSING_ENDPOINT_ID);
@@ -116,39 +112,34 @@ impl<'i> Seen<'i> {
     }
 }
 
-/// What a host says about the endpoint.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Label<'i> {
-    /// Not `uri-host [ ":" digits ]`.
-    Malformed,
-    /// Empty, an IP address, or a name without a dot or with nothing before it.
-    Missing,
-    /// The part before the first dot.
-    Named(&'i [u8]),
-}
-
-/// The first label of a host (wire protocol 6.1).
-pub(super) fn label(host: &[u8]) -> Label<'_> {
+/// The name in a host, `uri-host [ ":" digits ]`, whose first label may name an endpoint (wire protocol 6.1): `None`
+/// when the host is malformed, `Some(None)` when it is an address in brackets.
+pub(super) fn host_name(host: &[u8]) -> Option<Option<&[u8]>> {
     if let Some(rest) = host.strip_prefix(b"[") {
-        return literal(rest);
+        return is_literal(rest).then_some(None);
     }
     let mut parts = host.splitn(2, |&b| b == b':');
     let name = parts.next().unwrap_or_default();
     let port = parts.next().unwrap_or_default();
-    if !is_reg_name(name) || !port.iter().all(u8::is_ascii_digit) {
-        return Label::Malformed;
-    }
-    let is_ip = core::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok());
-    match name.iter().position(|&b| b == b'.') {
-        Some(dot) if dot > 0 && !is_ip => Label::Named(name.get(..dot).unwrap_or_default()),
-        _ => Label::Missing,
-    }
+    (is_reg_name(name) && port.iter().all(u8::is_ascii_digit)).then_some(Some(name))
+}
+
+/// The part before the first dot. Nothing for an IP address, or a name without a dot or with nothing before it.
+pub(super) fn first_label(name: &[u8]) -> Option<&[u8]> {
+    let dot = name.iter().position(|&b| b == b'.').filter(|&dot| dot > 0)?;
+    name.get(..dot).filter(|_| !is_ip(name))
+}
+
+/// A dotted IPv4 address, whose last byte is a digit, which that of a domain is not.
+fn is_ip(name: &[u8]) -> bool {
+    name.last().is_some_and(u8::is_ascii_digit)
+        && core::str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok())
 }
 
 /// An address in brackets, given without the opening one. It never names an endpoint, it is only judged.
-fn literal(rest: &[u8]) -> Label<'_> {
+fn is_literal(rest: &[u8]) -> bool {
     let mut parts = rest.splitn(2, |&b| b == b']');
-    let (Some(address), Some(port)) = (parts.next(), parts.next()) else { return Label::Malformed };
+    let (Some(address), Some(port)) = (parts.next(), parts.next()) else { return false };
     let port_is_fine = match port {
         [] => true,
         [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
@@ -158,7 +149,7 @@ fn literal(rest: &[u8]) -> Label<'_> {
     let address = address.split(|&b| b == b'%').next().unwrap_or_default();
     let is_future = matches!(address, [b'v' | b'V', rest @ ..] if rest.contains(&b'.') && is_reg_name(rest));
     let is_ip = core::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
-    if port_is_fine && (is_ip || is_future) { Label::Missing } else { Label::Malformed }
+    port_is_fine && (is_ip || is_future)
 }
 
 /// RFC 3986 3.2.2, without looking at what percent signs introduce: nothing is decoded.
@@ -166,9 +157,24 @@ fn is_reg_name(name: &[u8]) -> bool {
     name.iter().all(|&b| is_reg_name_byte(b) || b == b'%')
 }
 
+/// Looked up: every byte of every host is asked for.
+const REG_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        // Below 256.
+        let byte = b as u8;
+        table[b] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
+            || matches!(byte, b'*' | b'+' | b',' | b';' | b'=');
+        b += 1;
+    }
+    table
+};
+
 /// Unreserved characters and sub-delimiters.
 pub(super) fn is_reg_name_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&b)
+    REG_NAME[usize::from(b)]
 }
 
 fn is_printable(value: &[u8]) -> bool {

@@ -428,7 +428,7 @@ impl Exchange {
         Record {
             endpoint: self.endpoint,
             status: self.status,
-            method: self.method.into_vec(),
+            method: self.method,
             request_head_bytes: self.request_head_bytes,
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,

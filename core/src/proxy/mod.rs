@@ -32,7 +32,7 @@ pub use answer::{Answer, cause};
 pub use budget::RetryBudget;
 pub use config::{Config, Place};
 pub use exchange::Exchange;
-pub use record::{Ended, Record};
+pub use record::{Ended, Method, Record};
 pub use step::{Failure, Leg, Peer, Step};
 pub use trouble::{Sender, Trouble, load_of, trouble};
 

@@ -3,6 +3,8 @@
 use crate::id::EndpointId;
 use crate::time::Instant;
 use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Deref;
 
 /// Plain facts about a finished exchange, for the access log, metrics and traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub struct Record {
     /// The status the client was given; zero when it was given none.
     pub status: u16,
     /// The request's method as received; empty when no request came.
-    pub method: Vec<u8>,
+    pub method: Method,
     /// The size of the request's head: its start line and fields as received, without the empty line.
     pub request_head_bytes: u64,
     /// Payload of the request that was sent on, without framing, in bytes; retries are not counted twice. Behind a 101
@@ -54,31 +56,45 @@ pub enum Ended {
 /// Longer methods than this go to the heap; every registered one is shorter.
 const METHOD_INLINE_BYTES: usize = 22;
 
-/// A method kept without a heap allocation.
-#[derive(Debug)]
-pub(super) enum Method {
+/// A method, nearly always kept without a heap allocation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Method(Kept);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Kept {
     Inline { len: u8, bytes: [u8; METHOD_INLINE_BYTES] },
     Long(Vec<u8>),
 }
 
+/// The bytes of it.
+impl Deref for Method {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Kept::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Kept::Long(method) => method,
+        }
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.escape_ascii())
+    }
+}
+
 impl Method {
-    pub(super) const EMPTY: Self = Self::Inline { len: 0, bytes: [0; METHOD_INLINE_BYTES] };
+    pub(super) const EMPTY: Self = Self(Kept::Inline { len: 0, bytes: [0; METHOD_INLINE_BYTES] });
 
     pub(super) fn new(method: &[u8]) -> Self {
         let mut bytes = [0; METHOD_INLINE_BYTES];
         match (bytes.get_mut(..method.len()), u8::try_from(method.len())) {
             (Some(room), Ok(len)) => {
                 room.copy_from_slice(method);
-                Self::Inline { len, bytes }
+                Self(Kept::Inline { len, bytes })
             }
-            _ => Self::Long(method.to_vec()),
-        }
-    }
-
-    pub(super) fn into_vec(self) -> Vec<u8> {
-        match self {
-            Self::Inline { len, bytes } => bytes.get(..usize::from(len)).unwrap_or_default().to_vec(),
-            Self::Long(method) => method,
+            _ => Self(Kept::Long(method.to_vec())),
         }
     }
 }

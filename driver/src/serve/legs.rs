@@ -82,7 +82,10 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
     /// Each direction once. `Ok(true)` when something moved.
     fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, Outcome> {
         let mut progress = self.write_up(cx);
-        progress |= self.read_client(cx)?;
+        let uploaded = self.up.uploaded;
+        if !uploaded {
+            progress |= self.read_client(cx)?;
+        }
         progress |= self.write_client(cx)?;
         if self.client.out.queue.is_empty() {
             self.done()?;
@@ -91,6 +94,12 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
         if !self.client.out.blocked {
             // The last bytes go out in `finish`, together with what was just queued.
             self.done()?;
+        }
+        if uploaded {
+            // Behind the response: one that is all there has nobody waiting for it whose going away would matter.
+            if let Some(stop) = watch(self.client, &mut self.work.exchange, cx) {
+                return Err(Outcome::Ended(stop));
+            }
         }
         Ok(progress)
     }
@@ -146,12 +155,6 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
 
     /// Request bytes: client → upstream.
     fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Outcome> {
-        if self.up.uploaded {
-            return match watch(self.client, &mut self.work.exchange, cx) {
-                Some(stop) => Err(Outcome::Ended(stop)),
-                None => Ok(false),
-            };
-        }
         if self.up.deaf || self.up.out.blocked || self.cut.is_some() {
             return Ok(false);
         }

@@ -1,11 +1,26 @@
 //! Which endpoint a request asks for: every row of the table of hosts, and the TCP path.
 
 use super::*;
-use crate::proxy::endpoint::{Label, label};
+use crate::proxy::endpoint::{first_label, host_name};
 use crate::route::Hop;
 use alloc::format;
 
 const LONG: usize = 1024;
+
+/// What a host says about the endpoint.
+#[derive(Debug, PartialEq, Eq)]
+enum Label<'i> {
+    Malformed,
+    Missing,
+    Named(&'i [u8]),
+}
+
+fn label(host: &[u8]) -> Label<'_> {
+    match host_name(host) {
+        None => Label::Malformed,
+        Some(name) => name.and_then(first_label).map_or(Label::Missing, Label::Named),
+    }
+}
 
 #[test]
 fn hosts_name_their_first_label() {

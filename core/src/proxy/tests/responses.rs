@@ -121,7 +121,7 @@ fn the_record_tells_what_happened() {
     let record = exchange.finish(at(9));
     assert_eq!(record.endpoint.as_ref().unwrap().as_bytes(), b"ep");
     assert_eq!((record.status, record.how, record.retries), (201, Ended::Complete, 0));
-    assert_eq!(record.method, b"POST");
+    assert_eq!(*record.method, *b"POST");
     assert_eq!((record.request_bytes, record.response_bytes), (3, 6));
     let head = "POST /x HTTP/1.1\r\nHost: ep.x\r\nContent-Length: 3\r\n";
     assert_eq!(record.request_head_bytes, head.len() as u64);
@@ -133,7 +133,7 @@ fn methods_of_any_length_are_recorded() {
     for length in [0, 1, 22, 23, 300] {
         let method = "M".repeat(length);
         let exchange = forwarding(&format!("{method} / HTTP/1.1\r\nHost: ep.x\r\n"));
-        assert_eq!(exchange.finish(T0).method, method.as_bytes());
+        assert_eq!(*exchange.finish(T0).method, *method.as_bytes());
     }
 }
 
