@@ -15,7 +15,7 @@ mod slot;
 use crate::agent::{Observer, RunError, access_options, upstream};
 use crate::metrics::Counted;
 use crate::tls::{Connectors, Crypto, Link, Links, ServerLink, is_same};
-use piko_client::{ListenError, Listener, Upstream};
+use piko_client::{DialError, ListenError, Listener, Upstream};
 use piko_config::{AgentOptions, ConnectUrl, ListenerOptions, Secret};
 use piko_core::mux::Budget;
 use piko_driver::{HeadBudget, Reloader, Runtime, Shutdown, Tasks};
@@ -76,6 +76,8 @@ struct Running<R: Runtime> {
     next: Option<Tunnel<R>>,
     /// The server wants none of it.
     is_refused: bool,
+    /// Its refusal ends the agent.
+    is_decisive: bool,
 }
 
 struct State<R: Runtime> {
@@ -108,7 +110,7 @@ impl<R: Runtime> Clone for Fleet<R> {
 
 struct Inner<R: Runtime> {
     rt: R,
-    maker: Maker<R>,
+    maker: Arc<Maker<R>>,
     budget: Arc<Budget>,
     observer: Mutex<Option<Arc<Observer>>>,
     reloader: Reloader,
@@ -124,12 +126,15 @@ impl<R: Runtime> Fleet<R> {
     pub(crate) fn new(rt: R, options: &AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
         let mut connectors = Connectors::new(crypto);
         let (links, parts) = connectors.take(connectors.prepare(options)?);
-        let maker = Maker {
+        // A build without files of any kind carries nothing for them.
+        let has_files = cfg!(any(feature = "tls-of-caller", feature = "yaml"));
+        let reloader = if has_files { Reloader::new(parts) } else { Reloader::default() };
+        let maker = Arc::new(Maker {
             rt: rt.clone(),
             counted: Counted::default(),
             tasks: Tasks::new(),
             heads: Arc::new(HeadBudget::default()),
-        };
+        });
         let state = State {
             connectors,
             links,
@@ -143,7 +148,7 @@ impl<R: Runtime> Fleet<R> {
             maker,
             budget: Arc::new(Budget::new(crate::agent::budget_bytes())),
             observer: Mutex::new(None),
-            reloader: Reloader::new(parts),
+            reloader,
             failed: Shutdown::new(),
             state: Mutex::new(state),
         }));
@@ -180,8 +185,8 @@ impl<R: Runtime> Fleet<R> {
         let mut state = self.lock();
         let links = std::mem::take(&mut state.links);
         for (listener, (server, link)) in options.listeners.iter().zip(links) {
-            let running = self.make(options, listener, &server, link)?;
-            self.hear_refusal(&running.tunnel.listener, options.connect.exit_on_failure);
+            let mut running = self.make(options, listener, &server, link)?;
+            running.is_decisive = options.connect.exit_on_failure;
             state.running.push(running);
         }
         state.phase = Phase::Running;
@@ -198,7 +203,16 @@ impl<R: Runtime> Fleet<R> {
         let access = Arc::new(AccessLog::new(access_options(listener, options)));
         let slot = self.0.maker.slot(listener, &link, &access);
         let tunnel = self.tunnel(options, listener, server, &slot)?;
-        Ok(Running { options: listener.clone(), link, access, slot, tunnel, next: None, is_refused: false })
+        Ok(Running {
+            options: listener.clone(),
+            link,
+            access,
+            slot,
+            tunnel,
+            next: None,
+            is_refused: false,
+            is_decisive: false,
+        })
     }
 
     fn tunnel(
@@ -224,26 +238,33 @@ impl<R: Runtime> Fleet<R> {
         let made = upstream.listen_in_background(&listener.endpoint);
         let made = made.map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
         let made = Arc::new(made);
-        self.0.maker.accept(made.clone(), slot.clone());
+        self.accept(made.clone(), slot.clone());
         Ok(Tunnel { way, upstream, listener: made })
     }
 
-    /// Notes a refusal for good; `at_once` one is enough to end the agent, else it takes all listeners.
-    fn hear_refusal(&self, listener: &Arc<Listener<R>>, at_once: bool) {
-        let (fleet, listener) = (self.clone(), listener.clone());
+    /// Serves the streams of `listener` until it is over, and notes where that is a refusal for good.
+    fn accept(&self, listener: Arc<Listener<R>>, slot: Slot<R>) {
+        let (fleet, serving) = (self.clone(), self.0.maker.clone());
         self.0.rt.spawn(async move {
-            let Err(error) = listener.connected().await else { return };
-            let mut state = fleet.lock();
-            let own = |running: &&mut Running<R>| Arc::ptr_eq(&running.tunnel.listener, &listener);
-            // One that was closed has no say.
-            let Some(running) = state.running.iter_mut().find(own) else { return };
-            running.is_refused = true;
-            if state.phase == Phase::Running && (at_once || state.running.iter().all(|r| r.is_refused)) {
-                let endpoint = listener.endpoint().to_string();
-                state.failure = Some(RunError::Listen(endpoint, ListenError::Refused(error)));
-                fleet.0.failed.trigger();
+            serving.accept(&listener, slot).await;
+            if let Some(error) = listener.take_refusal() {
+                fleet.refused(&listener, error);
             }
         });
+    }
+
+    /// The agent ends when all of its listeners were refused, or, where it is told so, the first one.
+    fn refused(&self, listener: &Arc<Listener<R>>, error: DialError) {
+        let mut state = self.lock();
+        let own = |running: &&mut Running<R>| Arc::ptr_eq(&running.tunnel.listener, listener);
+        // One that was closed has no say, and neither has one that waits to take over.
+        let Some(running) = state.running.iter_mut().find(own) else { return };
+        running.is_refused = true;
+        if running.is_decisive || state.running.iter().all(|running| running.is_refused) {
+            let endpoint = listener.endpoint().to_string();
+            state.failure = Some(RunError::Listen(endpoint, ListenError::Refused(error)));
+            self.0.failed.trigger();
+        }
     }
 
     /// Ready when the agent has to end because of its server.
@@ -275,6 +296,7 @@ impl<R: Runtime> Fleet<R> {
         // The tunnels are quiet; what a task still does (keeping a connection, a log line) is short.
         let _ = piko_driver::timeout_at(&self.0.rt, Some(until), self.0.maker.tasks.idle()).await;
         // It holds this fleet.
+        #[cfg(feature = "yaml")]
         self.0.reloader.clear();
     }
 }

@@ -1,8 +1,8 @@
 //! What of a node can change while it runs, without a restart and without a dropped connection.
 
 use crate::settings::{exchange_config, proxy_http};
-use piko_config::ServerOptions;
 use piko_config::reload::Part;
+use piko_config::{RebalanceOptions, ServerOptions};
 use piko_core::http1;
 use piko_core::proxy::Config;
 use piko_driver::Setting;
@@ -25,12 +25,18 @@ struct Limits {
     exchange: Config,
     drain_delay: Duration,
     grace_period: Duration,
+    rebalance: RebalanceOptions,
 }
 
 impl Limits {
     fn of(options: &ServerOptions) -> Self {
         let exchange = exchange_config(options);
-        Self { exchange, drain_delay: options.drain_delay, grace_period: options.grace_period }
+        Self {
+            exchange,
+            drain_delay: options.drain_delay,
+            grace_period: options.grace_period,
+            rebalance: options.upstream.rebalance.clone(),
+        }
     }
 }
 
@@ -59,6 +65,10 @@ impl Live {
 
     pub(crate) fn grace_period(&self) -> Duration {
         self.limits().grace_period
+    }
+
+    pub(crate) fn rebalance(&self) -> RebalanceOptions {
+        self.limits().rebalance.clone()
     }
 }
 

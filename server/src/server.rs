@@ -332,16 +332,7 @@ impl<R: Runtime> Server<R> {
         let tls = tls.proxy.clone();
         ports::start_proxy(&rt, bound.proxy, proxy, tls, &proxy_stop, service(Entrance::Port), owner);
         node.set_ready(true);
-        let balancing = rebalance::run(
-            rt.clone(),
-            node.clone(),
-            options.upstream.rebalance.clone(),
-            options.grace_period,
-            leaving.clone(),
-        );
-        if options.upstream.rebalance.threshold.is_some() {
-            rt.spawn(balancing);
-        }
+        rt.spawn(rebalance::run(rt.clone(), node.clone(), live.clone(), leaving.clone()));
 
         let failed = unless(&asked, unless(&stop, stay(&joiner, joined, &options))).await.flatten();
         let (drain_delay, grace_period) = (live.drain_delay(), live.grace_period());

@@ -95,9 +95,8 @@ impl<R: Runtime> Fleet<R> {
                     running.options = listener.clone();
                     Ok(running)
                 }
-                None => self.make(options, listener, &server, link).inspect(|running| {
+                None => self.make(options, listener, &server, link).inspect(|_| {
                     tracing::info!(target: "main", { "endpoint-id" = listener.endpoint }, "listener added");
-                    self.hear_refusal(&running.tunnel.listener, false);
                 }),
             };
             match running {
@@ -162,7 +161,6 @@ impl<R: Runtime> Fleet<R> {
             Ok(next) if running.is_refused => {
                 running.tunnel = next;
                 running.is_refused = false;
-                self.hear_refusal(&running.tunnel.listener, false);
             }
             Ok(next) => {
                 tracing::info!(target: "main", { "endpoint-id" = listener.endpoint }, "connecting anew for new settings");

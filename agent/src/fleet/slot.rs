@@ -76,9 +76,8 @@ impl<R: Runtime> Maker<R> {
         }
     }
 
-    /// Serves the streams of a listener until it is closed, one task each.
-    pub(super) fn accept(&self, listener: Arc<Listener<R>>, slot: Slot<R>) {
-        let (rt, tasks) = (self.rt.clone(), self.tasks.clone());
+    /// Serves the streams of a listener until it is over, one task each.
+    pub(super) async fn accept(self: Arc<Self>, listener: &Listener<R>, slot: Slot<R>) {
         // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
         let port = Arc::new(Port {
             http: http1::Config::default().into(),
@@ -86,20 +85,18 @@ impl<R: Runtime> Maker<R> {
             shutdown: Shutdown::new(),
             heads: self.heads.clone(),
         });
-        self.rt.spawn(async move {
-            while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
-                let (service, port) = (slot.get(), port.clone());
-                let (guard, serving) = (tasks.enter(), rt.clone());
-                rt.spawn(async move {
-                    match &*service {
-                        Service::Http(service) => {
-                            let _ = serve::<R, Stream, _>(&serving, stream, service, &port).await;
-                        }
-                        Service::Tcp(service) => service.serve(stream).await,
+        while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
+            let (service, port) = (slot.get(), port.clone());
+            let (guard, rt) = (self.tasks.enter(), self.rt.clone());
+            self.rt.spawn(async move {
+                match &*service {
+                    Service::Http(service) => {
+                        let _ = serve::<R, Stream, _>(&rt, stream, service, &port).await;
                     }
-                    drop(guard);
-                });
-            }
-        });
+                    Service::Tcp(service) => service.serve(stream).await,
+                }
+                drop(guard);
+            });
+        }
     }
 }

@@ -299,19 +299,21 @@ pub(super) const FLAGS: &[Flag] = &[
         "The RSA public key that tokens are verified with, as PEM",
     ),
     flag("upstream.bind-addr", Kind::Bind, ":8001", "Where to listen for agents; port 0 picks a free one"),
-    flag("upstream.rebalance.min-conns", Kind::Int, "50", "Nodes with fewer agents than this shed none"),
+    flag("upstream.rebalance.min-conns", Kind::Int, "50", "Nodes with fewer agents than this shed none").reloadable(),
     flag(
         "upstream.rebalance.shed-rate",
         Kind::Float,
         "0.005",
         "The most agents to shed each second, as a share of the nodes' average",
-    ),
+    )
+    .reloadable(),
     flag(
         "upstream.rebalance.threshold",
         Kind::Float,
         "0",
         "How far above the nodes' average a node has to be to shed agents, as a share of it; 0 is never",
-    ),
+    )
+    .reloadable(),
     Flag::new(&[], "upstream.tenants", Kind::List, "", "Tenants, each with an authentication of its own")
         .yaml(Yaml::Same)
         .refused("tenants are not supported yet, and without them the port would be open"),

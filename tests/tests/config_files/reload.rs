@@ -144,6 +144,21 @@ fn limits_of_connections_change_for_those_that_begin() {
     assert_eq!(old.get("/hello", &fields).expect("an answer").status(), 200);
 }
 
+/// `upstream.rebalance.*`: off at the start, on from the new file on.
+#[test]
+fn rebalancing_is_switched_on() {
+    let folder = Folder::new();
+    let path = folder.write("server.yaml", "{}\n");
+    let one = Server::start_with(binary("piko-server"), &["--config.path", &path], &[]);
+    let _two = Server::start(&["--cluster.join", &one.gossip().to_string()]);
+    let service = Service::start();
+    let endpoints: Vec<String> = (0..6).map(|n| format!("e{n}/{}", service.addr())).collect();
+    let _agent = piko_tests::rig::agent_of(&one.connect_url(), &endpoints);
+    folder.write("server.yaml", "upstream: {rebalance: {threshold: 0.2, shed_rate: 1, min_conns: 2}}\n");
+    let (_, record) = one.process.wait_record(0, SOON, "rebalance; shedding connections").expect("a record");
+    assert_eq!(record["local_conns"], 6);
+}
+
 /// A hang-up ends most programs; this one reads its file, and goes on where there is none.
 #[test]
 fn a_hang_up_is_no_end() {
