@@ -14,9 +14,15 @@ mod slot;
 
 use crate::agent::{Observer, RunError, access_options, upstream};
 use crate::metrics::Counted;
-use crate::tls::{Connectors, Crypto, Link, Links, ServerLink, is_same};
-use piko_client::{DialError, ListenError, Listener, Upstream};
-use piko_config::{AgentOptions, ConnectUrl, ListenerOptions, Secret};
+#[cfg(feature = "yaml")]
+use crate::tls::is_same;
+use crate::tls::{Connectors, Crypto, Link, Links, ServerLink};
+#[cfg(feature = "yaml")]
+use piko_client::Upstream;
+use piko_client::{DialError, ListenError, Listener};
+#[cfg(feature = "yaml")]
+use piko_config::ConnectUrl;
+use piko_config::{AgentOptions, ListenerOptions, Secret};
 use piko_core::mux::Budget;
 use piko_driver::{HeadBudget, Reloader, Runtime, Shutdown, Tasks};
 use piko_observe::access::AccessLog;
@@ -28,6 +34,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// What a tunnel is made of; another one of these needs another tunnel.
+#[cfg(feature = "yaml")]
 struct Way {
     url: ConnectUrl,
     timeout: Duration,
@@ -35,12 +42,13 @@ struct Way {
     server: ServerLink,
 }
 
+#[cfg(feature = "yaml")]
 impl Way {
     fn of(options: &AgentOptions, listener: &ListenerOptions, server: &ServerLink) -> Self {
         Self {
             url: options.connect.url.clone(),
             timeout: options.connect.timeout,
-            tenant: listener.tunnel.tenant_id.clone().or_else(|| options.connect.tenant_id.clone()),
+            tenant: tenant(options, listener).map(str::to_owned),
             server: server.clone(),
         }
     }
@@ -53,26 +61,40 @@ impl Way {
     }
 }
 
-/// The token of one listener.
-fn token(options: &AgentOptions, listener: &ListenerOptions) -> Option<Secret> {
-    listener.tunnel.token.clone().or_else(|| options.connect.token.clone())
+/// The token of one listener. What is its own stands in a file.
+fn token<'o>(options: &'o AgentOptions, listener: &'o ListenerOptions) -> Option<&'o Secret> {
+    let own = listener.tunnel.token.as_ref().filter(|_| cfg!(feature = "yaml"));
+    own.or(options.connect.token.as_ref())
+}
+
+/// The tenant of one listener, likewise.
+fn tenant<'o>(options: &'o AgentOptions, listener: &'o ListenerOptions) -> Option<&'o str> {
+    let own = listener.tunnel.tenant_id.as_deref().filter(|_| cfg!(feature = "yaml"));
+    own.or(options.connect.tenant_id.as_deref())
 }
 
 /// One listener of the client, and what it was made of.
 struct Tunnel<R: Runtime> {
+    #[cfg(feature = "yaml")]
     way: Way,
+    #[cfg(feature = "yaml")]
     upstream: Upstream<R>,
     listener: Arc<Listener<R>>,
 }
 
 /// One listener of the options.
 struct Running<R: Runtime> {
+    #[cfg(feature = "yaml")]
     options: ListenerOptions,
+    #[cfg(feature = "yaml")]
     link: Link,
+    #[cfg(feature = "yaml")]
     access: Arc<AccessLog>,
+    #[cfg(feature = "yaml")]
     slot: Slot<R>,
     tunnel: Tunnel<R>,
     /// Takes the place of `tunnel` once it is up.
+    #[cfg(feature = "yaml")]
     next: Option<Tunnel<R>>,
     /// The server wants none of it.
     is_refused: bool,
@@ -81,6 +103,7 @@ struct Running<R: Runtime> {
 }
 
 struct State<R: Runtime> {
+    #[cfg(feature = "yaml")]
     connectors: Connectors,
     /// How the listeners of the start are reached, until they are there.
     links: Links,
@@ -136,6 +159,7 @@ impl<R: Runtime> Fleet<R> {
             heads: Arc::new(HeadBudget::default()),
         });
         let state = State {
+            #[cfg(feature = "yaml")]
             connectors,
             links,
             running: Vec::new(),
@@ -204,11 +228,16 @@ impl<R: Runtime> Fleet<R> {
         let slot = self.0.maker.slot(listener, &link, &access);
         let tunnel = self.tunnel(options, listener, server, &slot)?;
         Ok(Running {
+            #[cfg(feature = "yaml")]
             options: listener.clone(),
+            #[cfg(feature = "yaml")]
             link,
+            #[cfg(feature = "yaml")]
             access,
+            #[cfg(feature = "yaml")]
             slot,
             tunnel,
+            #[cfg(feature = "yaml")]
             next: None,
             is_refused: false,
             is_decisive: false,
@@ -223,13 +252,14 @@ impl<R: Runtime> Fleet<R> {
         slot: &Slot<R>,
     ) -> Result<Tunnel<R>, RunError> {
         let observer = self.0.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let way = Way::of(options, listener, server);
         let mut upstream = upstream(&self.0.rt, options, self.0.budget.clone(), observer)?;
+        #[cfg(not(any(feature = "tls-of-caller", feature = "yaml")))]
+        let () = server;
         #[cfg(feature = "tls-of-caller")]
         if let Some(connector) = server {
             upstream = upstream.tls(connector.clone());
         }
-        if let Some(tenant) = &way.tenant {
+        if let Some(tenant) = tenant(options, listener) {
             upstream = upstream.tenant(tenant);
         }
         if let Some(token) = token(options, listener) {
@@ -239,7 +269,13 @@ impl<R: Runtime> Fleet<R> {
         let made = made.map_err(|error| RunError::Listen(listener.endpoint.clone(), error))?;
         let made = Arc::new(made);
         self.accept(made.clone(), slot.clone());
-        Ok(Tunnel { way, upstream, listener: made })
+        Ok(Tunnel {
+            #[cfg(feature = "yaml")]
+            way: Way::of(options, listener, server),
+            #[cfg(feature = "yaml")]
+            upstream,
+            listener: made,
+        })
     }
 
     /// Serves the streams of `listener` until it is over, and notes where that is a refusal for good.
@@ -283,10 +319,11 @@ impl<R: Runtime> Fleet<R> {
         let until = self.0.rt.now() + grace;
         let mut closing: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
         for running in &running {
-            let tunnels = running.next.iter().chain([&running.tunnel]);
-            closing.extend(tunnels.map(|tunnel| -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-                Box::pin(tunnel.listener.close(grace))
-            }));
+            closing.push(Box::pin(running.tunnel.listener.close(grace)));
+            #[cfg(feature = "yaml")]
+            if let Some(next) = &running.next {
+                closing.push(Box::pin(next.listener.close(grace)));
+            }
         }
         poll_fn(|cx| {
             closing.retain_mut(|close| close.as_mut().poll(cx).is_pending());

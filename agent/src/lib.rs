@@ -2,10 +2,6 @@
 
 mod agent;
 mod dial;
-#[cfg_attr(
-    not(feature = "yaml"),
-    expect(dead_code, reason = "kept for a new configuration, which comes from a file")
-)]
 mod fleet;
 mod http;
 mod metrics;

@@ -65,7 +65,7 @@ fn show(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            piko_observe::complain(format_args!("write: {error}"));
+            piko_observe::complain(["write: ", &error.to_string()].concat());
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,

@@ -5,14 +5,14 @@ use piko_config::AgentOptions;
 use piko_driver::Reload;
 use std::sync::Arc;
 
-#[cfg(all(feature = "tls-of-caller", feature = "yaml"))]
-pub(crate) use with::Prepared;
 #[cfg(feature = "tls-of-caller")]
-pub(crate) use with::{Connectors, Link, ServerLink, is_same};
-#[cfg(all(not(feature = "tls-of-caller"), feature = "yaml"))]
-pub(crate) use without::Prepared;
+pub(crate) use with::{Connectors, Link, ServerLink};
+#[cfg(all(feature = "tls-of-caller", feature = "yaml"))]
+pub(crate) use with::{Prepared, is_same};
 #[cfg(not(feature = "tls-of-caller"))]
-pub(crate) use without::{Connectors, Link, ServerLink, is_same};
+pub(crate) use without::{Connectors, Link, ServerLink};
+#[cfg(all(not(feature = "tls-of-caller"), feature = "yaml"))]
+pub(crate) use without::{Prepared, is_same};
 
 /// The cryptography that TLS is spoken with.
 #[cfg(feature = "tls-of-caller")]
@@ -217,6 +217,7 @@ mod without {
     }
 
     /// All are the same.
+    #[cfg(feature = "yaml")]
     pub(crate) fn is_same((): &ServerLink, (): &ServerLink) -> bool {
         true
     }

@@ -68,27 +68,26 @@ impl File {
 
 /// A secret from its file: all but white space around it, or what is wrong with it.
 pub(crate) fn secret(path: &Path) -> Result<String, String> {
-    let bytes = read(path, SECRET_BYTES_MAX).map_err(|reason| format!("{}: {reason}", path.display()))?;
-    let text =
-        std::str::from_utf8(&bytes).map_err(|_| format!("{}: the file is no UTF-8 text", path.display()))?;
-    match text.trim_ascii() {
-        "" => Err(format!("{}: the file is empty", path.display())),
-        text => Ok(text.to_owned()),
-    }
+    let found = read(path, SECRET_BYTES_MAX).and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_ascii();
+        if text.is_empty() {
+            Err("the file is empty, or no UTF-8 text".to_owned())
+        } else {
+            Ok(text.to_owned())
+        }
+    });
+    found.map_err(|reason| format!("{}: {reason}", path.display()))
 }
 
 /// The whole of what is at `path`, which may be a pipe, or why it cannot be had.
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| reason(&error))?;
-    if file.metadata().is_ok_and(|about| about.is_dir()) {
-        return Err("is a directory".to_owned());
-    }
     let mut bytes = Vec::new();
     // One more than what is allowed, since a device has no length to ask for.
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
     match bytes.len() as u64 > bytes_max {
-        true => Err(format!("larger than {} KiB", bytes_max / 1024)),
+        true => Err(["larger than ", &(bytes_max / 1024).to_string(), " KiB"].concat()),
         false => Ok(bytes),
     }
 }
@@ -96,6 +95,7 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
 /// Go's words for the usual reasons; those of the system for others.
 fn reason(error: &std::io::Error) -> String {
     match error.kind() {
+        std::io::ErrorKind::IsADirectory => "is a directory".to_owned(),
         std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),

@@ -144,7 +144,7 @@ impl<R: Runtime> Fleet<R> {
         let token = token(options, listener);
         for tunnel in running.next.iter().chain([&running.tunnel]) {
             // Refused with the configuration when it cannot be sent.
-            let _ = tunnel.upstream.set_token(token.as_ref().map(|token| token.reveal().to_owned()));
+            let _ = tunnel.upstream.set_token(token.map(|token| token.reveal().to_owned()));
         }
         let way = Way::of(options, listener, server);
         if running.next.as_ref().is_some_and(|next| next.way.is(&way)) {

@@ -8,7 +8,7 @@ use crate::tls::Link;
 use piko_client::Listener;
 use piko_config::{ListenerOptions, Protocol};
 use piko_core::http1;
-use piko_driver::{HeadBudget, Pool, Port, Runtime, Setting, Shutdown, Stream, Tasks, serve};
+use piko_driver::{HeadBudget, Pool, Port, Runtime, Shutdown, Stream, Tasks, serve};
 use piko_observe::access::AccessLog;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -26,7 +26,21 @@ pub(super) enum Service<R: Runtime> {
 }
 
 /// The service that streams of one listener get when they begin.
-pub(super) type Slot<R> = Setting<Arc<Service<R>>>;
+#[cfg(feature = "yaml")]
+pub(super) type Slot<R> = piko_driver::Setting<Arc<Service<R>>>;
+/// The service of one listener: without files it stays what it is.
+#[cfg(not(feature = "yaml"))]
+pub(super) type Slot<R> = Arc<Service<R>>;
+
+#[cfg(feature = "yaml")]
+fn service_of<R: Runtime>(slot: &Slot<R>) -> Arc<Service<R>> {
+    slot.get()
+}
+
+#[cfg(not(feature = "yaml"))]
+fn service_of<R: Runtime>(slot: &Slot<R>) -> Arc<Service<R>> {
+    slot.clone()
+}
 
 /// Makes services, and serves streams with them.
 pub(super) struct Maker<R> {
@@ -39,7 +53,10 @@ pub(super) struct Maker<R> {
 
 impl<R: Runtime> Maker<R> {
     pub(super) fn slot(&self, listener: &ListenerOptions, link: &Link, access: &Arc<AccessLog>) -> Slot<R> {
-        Arc::new(self.service(listener, link, access)).into()
+        let service = Arc::new(self.service(listener, link, access));
+        #[cfg(feature = "yaml")]
+        let service = service.into();
+        service
     }
 
     /// The service of a listener, which is announced in the log.
@@ -86,7 +103,7 @@ impl<R: Runtime> Maker<R> {
             heads: self.heads.clone(),
         });
         while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
-            let (service, port) = (slot.get(), port.clone());
+            let (service, port) = (service_of(&slot), port.clone());
             let (guard, rt) = (self.tasks.enter(), self.rt.clone());
             self.rt.spawn(async move {
                 match &*service {
