@@ -62,10 +62,9 @@ fn signals(latest: &Arc<AtomicUsize>) -> io::Result<UnixStream> {
 /// Prints `text` and ends well, also when the reader has seen enough (`--help | head -1`), where the print macros
 /// would panic; a disk that is full is a failure.
 fn show(text: &str) -> ExitCode {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            piko_observe::complain(["write: ", &error.to_string()].concat());
+            piko_observe::complain("write: there is no room for the output");
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,

@@ -17,9 +17,9 @@ use expand::expand;
 
 /// Ten thousand listeners with every key are 8 MiB; what is larger, such as a device that never ends, is a mistake.
 #[cfg(feature = "yaml")]
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A token with all its claims is some KiB.
-const SECRET_BYTES_MAX: u64 = 1024 * 1024;
+const SECRET_BYTES_MAX: usize = 1024 * 1024;
 
 /// What one section says, or one entry of a list: each key at most once.
 pub(crate) type Settings = Vec<(&'static Flag, Value)>;
@@ -80,15 +80,20 @@ pub(crate) fn secret(path: &Path) -> Result<String, String> {
 }
 
 /// The whole of what is at `path`, which may be a pipe, or why it cannot be had.
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| reason(&error))?;
+    let mut file = std::fs::File::open(path).map_err(|error| reason(&error))?;
     let mut bytes = Vec::new();
-    // One more than what is allowed, since a device has no length to ask for.
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
-    match bytes.len() as u64 > bytes_max {
-        true => Err(["larger than ", &(bytes_max / 1024).to_string(), " KiB"].concat()),
-        false => Ok(bytes),
+    let mut chunk = [0; 4096];
+    loop {
+        match file.read(&mut chunk).map_err(|error| reason(&error))? {
+            0 => return Ok(bytes),
+            n => bytes.extend_from_slice(&chunk[..n]),
+        }
+        // A device has no length to ask for.
+        if bytes.len() > bytes_max {
+            return Err(["larger than ", &(bytes_max / 1024).to_string(), " KiB"].concat());
+        }
     }
 }
 
