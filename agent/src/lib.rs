@@ -2,10 +2,9 @@
 
 mod agent;
 mod dial;
+mod fleet;
 mod http;
 mod metrics;
-#[cfg(feature = "yaml")]
-mod reload;
 mod tcp;
 mod tls;
 

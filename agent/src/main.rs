@@ -60,10 +60,15 @@ fn signals(latest: &Arc<AtomicUsize>) -> io::Result<UnixStream> {
 }
 
 /// Prints `text` and ends well, also when the reader has seen enough (`--help | head -1`), where the print macros
-/// would panic.
+/// would panic; a disk that is full is a failure.
 fn show(text: &str) -> ExitCode {
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            piko_observe::complain("write: there is no room for the output");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// What SIGHUP could ask for: a build without files of any kind drains, as at any other signal.

@@ -15,7 +15,7 @@ use piko_observe::metrics::{
 };
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,28 +28,41 @@ const WRITE: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_READS: usize = 256;
 
-/// The counters of every listener.
+/// The counters of every endpoint, which all its listeners share, and which stay when a listener goes. Clones are the same
+/// ones.
+#[derive(Clone, Default)]
+pub(crate) struct Counted(Arc<Mutex<Counters>>);
+
 #[derive(Default)]
-pub(crate) struct Counted {
+struct Counters {
     http: Vec<Arc<HttpMetrics>>,
     tcp: Vec<Arc<TcpMetrics>>,
 }
 
 impl Counted {
-    /// Those of one more HTTP listener.
-    pub(crate) fn http(&mut self, endpoint: &str) -> Arc<HttpMetrics> {
+    fn lock(&self) -> MutexGuard<'_, Counters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those of an HTTP endpoint.
+    pub(crate) fn http(&self, endpoint: &str) -> Arc<HttpMetrics> {
+        let all = &mut self.lock().http;
+        if let Some(metrics) = all.iter().find(|metrics| metrics.is_of(endpoint)) {
+            return metrics.clone();
+        }
         let metrics = Arc::new(HttpMetrics::new("piko_agent", Some(endpoint)));
-        self.http.push(metrics.clone());
+        all.push(metrics.clone());
         metrics
     }
 
-    /// Those of a TCP endpoint, which all its listeners share.
-    pub(crate) fn tcp(&mut self, endpoint: &str) -> Arc<TcpMetrics> {
-        if let Some(metrics) = self.tcp.iter().find(|metrics| metrics.is_of(endpoint)) {
+    /// Those of a TCP endpoint.
+    pub(crate) fn tcp(&self, endpoint: &str) -> Arc<TcpMetrics> {
+        let all = &mut self.lock().tcp;
+        if let Some(metrics) = all.iter().find(|metrics| metrics.is_of(endpoint)) {
             return metrics.clone();
         }
         let metrics = Arc::new(TcpMetrics::new("piko_agent", Some(endpoint)));
-        self.tcp.push(metrics.clone());
+        all.push(metrics.clone());
         metrics
     }
 }
@@ -108,9 +121,10 @@ impl Metrics {
 
     fn render(&self) -> String {
         let mut text = String::new();
-        let http: Vec<&HttpMetrics> = self.counted.http.iter().map(|metrics| &**metrics).collect();
+        let counted = self.counted.lock();
+        let http: Vec<&HttpMetrics> = counted.http.iter().map(|metrics| &**metrics).collect();
         render_all(&http, &mut text);
-        let tcp: Vec<&TcpMetrics> = self.counted.tcp.iter().map(|metrics| &**metrics).collect();
+        let tcp: Vec<&TcpMetrics> = counted.tcp.iter().map(|metrics| &**metrics).collect();
         render_tcp(&tcp, &mut text);
         #[cfg(feature = "tls-of-caller")]
         piko_observe::metrics::render_reloads(self.reloader.counts(), self.reloader.is_current(), &mut text);

@@ -2,12 +2,17 @@
 
 use crate::agent::RunError;
 use piko_config::AgentOptions;
-use piko_driver::Reloader;
+use piko_driver::Reload;
+use std::sync::Arc;
 
 #[cfg(feature = "tls-of-caller")]
-pub(crate) use with::{Connectors, Link};
+pub(crate) use with::{Connectors, Link, ServerLink};
+#[cfg(all(feature = "tls-of-caller", feature = "yaml"))]
+pub(crate) use with::{Prepared, is_same};
 #[cfg(not(feature = "tls-of-caller"))]
-pub(crate) use without::{Connectors, Link};
+pub(crate) use without::{Connectors, Link, ServerLink};
+#[cfg(all(not(feature = "tls-of-caller"), feature = "yaml"))]
+pub(crate) use without::{Prepared, is_same};
 
 /// The cryptography that TLS is spoken with.
 #[cfg(feature = "tls-of-caller")]
@@ -16,6 +21,11 @@ pub type Crypto = piko_driver::tls::Crypto;
 #[cfg(not(feature = "tls-of-caller"))]
 #[derive(Clone, Debug)]
 pub enum Crypto {}
+
+/// How each listener is reached, and how it reaches its service.
+pub(crate) type Links = Vec<(ServerLink, Link)>;
+/// What is read again when it changes, each with its name for the log.
+type Parts = Vec<(String, Arc<dyn Reload>)>;
 
 /// Which parts of the options ask for TLS.
 fn wanted(options: &AgentOptions) -> Option<&'static str> {
@@ -27,21 +37,30 @@ fn wanted(options: &AgentOptions) -> Option<&'static str> {
 
 #[cfg(feature = "tls-of-caller")]
 mod with {
-    use super::{AgentOptions, Crypto, Reloader, RunError, wanted};
+    use super::{AgentOptions, Crypto, Links, Parts, RunError, wanted};
     use piko_config::ClientTlsOptions;
-    use piko_driver::tls::{ClientFiles, Connector, PairFiles};
+    use piko_driver::tls::{ClientFiles, Connector, LoadedClient, PairFiles};
     use piko_driver::{LoadError, MaybeTls, Reload, Runtime};
     use std::io;
     use std::sync::Arc;
 
-    /// How the parties of an agent are reached.
+    /// Everything that TLS is spoken with, by what it is for: the name of the part, and which one of those with that name.
     #[derive(Debug, Default)]
     pub(crate) struct Connectors {
-        /// The server, for each listener; `None` is plainly.
-        pub(crate) servers: Vec<Option<Arc<Connector>>>,
+        crypto: Option<Crypto>,
+        known: Vec<((String, usize), Arc<Connector>)>,
+    }
+
+    /// How one listener reaches its server, `None` is plainly.
+    pub(crate) type ServerLink = Option<Arc<Connector>>;
+
+    /// What new options need, read and judged.
+    #[derive(Debug)]
+    pub(crate) struct Prepared {
         /// One for each listener.
-        pub(crate) services: Vec<Link>,
-        pub(crate) reloader: Reloader,
+        pub(crate) links: Links,
+        known: Vec<((String, usize), Arc<Connector>)>,
+        taken: Vec<(Arc<Connector>, LoadedClient)>,
     }
 
     /// How a service is reached.
@@ -63,42 +82,92 @@ mod with {
         }
     }
 
+    impl PartialEq for Link {
+        /// Whether it is the same one, whatever its files hold.
+        fn eq(&self, other: &Self) -> bool {
+            is_same(&self.0, &other.0)
+        }
+    }
+
+    /// Whether both are the same connector, or none.
+    pub(crate) fn is_same(one: &ServerLink, other: &ServerLink) -> bool {
+        one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
+    }
+
     impl Connectors {
-        /// Reads the files of those that are needed.
-        pub(crate) fn load(options: &AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
-            let Some(what) = wanted(options) else {
-                let services = options.listeners.iter().map(|_| Link::default()).collect();
-                let servers = options.listeners.iter().map(|_| None).collect();
-                return Ok(Self { servers, services, ..Self::default() });
-            };
-            let crypto = crypto.ok_or(RunError::Unsupported(what))?;
-            let mut parts: Vec<(String, Arc<dyn Reload>)> = Vec::new();
-            let mut load = |part: String, settings: &ClientTlsOptions| {
-                let connector = Connector::new(files(settings), crypto.clone());
-                let connector =
-                    Arc::new(connector.map_err(|error: LoadError| RunError::Tls(part.clone(), error))?);
-                if settings.insecure_skip_verify {
-                    tracing::warn!(target: "main", part = %part, "insecure-skip-verify: whoever answers is believed");
-                }
-                parts.push((part, connector.clone()));
-                Ok(connector)
-            };
+        pub(crate) fn new(crypto: Option<Crypto>) -> Self {
+            Self { crypto, known: Vec::new() }
+        }
+
+        /// Reads the files that these options name and that are not read already.
+        pub(crate) fn prepare(&self, options: &AgentOptions) -> Result<Prepared, RunError> {
+            let mut prepared = Prepared { links: Vec::new(), known: Vec::new(), taken: Vec::new() };
             let connect = &options.connect;
             let is_shared = options.listeners.iter().any(|listener| listener.tunnel.tls.is_none());
-            let shared = (connect.uses_tls() && is_shared)
-                .then(|| load("connect: tls".to_owned(), &connect.tls))
-                .transpose()?;
-            let (mut servers, mut services) = (Vec::new(), Vec::new());
+            let shared = match connect.uses_tls() && is_shared {
+                true => Some(self.load(options, &mut prepared, "connect: tls".to_owned(), &connect.tls)?),
+                false => None,
+            };
             for listener in &options.listeners {
-                let part = || format!("listener: {}: tls", listener.endpoint);
-                let connector = listener.addr.tls.then(|| load(part(), &listener.tls)).transpose()?;
-                services.push(Link(connector));
-                let own = || format!("listener: {}: tunnel tls", listener.endpoint);
-                let own =
-                    listener.tunnel.tls.as_ref().filter(|_| connect.uses_tls()).map(|tls| load(own(), tls));
-                servers.push(own.transpose()?.or_else(|| shared.clone()));
+                let service = match listener.addr.tls {
+                    true => {
+                        let part = format!("listener: {}: tls", listener.endpoint);
+                        Some(self.load(options, &mut prepared, part, &listener.tls)?)
+                    }
+                    false => None,
+                };
+                let server = match listener.tunnel.tls.as_ref().filter(|_| connect.uses_tls()) {
+                    Some(own) => {
+                        let part = format!("listener: {}: tunnel tls", listener.endpoint);
+                        Some(self.load(options, &mut prepared, part, own)?)
+                    }
+                    None => shared.clone(),
+                };
+                prepared.links.push((server, Link(service)));
             }
-            Ok(Self { servers, services, reloader: Reloader::new(parts) })
+            Ok(prepared)
+        }
+
+        fn load(
+            &self,
+            options: &AgentOptions,
+            prepared: &mut Prepared,
+            part: String,
+            settings: &ClientTlsOptions,
+        ) -> Result<Arc<Connector>, RunError> {
+            let fail = |error: LoadError| RunError::Tls(part.clone(), error);
+            let nth = prepared.known.iter().filter(|((known, _), _)| *known == part).count();
+            let known = self.known.iter().find(|((known, n), _)| *known == part && *n == nth);
+            let (connector, is_new) = match known {
+                Some((_, connector)) => {
+                    let loaded = connector.load(files(settings)).map_err(fail)?;
+                    let is_new = loaded.is_some();
+                    prepared.taken.extend(loaded.map(|loaded| (connector.clone(), loaded)));
+                    (connector.clone(), is_new)
+                }
+                None => {
+                    let what = wanted(options).unwrap_or("TLS");
+                    let crypto = self.crypto.clone().ok_or(RunError::Unsupported(what))?;
+                    (Arc::new(Connector::new(files(settings), crypto).map_err(fail)?), true)
+                }
+            };
+            if is_new && settings.insecure_skip_verify {
+                tracing::warn!(target: "main", part = %part, "insecure-skip-verify: whoever answers is believed");
+            }
+            prepared.known.push(((part, nth), connector.clone()));
+            Ok(connector)
+        }
+
+        /// What was prepared counts from here on. Gives what is to be read again when it changes.
+        pub(crate) fn take(&mut self, known: Prepared) -> (Links, Parts) {
+            for (connector, loaded) in known.taken {
+                connector.take(loaded);
+            }
+            self.known = known.known;
+            let parts = self.known.iter();
+            let parts =
+                parts.map(|((part, _), connector)| (part.clone(), connector.clone() as Arc<dyn Reload>));
+            (known.links, parts.collect())
         }
     }
 
@@ -119,20 +188,19 @@ mod with {
 
 #[cfg(not(feature = "tls-of-caller"))]
 mod without {
-    use super::{AgentOptions, Crypto, Reloader, RunError, wanted};
+    use super::{AgentOptions, Crypto, Links, Parts, RunError, wanted};
     use piko_driver::{MaybeTls, Runtime};
     use std::io;
 
     /// How the parties of an agent are reached: plainly.
     #[derive(Debug, Default)]
-    pub(crate) struct Connectors {
-        /// One for each listener.
-        pub(crate) services: Vec<Link>,
-        pub(crate) reloader: Reloader,
-    }
+    pub(crate) struct Connectors;
+
+    /// How one listener reaches its server: plainly.
+    pub(crate) type ServerLink = ();
 
     /// How a service is reached: plainly.
-    #[derive(Clone, Debug, Default)]
+    #[derive(Clone, Debug, Default, PartialEq)]
     pub(crate) struct Link;
 
     impl Link {
@@ -141,15 +209,35 @@ mod without {
         }
     }
 
+    /// What new options need: nothing.
+    #[derive(Debug)]
+    pub(crate) struct Prepared {
+        /// One for each listener.
+        pub(crate) links: Links,
+    }
+
+    /// All are the same.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn is_same((): &ServerLink, (): &ServerLink) -> bool {
+        true
+    }
+
     impl Connectors {
+        pub(crate) fn new(_: Option<Crypto>) -> Self {
+            Self
+        }
+
         /// Refuses what this build cannot do.
-        pub(crate) fn load(options: &AgentOptions, _: Option<Crypto>) -> Result<Self, RunError> {
+        pub(crate) fn prepare(&self, options: &AgentOptions) -> Result<Prepared, RunError> {
             match wanted(options) {
                 Some(what) => Err(RunError::Unsupported(what)),
-                None => {
-                    Ok(Self { services: options.listeners.iter().map(|_| Link).collect(), ..Self::default() })
-                }
+                None => Ok(Prepared { links: options.listeners.iter().map(|_| ((), Link)).collect() }),
             }
+        }
+
+        /// There is nothing to read again.
+        pub(crate) fn take(&mut self, known: Prepared) -> (Links, Parts) {
+            (known.links, Vec::new())
         }
     }
 }

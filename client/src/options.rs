@@ -23,7 +23,7 @@ macro_rules! reach_options {
         /// Sent as `Authorization: Bearer <token>`.
         #[must_use]
         pub fn token(mut self, token: impl Into<String>) -> Self {
-            self.reach.token = Some($crate::token::Token::Fixed(token.into()));
+            self.reach.token = $crate::token::Token::fixed(token.into());
             self
         }
 
@@ -37,7 +37,7 @@ macro_rules! reach_options {
             T: Future<Output = Result<String, E>> + Send + 'static,
             E: Into<Box<dyn std::error::Error + Send + Sync>>,
         {
-            self.reach.token = Some($crate::token::Token::provider(ask));
+            self.reach.token = $crate::token::Token::provider(ask);
             self
         }
 

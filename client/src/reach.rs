@@ -29,7 +29,7 @@ pub(crate) struct Reach<R> {
     pub(crate) rt: R,
     /// In the order in which they are tried; never empty.
     pub(crate) urls: Vec<Url>,
-    pub(crate) token: Option<Token>,
+    pub(crate) token: Token,
     #[cfg(feature = "proxy")]
     pub(crate) proxy: Option<Proxy>,
     #[cfg(feature = "tls")]
@@ -54,7 +54,7 @@ impl<R> Reach<R> {
         Self {
             rt,
             urls: vec![url],
-            token: None,
+            token: Token::default(),
             #[cfg(feature = "proxy")]
             proxy: None,
             #[cfg(feature = "tls")]
@@ -71,7 +71,7 @@ impl<R> Reach<R> {
 
     /// A token that cannot be sent; one that is asked for is looked at when it comes.
     pub(crate) fn has_bad_token(&self) -> bool {
-        matches!(&self.token, Some(Token::Fixed(token)) if has_control(token))
+        matches!(&self.token, Token::Fixed(token) if token.get().as_deref().is_some_and(has_control))
     }
 
     #[cfg(feature = "tls")]
@@ -102,10 +102,7 @@ impl<R: Runtime> Reach<R> {
         if url.tls && !self.has_tls() {
             return Err(DialError::TlsMissing);
         }
-        let bearer = match &self.token {
-            Some(token) => Some(["Bearer ", &*token.ask().await?].concat()),
-            None => None,
-        };
+        let bearer = self.token.ask().await?.map(|token| ["Bearer ", &token].concat());
         let io = self.connect(url, until).await?;
         let io = self.secure(io, url).await?;
         let caps = wish.caps.to_value();

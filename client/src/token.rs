@@ -2,7 +2,7 @@
 
 use crate::error::DialError;
 use crate::reach::has_control;
-use std::borrow::Cow;
+use piko_driver::Setting;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,21 @@ type Asked = Pin<Box<dyn Future<Output = Result<String, Box<dyn Error + Send + S
 #[derive(Clone)]
 pub(crate) enum Token {
     Asked(Arc<dyn Fn() -> Asked + Send + Sync>),
-    Fixed(String),
+    /// Shared by clones, so that another one reaches listeners that are there already.
+    Fixed(Setting<Option<String>>),
+}
+
+impl Default for Token {
+    fn default() -> Self {
+        Self::Fixed(None.into())
+    }
 }
 
 impl Token {
+    pub(crate) fn fixed(token: String) -> Self {
+        Self::Fixed(Some(token).into())
+    }
+
     pub(crate) fn provider<F, T, E>(ask: F) -> Self
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -30,10 +41,10 @@ impl Token {
         }))
     }
 
-    /// The token for one attempt, fit for a header.
-    pub(crate) async fn ask(&self) -> Result<Cow<'_, str>, DialError> {
+    /// The token for one attempt, fit for a header; `None` where there is none.
+    pub(crate) async fn ask(&self) -> Result<Option<String>, DialError> {
         match self {
-            Self::Fixed(token) => Ok(Cow::Borrowed(token)),
+            Self::Fixed(token) => Ok(token.get()),
             Self::Asked(provider) => {
                 let token = provider().await.map_err(DialError::Token)?;
                 // The next one may be better, so that this is no mistake that ends everything.
@@ -42,7 +53,7 @@ impl Token {
                         "a control character (such as a line break at the end)".into(),
                     ));
                 }
-                Ok(Cow::Owned(token))
+                Ok(Some(token))
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::forward::{Forwarder, Target};
 use crate::listener::{Event, Listener};
 use crate::options::reach_options;
 use crate::reach::{Reach, has_control};
+use crate::token::Token;
 use crate::url::{BadUrl, Url};
 use piko_core::id::{BadEndpointId, EndpointId};
 use piko_core::mux::Config as MuxConfig;
@@ -126,6 +127,22 @@ impl<R: Runtime> Upstream<R> {
     }
 
     reach_options!();
+
+    /// Another token for connections from here on, also those of listeners that are there already; tunnels that are up
+    /// stay. Clones made before share it. Without effect where a
+    /// provider is asked.
+    ///
+    /// # Errors
+    /// The token cannot be sent; the one before stays.
+    pub fn set_token(&self, token: Option<String>) -> Result<(), ListenError> {
+        if token.as_deref().is_some_and(has_control) {
+            return Err(ListenError::ControlCharacter("token"));
+        }
+        if let Token::Fixed(setting) = &self.reach.token {
+            setting.set(token);
+        }
+        Ok(())
+    }
 
     /// The first and the longest pause between two rounds of attempts: 100 ms and 15 s unless set, as in Go. While a
     /// server has been gone for less than 30 s, no pause is longer than 600 ms ([`Backoff::max_after_loss`]).

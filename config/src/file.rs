@@ -15,6 +15,12 @@ use crate::value::Value;
 #[cfg(feature = "yaml")]
 use expand::expand;
 
+/// Ten thousand listeners with every key are 8 MiB; what is larger, such as a device that never ends, is a mistake.
+#[cfg(feature = "yaml")]
+const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// A token with all its claims is some KiB.
+const SECRET_BYTES_MAX: usize = 1024 * 1024;
+
 /// What one section says, or one entry of a list: each key at most once.
 pub(crate) type Settings = Vec<(&'static Flag, Value)>;
 
@@ -38,8 +44,8 @@ impl File {
         expanding: bool,
         env: Env<'_>,
     ) -> Result<Self, UsageError> {
-        let bytes = std::fs::read(path)
-            .map_err(|error| UsageError::file(format!("read file: {path}: {}", reason(&error))))?;
+        let bytes = read(path.as_ref(), FILE_BYTES_MAX)
+            .map_err(|reason| UsageError::file(format!("read file: {path}: {reason}")))?;
         let mut text = String::from_utf8(bytes)
             .map_err(|_| UsageError::file(format!("parse config: {path}: the file is no UTF-8 text")))?;
         if expanding {
@@ -62,17 +68,39 @@ impl File {
 
 /// A secret from its file: all but white space around it, or what is wrong with it.
 pub(crate) fn secret(path: &Path) -> Result<String, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {}", path.display(), reason(&error)))?;
-    match text.trim_ascii() {
-        "" => Err(format!("{}: the file is empty", path.display())),
-        text => Ok(text.to_owned()),
+    let found = read(path, SECRET_BYTES_MAX).and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_ascii();
+        if text.is_empty() {
+            Err("the file is empty, or no UTF-8 text".to_owned())
+        } else {
+            Ok(text.to_owned())
+        }
+    });
+    found.map_err(|reason| format!("{}: {reason}", path.display()))
+}
+
+/// The whole of what is at `path`, which may be a pipe, or why it cannot be had.
+fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let mut file = std::fs::File::open(path).map_err(|error| reason(&error))?;
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match file.read(&mut chunk).map_err(|error| reason(&error))? {
+            0 => return Ok(bytes),
+            n => bytes.extend_from_slice(&chunk[..n]),
+        }
+        // A device has no length to ask for.
+        if bytes.len() > bytes_max {
+            return Err(["larger than ", &(bytes_max / 1024).to_string(), " KiB"].concat());
+        }
     }
 }
 
 /// Go's words for the usual reasons; those of the system for others.
 fn reason(error: &std::io::Error) -> String {
     match error.kind() {
+        std::io::ErrorKind::IsADirectory => "is a directory".to_owned(),
         std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => error.to_string(),

@@ -117,9 +117,12 @@ fn header_text<'v>(values: &'v Values, key: &str) -> Result<Option<&'v str>, Usa
     let text = values.text(key);
     if text.bytes().any(|byte| byte.is_ascii_control()) {
         let origin = values.origin(key);
-        return Err(UsageError::usage(format!(
-            "{origin}: a control character (such as a line break at the end)"
-        )));
+        let message = format!("{origin}: a control character (such as a line break at the end)");
+        #[cfg(feature = "yaml")]
+        if values.source(key) == Source::File {
+            return Err(UsageError::file(message));
+        }
+        return Err(UsageError::usage(message));
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
 }

@@ -8,15 +8,14 @@
 //! ```
 //!
 //! A part is whoever can take over something while it runs: the log, an access log, limits, certificates. Nothing here
-//! waits or knows a runtime: the program asks [`Reload::changed`] every now and then.
+//! waits or knows a runtime: the program watches [`Reload::files`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::error::UsageError;
-use crate::table::flags;
+use crate::table::{Flag, flags};
 use crate::values::{Start, Values};
 
 /// Whoever can take over something of new options while it runs. `O` is [`crate::ServerOptions`] or
@@ -34,6 +33,12 @@ pub trait Part<O>: Send + Sync {
     ///
     /// The reason why these options cannot be, in one line. No part takes them over then.
     fn prepare(&self, options: &O) -> Result<Box<dyn FnOnce() + Send>, String>;
+
+    /// Whether the new value of a flag that can be taken over counts after a restart only, under these options. Asked
+    /// before they are taken over.
+    fn is_waiting(&self, _options: &O, _flag: &str) -> bool {
+        false
+    }
 }
 
 /// What came of a reload.
@@ -42,41 +47,8 @@ pub trait Part<O>: Send + Sync {
 pub struct Reloaded {
     /// The flags whose new value counts, by name. Empty when only a file that a part reads was new.
     pub applied: Vec<&'static str>,
-    /// The flags whose new value counts after a restart only, by name, and the lists (`listeners`, `ports`).
+    /// The flags whose new value counts after a restart only, by name, where there are any.
     pub waiting: Vec<&'static str>,
-}
-
-/// What a file looked like: device and inode, length, and both times. Nothing when it cannot be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64),
-    length: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Stamp {
-    /// Symbolic links are followed, so that a link to another file is a change; Kubernetes swaps them.
-    fn of(path: &Path) -> Option<Self> {
-        let about = std::fs::metadata(path).ok()?;
-        #[cfg(unix)]
-        let file = {
-            use std::os::unix::fs::MetadataExt;
-            (about.dev(), about.ino())
-        };
-        #[cfg(not(unix))]
-        let file = (0, 0);
-        Some(Self { file, length: about.len(), modified: about.modified().ok() })
-    }
-}
-
-/// A file that is watched.
-#[derive(Debug)]
-struct Watched {
-    path: PathBuf,
-    /// What was read last, or refused.
-    known: Option<Stamp>,
-    /// What it looked like at the last look, when that was something else.
-    latest: Option<Stamp>,
 }
 
 /// The configuration of a program that runs, and all that can take over a new one.
@@ -86,7 +58,8 @@ pub struct Reload<O> {
     read: fn(&Values) -> Result<O, UsageError>,
     parts: Vec<Arc<dyn Part<O>>>,
     values: Option<Values>,
-    watched: Vec<Watched>,
+    /// What is read at every reload.
+    files: Vec<PathBuf>,
 }
 
 impl<O> Reload<O> {
@@ -102,107 +75,85 @@ impl<O> Reload<O> {
             env,
             read,
             parts: Vec::new(),
-            values: start.values(&env).ok(),
-            watched: Vec::new(),
+            // To name what differs later. A pipe has nothing for a second reader, who would wait for ever.
+            values: if is_gone(start) { None } else { start.values(&env).ok() },
+            files: start.file().map(Path::to_owned).into_iter().collect(),
         }
     }
 
     /// Adds somebody to be asked and told. `options` are those that count so far.
     pub fn add(&mut self, part: Arc<dyn Part<O>>, options: &O) {
         self.parts.push(part);
-        self.watch(options);
+        self.look_up_files(options);
     }
 
-    /// Whether there is any file to look at: the configuration, or one that a part reads.
-    pub fn has_files(&self) -> bool {
-        self.start.file().is_some() || !self.watched.is_empty()
+    /// What is read at a reload: the configuration and what the parts read, or nothing at all.
+    ///
+    /// A configuration out of a pipe can be read once, so it is left alone from then on, with all that it names.
+    pub fn files(&self) -> &[PathBuf] {
+        if is_gone(&self.start) { &[] } else { &self.files }
     }
 
-    /// Whether a file has changed since it was read last, and has been as it is since the last look: a file that is
-    /// being written is left alone. Ask every quarter of a second or so.
-    pub fn changed(&mut self) -> bool {
-        let mut changed = false;
-        for file in &mut self.watched {
-            let stamp = Stamp::of(&file.path);
-            changed |= stamp != file.known && stamp == file.latest;
-            file.latest = stamp;
-        }
-        changed
-    }
-
-    /// Reads everything anew, and has all parts take it over if all agree.
+    /// Reads everything anew, and has all parts take it over if all agree. Does nothing where there are no
+    /// [`Self::files`].
     ///
     /// # Errors
     ///
-    /// What is wrong with the new configuration, in one line. Nothing has changed then, and the same files are not
-    /// looked at again before they change.
+    /// What is wrong with the new configuration, in one line. Nothing has changed then.
     pub fn reload(&mut self) -> Result<Reloaded, String> {
-        // What changes from here on is seen at the next look.
-        for file in &mut self.watched {
-            file.known = Stamp::of(&file.path);
-            file.latest = file.known;
+        if self.files().is_empty() {
+            return Ok(Reloaded::default());
         }
         let values = self.start.values(&self.env).map_err(|error| error.to_string())?;
         let options = (self.read)(&values).map_err(|error| error.to_string())?;
         let prepared = self.parts.iter().map(|part| part.prepare(&options));
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+        let is_waiting = |flag: &Flag| {
+            !flag.reloadable || self.parts.iter().any(|part| part.is_waiting(&options, flag.name))
+        };
+        let before = self.values.as_ref();
+        let reloaded = before.map(|before| difference(before, &values, is_waiting)).unwrap_or_default();
         prepared.into_iter().for_each(|take_over| take_over());
-        let reloaded = self.values.as_ref().map(|before| difference(before, &values)).unwrap_or_default();
         self.values = Some(values);
-        self.watch(&options);
+        self.look_up_files(&options);
         Ok(reloaded)
     }
 
-    /// Watches what has to be watched under these options, and nothing else.
-    fn watch(&mut self, options: &O) {
-        let mut paths: Vec<PathBuf> = self.start.file().map(Path::to_owned).into_iter().collect();
-        paths.extend(self.parts.iter().flat_map(|part| part.files(options)));
-        paths.sort();
-        paths.dedup();
-        let before = std::mem::take(&mut self.watched);
-        self.watched = paths
-            .into_iter()
-            .map(|path| match before.iter().find(|file| file.path == path) {
-                Some(file) => Watched { path, known: file.known, latest: file.latest },
-                None => {
-                    let known = Stamp::of(&path);
-                    Watched { path, known, latest: known }
-                }
-            })
-            .collect();
+    fn look_up_files(&mut self, options: &O) {
+        let mut files: Vec<PathBuf> = self.start.file().map(Path::to_owned).into_iter().collect();
+        files.extend(self.parts.iter().flat_map(|part| part.files(options)));
+        files.sort();
+        files.dedup();
+        self.files = files;
     }
 }
 
 impl<O> fmt::Debug for Reload<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reload").field("watched", &self.watched).finish_non_exhaustive()
+        f.debug_struct("Reload").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
-/// What two configurations of one program do not have in common.
-fn difference(one: &Values, other: &Values) -> Reloaded {
-    let mut reloaded = Reloaded::default();
-    for flag in flags(one.program()).iter().filter(|flag| one.value(flag.name) != other.value(flag.name)) {
-        match flag.reloadable {
-            true => reloaded.applied.push(flag.name),
-            false => reloaded.waiting.push(flag.name),
-        }
+/// Whether the configuration was in something that can be read once.
+fn is_gone(start: &Start) -> bool {
+    start.file().is_some_and(|path| std::fs::metadata(path).is_ok_and(|about| !about.is_file()))
+}
+
+/// What two configurations of one program do not have in common. Entries of a list are compared where there are as many.
+fn difference(one: &Values, other: &Values, is_waiting: impl Fn(&Flag) -> bool) -> Reloaded {
+    let table = flags(one.program());
+    let mut differing: Vec<&Flag> = Vec::new();
+    differing.extend(table.iter().filter(|flag| one.value(flag.name) != other.value(flag.name)));
+    for row in (0..one.rows()).filter(|_| one.rows() == other.rows()) {
+        let (one, other) = (one.of_row(row), other.of_row(row));
+        let in_list = table.iter().filter(|flag| flag.in_list());
+        differing.extend(in_list.filter(|flag| one.value(flag.name) != other.value(flag.name)));
     }
-    let names = |values: &Values, row| {
-        let values = values.of_row(row);
-        let told = flags(values.program()).iter().filter(|flag| !flag.reloadable && flag.in_list());
-        told.map(|flag| values.value(flag.name).clone()).collect::<Vec<_>>()
-    };
-    if one.rows() != other.rows() || (0..one.rows()).any(|row| names(one, row) != names(other, row)) {
-        reloaded.waiting.push("listeners");
-    }
-    for flag in flags(one.program()).iter().filter(|flag| flag.reloadable && flag.in_list()) {
-        let rows = one.rows().min(other.rows());
-        if (0..rows).any(|row| one.of_row(row).value(flag.name) != other.of_row(row).value(flag.name)) {
-            reloaded.applied.push(flag.name);
-        }
-    }
-    reloaded
+    differing.sort_by_key(|flag| flag.name);
+    differing.dedup_by_key(|flag| flag.name);
+    let (waiting, applied): (Vec<_>, Vec<_>) = differing.into_iter().partition(|flag| is_waiting(flag));
+    let names = |flags: Vec<&Flag>| flags.into_iter().map(|flag| flag.name).collect();
+    Reloaded { applied: names(applied), waiting: names(waiting) }
 }
 
 #[cfg(all(test, feature = "server"))]

@@ -387,3 +387,27 @@ const WORDS: &[&str] = &[
     "-hv",
     "--timeout=-1s",
 ];
+
+/// The text of `--help` of every command of `piko-agent`, as it was agreed on.
+///
+/// The files are written anew by `PIKO_WRITE_PAGES=1 cargo test -p piko-config --all-features --test fronts agreed`.
+#[test]
+fn the_help_of_the_small_agent_is_what_was_agreed_on() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
+    for words in ["", "http", "tcp", "start", "config"] {
+        let arguments = words.split_whitespace().chain(["--help"]);
+        let Ok(AgentInvocation::Help(text)) = front_lexopt::parse_agent(arguments, &|_| None) else {
+            panic!("{words} --help")
+        };
+        let path = folder.join(format!("piko-agent {words}").trim().replace(' ', "-") + ".txt");
+        if std::env::var_os("PIKO_WRITE_PAGES").is_some() {
+            std::fs::create_dir_all(&folder).expect("the folder can be made");
+            std::fs::write(&path, &text).expect("the folder can be written");
+        }
+        let agreed = std::fs::read_to_string(&path).expect("is text");
+        assert!(
+            agreed == text,
+            "{words} --help has changed; when that was meant: PIKO_WRITE_PAGES=1\n{text}"
+        );
+    }
+}

@@ -21,6 +21,7 @@ mod runtime;
 #[cfg(feature = "cluster")]
 mod seal;
 mod serve;
+mod setting;
 mod shutdown;
 mod slab;
 mod stream;
@@ -51,6 +52,7 @@ pub use runtime::{
 #[cfg(feature = "cluster")]
 pub use seal::{Members, Seal};
 pub use serve::{Attempt, Connected, Decision, HeadBudget, Opaque, Port, Served, Service, serve};
+pub use setting::Setting;
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;
 #[cfg(feature = "tls")]

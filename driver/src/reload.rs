@@ -2,6 +2,7 @@
 
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 use crate::wait::sleep_until;
 use std::fmt;
 use std::fs;
@@ -97,11 +98,20 @@ struct Item {
     files: Arc<dyn Reload>,
     /// What the files hold is in effect.
     current: AtomicBool,
+    /// What was seen at the last look, and what was read last, whether or not it was any good.
+    seen: Mutex<(Stamp, Stamp)>,
+}
+
+impl Item {
+    fn new((name, files): (String, Arc<dyn Reload>)) -> Arc<Self> {
+        let seen = Mutex::new((files.loaded(), files.loaded()));
+        Arc::new(Self { name, files, current: AtomicBool::new(true), seen })
+    }
 }
 
 #[derive(Default)]
 struct Shared {
-    items: Vec<Item>,
+    items: Mutex<Vec<Arc<Item>>>,
     loaded: AtomicU64,
     refused: AtomicU64,
 }
@@ -114,7 +124,8 @@ pub struct Reloader {
 
 impl fmt::Debug for Reloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.shared.items.iter().map(|item| &item.name).collect();
+        let items = self.items();
+        let names: Vec<_> = items.iter().map(|item| &item.name).collect();
         f.debug_struct("Reloader").field("items", &names).finish_non_exhaustive()
     }
 }
@@ -122,18 +133,33 @@ impl fmt::Debug for Reloader {
 impl Reloader {
     /// Of these, each with its name for the log, such as `proxy.tls`.
     pub fn new(items: impl IntoIterator<Item = (String, Arc<dyn Reload>)>) -> Self {
-        let items =
-            items.into_iter().map(|(name, files)| Item { name, files, current: AtomicBool::new(true) });
-        // What has no files cannot change.
-        let items = items.filter(|item| !item.files.loaded().is_empty()).collect();
+        let items = Mutex::new(items.into_iter().map(Item::new).collect());
         Self { shared: Arc::new(Shared { items, ..Shared::default() }) }
     }
 
-    /// These, and one more that comes first; nothing was read so far.
-    #[must_use]
-    pub fn and(&self, name: String, files: Arc<dyn Reload>) -> Self {
-        let others = self.shared.items.iter().map(|item| (item.name.clone(), item.files.clone()));
-        Self::new(std::iter::once((name, files)).chain(others))
+    fn items(&self) -> Vec<Arc<Item>> {
+        self.shared.items.lock().clone()
+    }
+
+    /// One more, in front of the others.
+    pub fn add(&self, name: String, files: Arc<dyn Reload>) {
+        self.shared.items.lock().insert(0, Item::new((name, files)));
+    }
+
+    /// These behind the first one, in place of those that were there. What stays keeps what is known of it.
+    pub fn replace_others(&self, others: impl IntoIterator<Item = (String, Arc<dyn Reload>)>) {
+        let mut items = self.shared.items.lock();
+        let kept = items.len().min(1);
+        let before = items.split_off(kept);
+        items.extend(others.into_iter().map(|(name, files)| {
+            let same = before.iter().find(|item| Arc::ptr_eq(&item.files, &files));
+            same.cloned().unwrap_or_else(|| Item::new((name, files)))
+        }));
+    }
+
+    /// Without any files from here on.
+    pub fn clear(&self) {
+        self.shared.items.lock().clear();
     }
 
     /// How often files were read again since the start, and how often what was new was refused.
@@ -143,12 +169,20 @@ impl Reloader {
 
     /// Whether all that was read last is in effect: false from a refusal until the mistake is mended.
     pub fn is_current(&self) -> bool {
-        self.shared.items.iter().all(|item| item.current.load(Relaxed))
+        self.items().iter().all(|item| item.current.load(Relaxed))
+    }
+
+    /// Whether there is any file to read again. What has none gets some by another item, such as the configuration.
+    pub fn has_files(&self) -> bool {
+        self.items().iter().any(|item| !item.files.loaded().is_empty())
     }
 
     /// Reads everything again, as an operator asks for with SIGHUP.
     pub fn reload(&self) {
-        for item in &self.shared.items {
+        if !self.has_files() {
+            tracing::info!(target: "config", "nothing to reload: no file is in use");
+        }
+        for item in self.items().iter().filter(|item| !item.files.stamp().is_empty()) {
             self.read(item);
         }
     }
@@ -171,12 +205,9 @@ impl Reloader {
 
     /// Looks for changes until `stop` is given. Ends at once where there are no files.
     pub async fn watch<R: Runtime>(self, rt: R, stop: Shutdown) {
-        if self.shared.items.is_empty() {
+        if !self.has_files() {
             return;
         }
-        // What was seen last, and what was read last, whether or not it was any good.
-        let mut seen: Vec<(Stamp, Stamp)> =
-            self.shared.items.iter().map(|item| (item.files.loaded(), item.files.loaded())).collect();
         let mut stopped = stop.listener();
         loop {
             let mut sleep = pin!(sleep_until(&rt, rt.now() + LOOK));
@@ -189,13 +220,22 @@ impl Reloader {
             if ended.await {
                 return;
             }
-            for (item, (last, read)) in self.shared.items.iter().zip(&mut seen) {
+            for item in self.items().iter() {
+                let mut seen = item.seen.lock();
+                let (last, read) = &mut *seen;
                 let stamp = item.files.stamp();
                 let settled = stamp == *last;
                 *last = stamp;
-                // SIGHUP may have been faster.
-                if settled && *last != *read && *last != item.files.loaded() {
-                    self.read(item);
+                // SIGHUP may have been faster. What was refused and is as it was before is judged again, or it would count
+                // as refused for ever.
+                let is_loaded = *last == item.files.loaded() && item.current.load(Relaxed);
+                if settled && *last != *read && !is_loaded {
+                    if last.is_empty() {
+                        // It has no files any more.
+                        item.current.store(true, Relaxed);
+                    } else {
+                        self.read(item);
+                    }
                     *read = last.clone();
                 }
             }
@@ -211,15 +251,20 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Looks whether the program was started from one.
+    /// Looks whether the program was started from one, and belongs to it: `nohup` takes it off the input, and `setsid` makes
+    /// a session of its own, whose SIGHUP comes from an operator.
     #[must_use]
     pub fn look() -> Self {
-        Self { was_there: io::stdin().is_terminal() }
+        Self { was_there: io::stdin().is_terminal() && Self::is_at_hand() }
+    }
+
+    fn is_at_hand() -> bool {
+        fs::File::open("/dev/tty").is_ok()
     }
 
     /// Whether it has gone away since: then nothing can be opened under its name (tty(4)).
     #[must_use]
     pub fn is_gone(self) -> bool {
-        self.was_there && fs::File::open("/dev/tty").is_err()
+        self.was_there && !Self::is_at_hand()
     }
 }

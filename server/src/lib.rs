@@ -18,6 +18,7 @@ mod ports;
 mod proxy;
 mod raw;
 mod rebalance;
+mod reload;
 mod server;
 mod settings;
 mod tcp;
@@ -26,8 +27,6 @@ mod upstream;
 mod waiting;
 
 pub mod program;
-pub mod reload;
 
-pub use live::Live;
 pub use peers::Peers;
 pub use server::{Bound, JoinError, Server, StartError};

@@ -1,20 +1,21 @@
 //! What of a node can change while it runs, without a restart and without a dropped connection.
 
-use crate::node::Node;
-use crate::settings::exchange_config;
-use piko_config::ServerOptions;
+use crate::settings::{exchange_config, proxy_http};
 use piko_config::reload::Part;
+use piko_config::{RebalanceOptions, ServerOptions};
+use piko_core::http1;
 use piko_core::proxy::Config;
+use piko_driver::Setting;
 use piko_observe::access::{AccessLog, AccessOptions};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 /// Shared by the proxy port and whoever reads the configuration anew: a [`Part`] of every reload.
 #[derive(Debug)]
-pub struct Live {
+pub(crate) struct Live {
     limits: RwLock<Limits>,
-    node: Arc<Node>,
+    /// Of client connections that begin.
+    pub(crate) http: Setting<http1::Config>,
     pub(crate) access: AccessLog,
 }
 
@@ -24,12 +25,18 @@ struct Limits {
     exchange: Config,
     drain_delay: Duration,
     grace_period: Duration,
+    rebalance: RebalanceOptions,
 }
 
 impl Limits {
     fn of(options: &ServerOptions) -> Self {
         let exchange = exchange_config(options);
-        Self { exchange, drain_delay: options.drain_delay, grace_period: options.grace_period }
+        Self {
+            exchange,
+            drain_delay: options.drain_delay,
+            grace_period: options.grace_period,
+            rebalance: options.upstream.rebalance.clone(),
+        }
     }
 }
 
@@ -38,9 +45,9 @@ fn access(options: &ServerOptions) -> AccessOptions {
 }
 
 impl Live {
-    pub(crate) fn new(options: &ServerOptions, node: Arc<Node>) -> Arc<Self> {
+    pub(crate) fn new(options: &ServerOptions) -> Arc<Self> {
         let access = AccessLog::new(access(options));
-        Arc::new(Self { limits: RwLock::new(Limits::of(options)), node, access })
+        Arc::new(Self { limits: RwLock::new(Limits::of(options)), http: proxy_http(options).into(), access })
     }
 
     fn limits(&self) -> RwLockReadGuard<'_, Limits> {
@@ -60,15 +67,8 @@ impl Live {
         self.limits().grace_period
     }
 
-    /// Counts a reload for `/metrics`.
-    pub fn count(&self, was_applied: bool) {
-        let reloads = &self.node.reloads;
-        if was_applied {
-            reloads.applied.inc();
-        } else {
-            reloads.refused.inc();
-        }
-        reloads.last_failed.store(!was_applied, Ordering::Relaxed);
+    pub(crate) fn rebalance(&self) -> RebalanceOptions {
+        self.limits().rebalance.clone()
     }
 }
 
@@ -81,9 +81,11 @@ impl Part<ServerOptions> for LivePart {
     fn prepare(&self, options: &ServerOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
         let live = self.0.clone();
         let (limits, access, log) = (Limits::of(options), access(options), (&options.log).into());
+        let http = proxy_http(options);
         Ok(Box::new(move || {
             piko_observe::log::set(log);
             live.access.set(access);
+            live.http.set(http);
             *live.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
         }))
     }

@@ -17,8 +17,14 @@ fn main() -> ExitCode {
 }
 
 /// Prints `text` and ends well, also when the reader has seen enough (`--help | head -1`), where the print macros
-/// would panic.
+/// would panic; a disk that is full is a failure.
 fn show(text: &str) -> ExitCode {
-    let _ = io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            piko_observe::complain(format_args!("write: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }

@@ -46,8 +46,6 @@ pub(crate) struct Node {
     pub(crate) link_streams: Gauge,
     /// Requests that were sent once more, to another upstream or on another connection.
     pub(crate) retries: Counter,
-    /// Configurations that were read while the node runs.
-    pub(crate) reloads: Reloads,
     /// Tunnels that were sent to other nodes, because this one had more than its share.
     pub(crate) shed: Counter,
     /// An agent has asked for the clients of its streams; never taken back.
@@ -57,14 +55,6 @@ pub(crate) struct Node {
     adverts: Mutex<Adverts>,
     clock: Clock,
     pub(crate) waiting: Waiting,
-}
-
-/// Configurations that were read while the node runs.
-#[derive(Debug, Default)]
-pub(crate) struct Reloads {
-    pub(crate) applied: Counter,
-    pub(crate) refused: Counter,
-    pub(crate) last_failed: AtomicBool,
 }
 
 /// A tunnel, and what is told of it.
@@ -154,7 +144,6 @@ impl Node {
             links_refused: Counter::new(),
             link_streams: Gauge::new(),
             retries: Counter::new(),
-            reloads: Reloads::default(),
             shed: Counter::new(),
             names_clients: AtomicBool::new(false),
             has_others: AtomicBool::new(false),

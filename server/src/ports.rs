@@ -64,7 +64,7 @@ impl Door {
     async fn enter<R: Runtime, I: Io>(&self, rt: &R, io: I, port: &Port) -> Option<MaybeTls<I>> {
         let Some(tls) = &self.tls else { return Some(MaybeTls::Plain(io)) };
         let peer = io.info().peer;
-        let until = rt.now() + head_max(port.http.head_timeout);
+        let until = rt.now() + head_max(port.http.get().head_timeout);
         // Boxed: its state is gone while the connection lives.
         match Box::pin(tls.accept(rt, io, Some(until))).await {
             Ok(io) => Some(io),
@@ -125,7 +125,7 @@ pub(crate) fn start_proxy<R: Runtime>(
             let io = match front {
                 None => Fronted::Plain(io),
                 Some(front) => {
-                    let until = rt.now() + head_max(owner.port.http.head_timeout);
+                    let until = rt.now() + head_max(owner.port.http.get().head_timeout);
                     let Some(io) = front.enter(&rt, io, Wanted::Maybe, until).await else { return };
                     io
                 }

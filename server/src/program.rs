@@ -1,6 +1,5 @@
 //! The program around a node: log, signals, exit status. Shared by `piko-server` and `piko server`.
 
-use crate::reload::{self, Why};
 use crate::server::{JoinError, Server};
 use piko_config::ServerOptions;
 use piko_driver::tls::Crypto;
@@ -9,7 +8,6 @@ use piko_runtime_tokio::Tokio;
 use rustls::crypto::aws_lc_rs;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs a node until a signal ends it. A second signal ends the process at once.
@@ -56,17 +54,14 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (reloader, stop) = (server.reloader(), Shutdown::new());
-    let mut hangups = Hangups { signal: hangup, terminal: Terminal::look(), reloader, stop: stop.clone() };
-    let reloading = reload::run(&options, server.reload_parts(), server.live(), async |has_files| {
-        hangups.next_look(has_files).await
-    });
+    let stop = Shutdown::new();
+    let hangups = hear_hangups(hangup, Terminal::look(), server.reloader(), stop.clone());
     let running = server.run(stop.clone());
     tokio::pin!(running);
     tokio::select! {
         ended = &mut running => return exit(ended),
         // Runs for ever.
-        () = reloading => {}
+        () = hangups => {}
         name = next(&mut interrupt, &mut terminate) => {
             tracing::info!(target: "main", signal = name, "received shutdown signal");
         }
@@ -81,32 +76,18 @@ async fn serve(rt: Tokio, options: ServerOptions) -> ExitCode {
     }
 }
 
-/// How often the configuration is looked at: it counts once two looks have found the same.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// SIGHUP has files read again, unless it says that the program's terminal is gone.
-struct Hangups {
-    signal: Signal,
-    terminal: Terminal,
-    reloader: Reloader,
-    stop: Shutdown,
-}
-
-impl Hangups {
-    async fn next_look(&mut self, has_files: bool) -> Why {
-        tokio::select! {
-            _ = self.signal.recv() => {}
-            () = tokio::time::sleep(LOOK), if has_files => return Why::File,
-        }
-        if self.terminal.is_gone() {
+/// SIGHUP has files read again, unless it says that the program's terminal is gone. Runs for ever.
+async fn hear_hangups(mut signal: Signal, terminal: Terminal, reloader: Reloader, stop: Shutdown) {
+    while signal.recv().await.is_some() {
+        if terminal.is_gone() {
             tracing::info!(target: "main", signal = "hangup", "received shutdown signal");
-            self.stop.trigger();
-            return std::future::pending().await;
+            stop.trigger();
+            break;
         }
         tracing::info!(target: "main", signal = "hangup", "reading files again");
-        self.reloader.reload();
-        Why::Signal
+        reloader.reload();
     }
+    std::future::pending::<()>().await;
 }
 
 fn exit(ended: Result<(), JoinError>) -> ExitCode {

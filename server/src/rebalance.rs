@@ -3,6 +3,7 @@
 //! Go closes what it sheds. Here an agent is asked for its next tunnel first, and the old one goes once that had a
 //! second to come: no request is lost.
 
+use crate::live::Live;
 use crate::node::Node;
 use piko_config::RebalanceOptions;
 use piko_core::id::TunnelId;
@@ -14,15 +15,8 @@ use std::time::Duration;
 /// Between two looks, as in Go; and how long an agent has for its next tunnel before the old one goes.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks once per second until `stop`. `grace` is what a shed tunnel's requests may take to end.
-pub(crate) async fn run<R: Runtime>(
-    rt: R,
-    node: Arc<Node>,
-    options: RebalanceOptions,
-    grace: Duration,
-    stop: Shutdown,
-) {
-    let Some(threshold) = options.threshold else { return };
+/// Looks once per second until `stop`. A shed tunnel's requests have the grace period to end.
+pub(crate) async fn run<R: Runtime>(rt: R, node: Arc<Node>, live: Arc<Live>, stop: Shutdown) {
     let mut leaving: Vec<TunnelId> = Vec::new();
     loop {
         let wait = sleep_until(&rt, rt.now() + INTERVAL);
@@ -30,12 +24,14 @@ pub(crate) async fn run<R: Runtime>(
             return;
         }
         for id in leaving.drain(..) {
-            node.retire(id, grace);
+            node.retire(id, live.grace_period());
         }
         // Whoever goes sends all of its agents away.
         if node.is_draining() {
             return;
         }
+        let options = live.rebalance();
+        let Some(threshold) = options.threshold else { continue };
         let Some(plan) = plan(node.routable(), node.elsewhere(), threshold, &options) else { continue };
         leaving = node.choose_shed(plan.target);
         leaving.retain(|id| node.hint(*id));

@@ -1,55 +1,62 @@
-//! SIGHUP and changed files: the configuration is read anew while the node serves.
+//! The configuration of a node as one of the files that are read anew while it serves, on SIGHUP and when one changes.
 
-use crate::live::Live;
 use piko_config::ServerOptions;
 use piko_config::reload::{Part, Reload};
-use std::sync::Arc;
+use piko_driver::{LoadError, Stamp};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Why the configuration is read anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// It is time to look whether a file is another one than before.
-    File,
-    /// Somebody asked by a signal.
-    Signal,
+/// The configuration, and what takes over a new one.
+pub(crate) struct Configuration {
+    reload: Mutex<Reload<ServerOptions>>,
+    /// What the files looked like when they were read last, or refused.
+    loaded: Mutex<Stamp>,
 }
 
-/// Reads the configuration anew whenever `next` says that it was asked for, or that it is time to look at the files and
-/// one has changed. `next` is told whether there are files. Ends when dropped.
-pub async fn run(
-    options: &ServerOptions,
-    parts: Vec<Arc<dyn Part<ServerOptions>>>,
-    live: Arc<Live>,
-    mut next: impl AsyncFnMut(bool) -> Why,
-) {
-    let mut reload = Reload::new(&options.start, piko_config::process_env, ServerOptions::from_values);
-    for part in parts {
-        reload.add(part, options);
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Configuration {
+    /// `options` are those that count so far.
+    pub(crate) fn new(
+        options: &ServerOptions,
+        parts: impl IntoIterator<Item = Arc<dyn Part<ServerOptions>>>,
+    ) -> Self {
+        let mut reload = Reload::new(&options.start, piko_config::process_env, ServerOptions::from_values);
+        for part in parts {
+            reload.add(part, options);
+        }
+        let loaded = Mutex::new(stamp(&reload));
+        Self { reload: Mutex::new(reload), loaded }
     }
-    loop {
-        let why = next(reload.has_files()).await;
-        if why == Why::File && !reload.changed() {
-            continue;
+}
+
+fn stamp(reload: &Reload<ServerOptions>) -> Stamp {
+    Stamp::of(reload.files().iter().map(std::path::PathBuf::as_path))
+}
+
+impl piko_driver::Reload for Configuration {
+    fn stamp(&self) -> Stamp {
+        stamp(&lock(&self.reload))
+    }
+
+    fn loaded(&self) -> Stamp {
+        lock(&self.loaded).clone()
+    }
+
+    fn reload(&self) -> Result<(), LoadError> {
+        let mut reload = lock(&self.reload);
+        // What changes from here on is another change.
+        let before = stamp(&reload);
+        *lock(&self.loaded) = before;
+        let reloaded = reload.reload().map_err(LoadError::new)?;
+        if !reloaded.applied.is_empty() {
+            tracing::info!(target: "main", flags = reloaded.applied.join(", "), "new values count");
         }
-        let reason = if why == Why::File { "file changed" } else { "signal" };
-        if !reload.has_files() {
-            tracing::info!(target: "main", "nothing to reload: there is no configuration file");
-            continue;
+        if !reloaded.waiting.is_empty() {
+            let flags = reloaded.waiting.join(", ");
+            tracing::warn!(target: "main", flags, "new values that count after a restart only");
         }
-        match reload.reload() {
-            Ok(reloaded) => {
-                live.count(true);
-                let applied = reloaded.applied.join(", ");
-                tracing::info!(target: "main", reason, applied, "configuration reloaded");
-                if !reloaded.waiting.is_empty() {
-                    let flags = reloaded.waiting.join(", ");
-                    tracing::warn!(target: "main", flags, "new values that count after a restart only");
-                }
-            }
-            Err(error) => {
-                live.count(false);
-                tracing::error!(target: "main", reason, error, "configuration refused; the old one stays");
-            }
-        }
+        Ok(())
     }
 }

@@ -11,8 +11,9 @@ use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::{Entrance, ProxyService};
 use crate::raw::{Raw, RawPart, RawPorts};
-use crate::settings::{generate_id, gossip, proxy_http};
-use crate::tls::NodeTls;
+use crate::reload::Configuration;
+use crate::settings::{generate_id, gossip};
+use crate::tls::{NodeTls, TlsPart};
 use crate::{ports, rebalance};
 use piko_config::reload::Part;
 use piko_config::{NodeIdRule, ServerOptions};
@@ -24,7 +25,7 @@ use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
 use piko_driver::tls::Crypto;
 use piko_driver::{
-    Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Shutdown, Tasks, sleep_until,
+    Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Setting, Shutdown, Tasks, sleep_until,
     timeout_at,
 };
 use std::fmt;
@@ -176,7 +177,11 @@ impl<R: Runtime> Server<R> {
         let preference =
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
         let node = Node::new(preference, Clock::of(&rt));
-        let live = Live::new(&options, node.clone());
+        let live = Live::new(&options);
+        let parts: [Arc<dyn Part<ServerOptions>>; 3] =
+            [Arc::new(LivePart(live.clone())), Arc::new(TlsPart::new(&tls)), Arc::new(RawPart(raw.clone()))];
+        let configuration = Arc::new(Configuration::new(&options, parts));
+        tls.reloader.add("configuration".to_owned(), configuration);
         let nodes = Arc::new(Nodes::new(
             rt.clone(),
             tls.to_proxy.clone(),
@@ -202,18 +207,6 @@ impl<R: Runtime> Server<R> {
         })
     }
 
-    /// What can change while the node runs.
-    pub fn live(&self) -> Arc<Live> {
-        self.live.clone()
-    }
-
-    /// All that takes over a new configuration while the node runs, for [`crate::reload::run`]. Whoever holds something
-    /// that can be replaced (certificates) is one entry of this list: [`Part::files`] names what is watched beside the
-    /// configuration, [`Part::prepare`] reads and judges it.
-    pub fn reload_parts(&self) -> Vec<Arc<dyn Part<ServerOptions>>> {
-        vec![Arc::new(LivePart(self.live.clone())), Arc::new(RawPart(self.raw.clone()))]
-    }
-
     /// The addresses really bound.
     pub fn bound(&self) -> Bound {
         self.bound
@@ -224,7 +217,7 @@ impl<R: Runtime> Server<R> {
         Peers::new(self.node.clone(), self.nodes.clone())
     }
 
-    /// What reads the files of certificates again.
+    /// What reads the configuration and the files of certificates again.
     pub fn reloader(&self) -> Reloader {
         self.tls.reloader.clone()
     }
@@ -265,7 +258,7 @@ impl<R: Runtime> Server<R> {
         let (leaving, gossip_stop) = (Shutdown::new(), Shutdown::new());
         let (proxy_stop, upstream_stop, admin_stop) = (Shutdown::new(), Shutdown::new(), Shutdown::new());
         let (requests, agents, operators) = (Tasks::new(), Tasks::new(), Tasks::new());
-        let port = |http, shutdown: &Shutdown| Port {
+        let port = |http: Setting<http1::Config>, shutdown: &Shutdown| Port {
             http,
             leaving: leaving.clone(),
             shutdown: shutdown.clone(),
@@ -281,7 +274,7 @@ impl<R: Runtime> Server<R> {
             tls.admin.clone(),
             &admin_stop,
             &operators,
-            port(http1::Config::default(), &admin_stop),
+            port(http1::Config::default().into(), &admin_stop),
             AdminService::new(&rt, &node, &gossip, &id, &tls, &asked, options.grace_period),
         );
         tracing::info!(
@@ -325,7 +318,7 @@ impl<R: Runtime> Server<R> {
             tls.upstream.clone(),
             &upstream_stop,
             &agents,
-            port(http1::Config::default(), &upstream_stop),
+            port(http1::Config::default().into(), &upstream_stop),
         );
         let retries = Arc::new(RetryBudget::default());
         let service = |entrance| ProxyService {
@@ -339,7 +332,7 @@ impl<R: Runtime> Server<R> {
         };
         let owner = Owner {
             service: service(Entrance::Link),
-            port: port(proxy_http(&options), &proxy_stop),
+            port: port(live.http.clone(), &proxy_stop),
             limits: nodes.links.clone(),
             tasks: requests.clone(),
         };
@@ -352,16 +345,7 @@ impl<R: Runtime> Server<R> {
         let carrier = Raw::new(rt.clone(), node.clone(), nodes.clone(), live.clone(), front, patience);
         raw.start(Arc::new(carrier), &requests);
         node.set_ready(true);
-        let balancing = rebalance::run(
-            rt.clone(),
-            node.clone(),
-            options.upstream.rebalance.clone(),
-            options.grace_period,
-            leaving.clone(),
-        );
-        if options.upstream.rebalance.threshold.is_some() {
-            rt.spawn(balancing);
-        }
+        rt.spawn(rebalance::run(rt.clone(), node.clone(), live.clone(), leaving.clone()));
 
         let failed = unless(&asked, unless(&stop, stay(&joiner, joined, &options))).await.flatten();
         let (drain_delay, grace_period) = (live.drain_delay(), live.grace_period());

@@ -1,6 +1,7 @@
 //! TLS of a node: what its options mean for the driver.
 
 use crate::server::StartError;
+use piko_config::reload::Part;
 use piko_config::{ClientTlsOptions, KeyPairFiles, ServerOptions, ServerTlsOptions, TlsVersion};
 use piko_driver::tls::{Acceptor, ClientFiles, Connector, Crypto, PairFiles, ServerFiles};
 use piko_driver::{LoadError, Reload, Reloader};
@@ -86,6 +87,72 @@ impl NodeTls {
         }
         tls.reloader = Reloader::new(parts);
         Ok(tls)
+    }
+}
+
+/// Takes over other files, versions and names while the node runs. Whether a port speaks TLS at all is decided at its
+/// start: clients and other nodes would have to change in the same moment.
+pub(crate) struct TlsPart {
+    acceptors: [(&'static str, Option<Arc<Acceptor>>); 3],
+    connectors: [(&'static str, Option<Arc<Connector>>); 2],
+}
+
+impl TlsPart {
+    pub(crate) fn new(tls: &NodeTls) -> Self {
+        Self {
+            acceptors: [
+                ("proxy", tls.proxy.clone()),
+                ("upstream", tls.upstream.clone()),
+                ("admin", tls.admin.clone()),
+            ],
+            connectors: [("proxy", tls.to_proxy.clone()), ("admin", tls.to_admin.clone())],
+        }
+    }
+
+    fn settings<'o>(options: &'o ServerOptions, port: &str) -> Option<&'o ServerTlsOptions> {
+        match port {
+            "proxy" => options.proxy.tls.as_ref(),
+            "upstream" => options.upstream.tls.as_ref(),
+            _ => options.admin.tls.as_ref(),
+        }
+    }
+}
+
+impl Part<ServerOptions> for TlsPart {
+    fn prepare(&self, options: &ServerOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
+        let mut changes: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+        for (port, acceptor) in &self.acceptors {
+            let (Some(acceptor), Some(settings)) = (acceptor, Self::settings(options, port)) else {
+                continue;
+            };
+            let loaded =
+                acceptor.load(server_files(settings)).map_err(|error| format!("{port} tls: {error}"))?;
+            let acceptor = acceptor.clone();
+            changes.extend(
+                loaded.map(|loaded| -> Box<dyn FnOnce() + Send> { Box::new(move || acceptor.take(loaded)) }),
+            );
+        }
+        for (port, connector) in &self.connectors {
+            let (Some(connector), Some(_)) = (connector, Self::settings(options, port)) else { continue };
+            let settings =
+                if *port == "proxy" { &options.proxy.tls_client } else { &options.admin.tls_client };
+            let mut files = client_files(settings);
+            // As at the start, where the same comes with a warning.
+            files.may_trust_nobody = *settings == ClientTlsOptions::default();
+            let loaded = connector.load(files).map_err(|error| format!("{port} tls client: {error}"))?;
+            let connector = connector.clone();
+            changes.extend(
+                loaded.map(|loaded| -> Box<dyn FnOnce() + Send> { Box::new(move || connector.take(loaded)) }),
+            );
+        }
+        Ok(Box::new(move || changes.into_iter().for_each(|change| change())))
+    }
+
+    fn is_waiting(&self, options: &ServerOptions, flag: &str) -> bool {
+        self.acceptors.iter().any(|(port, acceptor)| {
+            let is_of_port = flag.strip_prefix(port).is_some_and(|rest| rest.starts_with(".tls."));
+            is_of_port && (acceptor.is_none() || Self::settings(options, port).is_none())
+        })
     }
 }
 

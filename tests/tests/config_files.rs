@@ -4,8 +4,12 @@
 mod agents;
 #[path = "config_files/commands.rs"]
 mod commands;
+#[path = "config_files/operators.rs"]
+mod operators;
 #[path = "config_files/reload.rs"]
 mod reload;
+#[path = "config_files/reload_agent.rs"]
+mod reload_agent;
 #[path = "config_files/servers.rs"]
 mod servers;
 

@@ -4,6 +4,8 @@
 mod agent;
 #[path = "tls/cluster.rs"]
 mod cluster;
+#[path = "tls/files.rs"]
+mod files;
 #[path = "tls/forward.rs"]
 mod forward;
 #[path = "tls/hostile.rs"]

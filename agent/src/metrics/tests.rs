@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A metrics port, and a client on a thread of its own; `client` is given the address and what ends the port.
 fn with_port<T: Send + 'static>(client: impl FnOnce(SocketAddr, Shutdown) -> T + Send + 'static) -> T {
-    let mut counted = Counted::default();
+    let counted = Counted::default();
     let served = counted.http("e");
     served.begin();
     block_on(|rt: Smol| async move {

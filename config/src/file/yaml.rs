@@ -72,8 +72,28 @@ pub(super) fn read(program: Program, text: &str) -> Result<Document, Fault> {
     let root = Place { entry: None, path: String::new() };
     match (Section { reader: &mut reader, place: root }).deserialize(document) {
         Ok(()) => Ok(reader.finish()),
-        Err(error) => Err(reader.blame(&error)),
+        Err(error) => Err(about_tabs(reader.blame(&error), text)),
     }
+}
+
+/// What stood there in place of a section may be a secret that was indented badly.
+fn without_value(told: &str) -> String {
+    for (quote, end) in [(" \"", "\", expected "), (" `", "`, expected ")] {
+        if let (Some((kind, _)), Some((_, wanted))) = (told.split_once(quote), told.rsplit_once(end)) {
+            return format!("{kind}, expected {wanted}");
+        }
+    }
+    told.to_owned()
+}
+
+/// The parser's words for a tab in front of a key are about tokens.
+fn about_tabs(mut fault: Fault, text: &str) -> Fault {
+    let line = fault.line.and_then(|line| text.lines().nth(line.checked_sub(1)?)).unwrap_or_default();
+    let indent = line.len() - line.trim_start().len();
+    if fault.message.contains("cannot start any token") && line[..indent].contains('\t') {
+        fault.message = "the line begins with a tab; YAML is indented with spaces".to_owned();
+    }
+    fault
 }
 
 /// A mapping: that of the whole file, or that of one entry of its list, at a path from there.
@@ -155,7 +175,7 @@ impl Reader {
             match text.find("invalid type") {
                 Some(at) if !self.at.is_empty() => {
                     let told = text[at..].rsplit_once(" at line ").map_or(&text[at..], |(told, _)| told);
-                    format!("{}: {told}", self.at)
+                    format!("{}: {}", self.at, without_value(told))
                 }
                 _ => text,
             }

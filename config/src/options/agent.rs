@@ -43,6 +43,9 @@ pub struct AgentOptions {
     /// Where all this came from, to be asked again.
     #[cfg(feature = "yaml")]
     pub start: Start,
+    /// The files that the tokens came from, to be looked at again.
+    #[cfg(feature = "yaml")]
+    pub token_files: Vec<std::path::PathBuf>,
 }
 
 /// How to reach the server.
@@ -186,7 +189,18 @@ impl AgentOptions {
             }
         }
         let listeners = if *values.command() == Command::AgentStart { in_file } else { listeners };
-        Ok(Self { listeners, ..Self::without_listeners(values)? })
+        #[cfg(feature = "yaml")]
+        let token_files = {
+            let of_rows = (0..values.rows()).map(|row| values.of_row(row).text("token-file").to_owned());
+            let all = std::iter::once(values.text("connect.token-file").to_owned()).chain(of_rows);
+            all.filter(|path| !path.is_empty()).map(Into::into).collect()
+        };
+        Ok(Self {
+            listeners,
+            #[cfg(feature = "yaml")]
+            token_files,
+            ..Self::without_listeners(values)?
+        })
     }
 
     fn without_listeners(values: &Values) -> Result<Self, UsageError> {
@@ -202,6 +216,8 @@ impl AgentOptions {
             notices: values.notices().to_vec(),
             #[cfg(feature = "yaml")]
             start: values.start().clone(),
+            #[cfg(feature = "yaml")]
+            token_files: Vec::new(),
         })
     }
 }

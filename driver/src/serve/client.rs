@@ -69,7 +69,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
         Self {
             rt: rt.clone(),
             io,
-            http: ServerConn::new(port.http.clone(), now),
+            http: ServerConn::new(port.http.get(), now),
             rest: Queue::new(),
             out: Out::default(),
             timer: rt.timer(),

@@ -11,6 +11,7 @@ pub use heads::HeadBudget;
 
 use crate::relay::Relayed;
 use crate::runtime::{Io, IoInfo, Runtime};
+use crate::setting::Setting;
 use crate::shutdown::Shutdown;
 use client::{Client, Idle};
 use exchange::{Begun, Ended};
@@ -185,8 +186,8 @@ pub struct Opaque {
 /// Limits and signals of one port, shared by its connections.
 #[derive(Clone, Debug)]
 pub struct Port {
-    /// Heads, fields and deadlines of requests.
-    pub http: http1::Config,
+    /// Heads, fields and deadlines of requests: those of a connection are what stands here when it begins.
+    pub http: Setting<http1::Config>,
     /// Every response announces the end of its connection once it is given, so that clients go elsewhere.
     pub leaving: Shutdown,
     /// No new requests on idle connections once it is given.

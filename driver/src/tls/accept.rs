@@ -12,7 +12,7 @@ use rustls::server::{ServerConfig, UnbufferedServerConnection};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The first read of a connection: a client's first message with room for large key shares.
 const HELLO_BYTES: usize = 4 * 1024;
@@ -48,14 +48,35 @@ impl std::error::Error for AcceptError {}
 
 /// Takes TLS connections of one port, with the certificates that its files hold at the moment.
 pub struct Acceptor {
-    files: ServerFiles,
     crypto: Crypto,
-    loaded: Mutex<(Arc<ServerConfig>, Stamp)>,
+    loaded: Mutex<LoadedServer>,
+}
+
+/// Files for an [`Acceptor`], read and judged.
+#[derive(Clone)]
+pub struct LoadedServer {
+    files: ServerFiles,
+    config: Arc<ServerConfig>,
+    stamp: Stamp,
+}
+
+impl LoadedServer {
+    fn of(files: ServerFiles, crypto: &Crypto) -> Result<Self, LoadError> {
+        let stamp = files.stamp();
+        let config = files.load(crypto)?;
+        Ok(Self { files, config, stamp })
+    }
+}
+
+impl fmt::Debug for LoadedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedServer").field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acceptor").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Acceptor").field("loaded", &*self.lock()).finish_non_exhaustive()
     }
 }
 
@@ -65,13 +86,29 @@ impl Acceptor {
     /// # Errors
     /// Which file cannot be read or used, and why.
     pub fn new(files: ServerFiles, crypto: Crypto) -> Result<Self, LoadError> {
-        let stamp = files.stamp();
-        let config = files.load(&crypto)?;
-        Ok(Self { files, crypto, loaded: Mutex::new((config, stamp)) })
+        let loaded = Mutex::new(LoadedServer::of(files, &crypto)?);
+        Ok(Self { crypto, loaded })
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    fn lock(&self) -> MutexGuard<'_, LoadedServer> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads other files than before, for [`Self::take`]; nothing when they are those that are read already, whatever is
+    /// in them.
+    ///
+    /// # Errors
+    /// Which file cannot be read or used, and why.
+    pub fn load(&self, files: ServerFiles) -> Result<Option<LoadedServer>, LoadError> {
+        if self.lock().files == files {
+            return Ok(None);
+        }
+        LoadedServer::of(files, &self.crypto).map(Some)
+    }
+
+    /// Connections that begin get what was read; those that are open go on.
+    pub fn take(&self, loaded: LoadedServer) {
+        *self.lock() = loaded;
     }
 
     /// Does the handshake on `io` until `until`.
@@ -105,7 +142,7 @@ impl Acceptor {
             answer_plain(io).await;
             return Err(AcceptError::Plain);
         }
-        let session = UnbufferedServerConnection::new(self.config())
+        let session = UnbufferedServerConnection::new(self.lock().config.clone())
             .map_err(|error| AcceptError::Io(io::Error::other(error)))?;
         let mut tls = TlsIo::new(io, Session::server(session), &hello[..len]);
         match poll_fn(|cx| tls.poll_handshake(cx)).await {
@@ -121,17 +158,17 @@ impl Acceptor {
 
 impl Reload for Acceptor {
     fn stamp(&self) -> Stamp {
-        self.files.stamp()
+        let files = self.lock().files.clone();
+        files.stamp()
     }
 
     fn loaded(&self) -> Stamp {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.lock().stamp.clone()
     }
 
     fn reload(&self) -> Result<(), LoadError> {
-        let stamp = self.files.stamp();
-        let config = self.files.load(&self.crypto)?;
-        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = (config, stamp);
+        let files = self.lock().files.clone();
+        self.take(LoadedServer::of(files, &self.crypto)?);
         Ok(())
     }
 }

@@ -10,18 +10,39 @@ use rustls::pki_types::ServerName;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Opens TLS connections with the certificates and authorities that its files hold at the moment.
 pub struct Connector {
-    files: ClientFiles,
     crypto: Crypto,
-    loaded: Mutex<(Arc<ClientConfig>, Stamp)>,
+    loaded: Mutex<LoadedClient>,
+}
+
+/// Files for a [`Connector`], read and judged.
+#[derive(Clone)]
+pub struct LoadedClient {
+    files: ClientFiles,
+    config: Arc<ClientConfig>,
+    stamp: Stamp,
+}
+
+impl LoadedClient {
+    fn of(files: ClientFiles, crypto: &Crypto) -> Result<Self, LoadError> {
+        let stamp = files.stamp();
+        let config = files.load(crypto)?;
+        Ok(Self { files, config, stamp })
+    }
+}
+
+impl fmt::Debug for LoadedClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedClient").field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Connector").field("loaded", &*self.lock()).finish_non_exhaustive()
     }
 }
 
@@ -31,9 +52,29 @@ impl Connector {
     /// # Errors
     /// Which file cannot be read or used, and why; no trusted authority at all.
     pub fn new(files: ClientFiles, crypto: Crypto) -> Result<Self, LoadError> {
-        let stamp = files.stamp();
-        let config = files.load(&crypto)?;
-        Ok(Self { files, crypto, loaded: Mutex::new((config, stamp)) })
+        let loaded = Mutex::new(LoadedClient::of(files, &crypto)?);
+        Ok(Self { crypto, loaded })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LoadedClient> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads other files than before, for [`Self::take`]; nothing when they are those that are read already, whatever is
+    /// in them.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn load(&self, files: ClientFiles) -> Result<Option<LoadedClient>, LoadError> {
+        if self.lock().files == files {
+            return Ok(None);
+        }
+        LoadedClient::of(files, &self.crypto).map(Some)
+    }
+
+    /// Connections that begin get what was read; those that are open go on.
+    pub fn take(&self, loaded: LoadedClient) {
+        *self.lock() = loaded;
     }
 
     /// Does the handshake with the server called `host`, a name or an address without brackets. The caller bounds the
@@ -42,13 +83,16 @@ impl Connector {
     /// # Errors
     /// The server is not who it should be, does not speak TLS, or the connection broke.
     pub async fn connect<I: Io>(&self, io: I, host: &str) -> io::Result<MaybeTls<I>> {
-        let name = self.files.server_name.as_deref().unwrap_or(host);
+        let (config, name) = {
+            let loaded = self.lock();
+            (loaded.config.clone(), loaded.files.server_name.clone())
+        };
+        let name = name.as_deref().unwrap_or(host);
         // A name with its root's dot is the same name; certificates are without (RFC 6066 3).
         let name = name.strip_suffix('.').unwrap_or(name);
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidInput, format!("tls: {name:?} is no server name"))
         })?;
-        let config = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).0.clone();
         let session = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut tls = Box::new(TlsIo::new(io, Session::client(session), &[]));
         poll_fn(|cx| tls.poll_handshake(cx))
@@ -60,17 +104,17 @@ impl Connector {
 
 impl Reload for Connector {
     fn stamp(&self) -> Stamp {
-        self.files.stamp()
+        let files = self.lock().files.clone();
+        files.stamp()
     }
 
     fn loaded(&self) -> Stamp {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.lock().stamp.clone()
     }
 
     fn reload(&self) -> Result<(), LoadError> {
-        let stamp = self.files.stamp();
-        let config = self.files.load(&self.crypto)?;
-        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = (config, stamp);
+        let files = self.lock().files.clone();
+        self.take(LoadedClient::of(files, &self.crypto)?);
         Ok(())
     }
 }

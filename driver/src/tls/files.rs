@@ -3,6 +3,7 @@
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A file that is larger is none of certificates; the authorities of a machine are half a megabyte.
@@ -10,12 +11,17 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let fail = |error: std::io::Error| format!("open {}: {error}", path.display());
-    // Not a device that never ends.
-    let meta = fs::metadata(path).map_err(fail)?;
-    if meta.len() > FILE_BYTES_MAX || meta.is_dir() {
-        return Err(format!("{}: not a file of certificates", path.display()));
+    let file = fs::File::open(path).map_err(fail)?;
+    let mut text = Vec::new();
+    let is_dir = file.metadata().map_err(fail)?.is_dir();
+    if !is_dir {
+        // One byte more than what is allowed: a device that never ends has no length to ask for.
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(fail)?;
     }
-    fs::read(path).map_err(fail)
+    match is_dir || text.len() as u64 > FILE_BYTES_MAX {
+        true => Err(format!("{}: not a file of certificates", path.display())),
+        false => Ok(text),
+    }
 }
 
 /// The certificates in a PEM file; anything else in it is passed over. At least one.

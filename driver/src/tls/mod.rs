@@ -13,7 +13,7 @@ mod session;
 mod sni;
 mod trust;
 
-pub use accept::{AcceptError, Acceptor};
-pub use connect::Connector;
+pub use accept::{AcceptError, Acceptor, LoadedServer};
+pub use connect::{Connector, LoadedClient};
 pub use io::TlsIo;
 pub use load::{ClientFiles, Crypto, PairFiles, ServerFiles, Tickets};

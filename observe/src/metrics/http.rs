@@ -77,6 +77,11 @@ impl HttpMetrics {
         }
     }
 
+    /// Whether it counts this endpoint.
+    pub fn is_of(&self, endpoint: &str) -> bool {
+        self.endpoint.as_deref() == Some(endpoint)
+    }
+
     /// A request is being handled.
     pub fn begin(&self) {
         self.in_flight.inc();

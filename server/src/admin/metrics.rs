@@ -1,14 +1,13 @@
 //! `/metrics`: Go's names (wire protocol 8), families in the order of their names within each part, and ours.
 
 use super::status::status_counts;
-use crate::node::{Node, Reloads};
+use crate::node::Node;
 use crate::tls::NodeTls;
 use piko_core::gossip::{Counters, Refusal};
 use piko_core::id::NodeId;
 use piko_core::time::Instant;
 use piko_driver::Gossip;
 use piko_observe::metrics::{self, Kind, family, sample};
-use std::sync::atomic::Ordering;
 
 pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, now: Instant) -> String {
     let mut text = String::with_capacity(8 * 1024);
@@ -33,7 +32,6 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, 
     links(node, &mut text);
     tunnels(node, &mut text);
     upstreams(node, now, &mut text);
-    reloads(&node.reloads, &mut text);
     metrics::render_build_info(env!("CARGO_PKG_VERSION"), &mut text);
     metrics::render_process(&mut text);
     text
@@ -42,21 +40,6 @@ pub(super) fn render(node: &Node, gossip: &Gossip, own: &NodeId, tls: &NodeTls, 
 fn gauge(name: &str, help: &str, value: u64, text: &mut String) {
     family(text, Kind::Gauge, name, help);
     sample(text, name, &[], value.into());
-}
-
-fn reloads(reloads: &Reloads, text: &mut String) {
-    let good = !reloads.last_failed.load(Ordering::Relaxed);
-    gauge(
-        "piko_config_last_reload_successful",
-        "Whether the latest configuration that was read counts",
-        good.into(),
-        text,
-    );
-    let name = "piko_config_reloads_total";
-    family(text, Kind::Counter, name, "Configurations that were read while the node runs");
-    for (result, counter) in [("applied", &reloads.applied), ("refused", &reloads.refused)] {
-        sample(text, name, &[("result", result)], counter.value().into());
-    }
 }
 
 fn proxy_headers(node: &Node, text: &mut String) {

@@ -12,9 +12,9 @@ use piko_tests::service::Service;
 use crate::{SOON, launch};
 
 /// The two programs and the words in front of `start`.
-const AGENTS: [(&str, &[&str]); 2] = [("piko-agent", &["start"]), ("piko", &["agent", "start"])];
+pub(crate) const AGENTS: [(&str, &[&str]); 2] = [("piko-agent", &["start"]), ("piko", &["agent", "start"])];
 
-fn wait_connected(agent: &Process, times: usize) {
+pub(crate) fn wait_connected(agent: &Process, times: usize) {
     let mut from = 0;
     for _ in 0..times {
         let (at, _) = agent.wait_record(from, SOON, "tunnel connected").expect("the tunnel");
@@ -76,7 +76,7 @@ fn all_settings_of_a_listener() {
 }
 
 /// The head of the first request that comes in.
-fn head_of(listener: &TcpListener) -> String {
+pub(crate) fn head_of(listener: &TcpListener) -> String {
     let (mut stream, _) = listener.accept().expect("the agent connects");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -144,7 +144,7 @@ fn a_tcp_listener_carries_bytes() {
 }
 
 /// Stands before a server's upstream port: refuses the endpoint `bad` for good, passes the others on, and tells the heads.
-fn gate(server: SocketAddr) -> (String, Receiver<String>) {
+pub(crate) fn gate(server: SocketAddr) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     let (tell, told) = channel();

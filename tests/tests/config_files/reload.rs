@@ -48,8 +48,10 @@ impl Setup {
     }
 }
 
-const APPLIED: &str = "configuration reloaded";
-const REFUSED: &str = "configuration refused; the old one stays";
+const APPLIED: &str = "reloaded";
+const REFUSED: &str = "what is new was refused; the old stays";
+/// Names the flags, in front of [`APPLIED`].
+const NEW_VALUES: &str = "new values count";
 
 #[test]
 fn the_log_the_access_log_and_limits_change() {
@@ -58,11 +60,9 @@ fn the_log_the_access_log_and_limits_change() {
     assert_eq!(client.get("/hello", &[TO_E]).expect("an answer").status(), 200);
     let record =
         setup.change("proxy: {timeout: 300ms, access_log: {level: warn}}\nlog: {level: debug}\n", APPLIED);
-    assert_eq!(
-        record["applied"],
-        "log.level, proxy.access-log.disable, proxy.access-log.level, proxy.timeout"
-    );
-    assert_eq!(record["reason"], "file changed");
+    assert_eq!(record["part"], "configuration");
+    let (_, record) = setup.server.process.wait_record(0, SOON, NEW_VALUES).expect("the flags");
+    assert_eq!(record["flags"], "log.level, proxy.access-log.disable, proxy.access-log.level, proxy.timeout");
     // The same connection is served on, and its next request is logged as the new file says.
     let from = setup.server.process.mark();
     assert_eq!(client.get("/hello?again", &[TO_E]).expect("an answer").status(), 200);
@@ -77,7 +77,7 @@ fn the_log_the_access_log_and_limits_change() {
     let from = setup.server.process.mark();
     assert_eq!(setup.client().get("/slow?head_ms=1000", &[TO_E]).expect("an answer").status(), 200);
     assert!(setup.server.process.lines(from).is_empty(), "{}", setup.server.process.tail());
-    assert_eq!(setup.metric("piko_config_reloads_total{result=\"applied\"}"), "2");
+    assert_eq!(setup.metric("piko_reloads_total{outcome=\"loaded\"}"), "2");
 }
 
 #[test]
@@ -95,16 +95,15 @@ fn a_broken_file_has_no_effect() {
         assert!(record["error"].as_str().is_some_and(|error| error.contains(words)), "{record}");
         assert_eq!(client.get("/slow?head_ms=50", &[TO_E]).expect("an answer").status(), 200);
     }
-    assert_eq!(setup.metric("piko_config_reloads_total{result=\"refused\"}"), "5");
-    assert_eq!(setup.metric("piko_config_reloads_total{result=\"applied\"}"), "0");
-    assert_eq!(setup.metric("piko_config_last_reload_successful"), "0");
+    assert_eq!(setup.metric("piko_reloads_total{outcome=\"refused\"}"), "5");
+    assert_eq!(setup.metric("piko_reloads_total{outcome=\"loaded\"}"), "0");
+    assert_eq!(setup.metric("piko_reload_current"), "0");
     // A signal asks again, and gets the same answer.
     let from = setup.server.process.mark();
     setup.server.process.signal(Signal::Hup).expect("sent");
-    let (_, record) = setup.server.process.wait_record(from, SOON, REFUSED).expect("the answer");
-    assert_eq!(record["reason"], "signal");
+    setup.server.process.wait_record(from, SOON, REFUSED).expect("the answer");
     setup.change("proxy: {timeout: 300ms}\n", APPLIED);
-    assert_eq!(setup.metric("piko_config_last_reload_successful"), "1");
+    assert_eq!(setup.metric("piko_reload_current"), "1");
     assert_eq!(client.get("/slow?head_ms=3000", &[TO_E]).expect("an answer").status(), 504);
 }
 
@@ -113,6 +112,51 @@ fn what_needs_a_restart_says_so() {
     let setup = Setup::start("{}\n");
     let record = setup.change("cluster: {join: [10.0.0.1]}\n", "new values that count after a restart only");
     assert_eq!(record["flags"], "cluster.join");
+}
+
+/// `proxy.http.idle-timeout`, `.max-header-bytes` and `.read-header-timeout`: connections that begin have the new ones, and
+/// those that are open keep theirs.
+#[test]
+fn limits_of_connections_change_for_those_that_begin() {
+    let setup = Setup::start("{}\n");
+    let mut old = setup.client();
+    assert_eq!(old.get("/hello", &[TO_E]).expect("an answer").status(), 200);
+    setup.change(
+        "proxy: {http: {idle_timeout: 300ms, read_header_timeout: 200ms, max_header_bytes: 1KiB}}\n",
+        APPLIED,
+    );
+    let (_, record) = setup.server.process.wait_record(0, SOON, NEW_VALUES).expect("the flags");
+    let flags = "proxy.http.idle-timeout, proxy.http.max-header-bytes, proxy.http.read-header-timeout";
+    assert_eq!(record["flags"], flags);
+
+    let mut idle = setup.client();
+    assert_eq!(idle.get("/hello", &[TO_E]).expect("an answer").status(), 200);
+    assert!(idle.read_some(1).expect("a clean end").is_empty(), "it was idle for too long");
+    let mut slow = setup.client();
+    slow.send(b"GET / HTTP/1.1\r\n").expect("sent");
+    let end = slow.read_response("GET").head;
+    assert!(end.is_none_or(|head| head.status == 408), "its head took too long");
+    let long = "x".repeat(8000);
+    let fields = [TO_E, ("x-long", long.as_str())];
+    assert_eq!(setup.client().get("/hello", &fields).expect("an answer").status(), 431);
+
+    // All of that is no matter of the connection that was there before.
+    assert_eq!(old.get("/hello", &fields).expect("an answer").status(), 200);
+}
+
+/// `upstream.rebalance.*`: off at the start, on from the new file on.
+#[test]
+fn rebalancing_is_switched_on() {
+    let folder = Folder::new();
+    let path = folder.write("server.yaml", "{}\n");
+    let one = Server::start_with(binary("piko-server"), &["--config.path", &path], &[]);
+    let _two = Server::start(&["--cluster.join", &one.gossip().to_string()]);
+    let service = Service::start();
+    let endpoints: Vec<String> = (0..6).map(|n| format!("e{n}/{}", service.addr())).collect();
+    let _agent = piko_tests::rig::agent_of(&one.connect_url(), &endpoints);
+    folder.write("server.yaml", "upstream: {rebalance: {threshold: 0.2, shed_rate: 1, min_conns: 2}}\n");
+    let (_, record) = one.process.wait_record(0, SOON, "rebalance; shedding connections").expect("a record");
+    assert_eq!(record["local_conns"], 6);
 }
 
 /// A hang-up ends most programs; this one reads its file, and goes on where there is none.

@@ -163,3 +163,58 @@ fn piko_agent_speaks_tls_too() {
     let mut client = Client::connect(server.proxy).expect("the proxy port");
     assert_eq!(client.get("/bytes?n=1000000", &TO_E).expect("an answer").status(), 200);
 }
+
+/// A server that takes no agent (503, so that it tries again), and says of each connection whether it resumed a session.
+fn unwilling(pair: &piko_tests::certs::Pair) -> (u16, std::sync::mpsc::Receiver<bool>) {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use std::io::{Read, Write};
+    let chain = vec![CertificateDer::from_pem_slice(pair.cert.as_bytes()).expect("a certificate")];
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions of the provider")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a pair");
+    let config = std::sync::Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("a port").port();
+    let (tell, told) = std::sync::mpsc::channel();
+    // Ends with the process: nothing waits for it.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = rustls::ServerConnection::new(config.clone()).expect("a session");
+            let mut stream = rustls::StreamOwned::new(session, stream.expect("a connection"));
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).expect("a head");
+                head.push(byte[0]);
+            }
+            let resumed = stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+            let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).and_then(|()| stream.flush()).expect("the agent reads");
+            if tell.send(resumed).is_err() {
+                return;
+            }
+        }
+    });
+    (port, told)
+}
+
+/// The second connection of an agent costs its server no signature, with either cryptography.
+#[test]
+fn agents_resume_their_sessions() {
+    let setup = Setup::new();
+    for (program, words) in [("piko-agent", &["http"][..]), ("piko", &["agent", "http"])] {
+        let (port, told) = unwilling(&setup.pair);
+        let mut command = Command::new(binary(program));
+        command.args(words).args(["e", "127.0.0.1:9", "--connect.url", &format!("https://localhost:{port}")]);
+        command.args(["--connect.tls.root-cas", &setup.ca]);
+        let _agent = Process::spawn(program, &mut command).expect("starts");
+        let resumed: Vec<bool> = (0..2).map(|_| told.recv_timeout(SOON).expect("a connection")).collect();
+        assert_eq!(resumed, [false, true], "{program}");
+    }
+}

@@ -126,3 +126,86 @@ fn an_agent_reads_its_files_again() {
     assert!(!server.process.lines(0).iter().any(|line| line.is_record("upstream disconnected")));
     server.terminate(SOON).expect("the end");
 }
+
+/// A server whose certificates are named in a file, with `tls` for the proxy port, and the path of that file.
+fn of_a_file(setup: &Setup, tls: &str) -> (Server, String) {
+    let path = setup.folder.put("server.yaml", &format!("proxy: {{tls: {{{tls}}}}}\n"));
+    let program = piko_tests::process::binary("piko-server");
+    (Server::start_with(program, &["--config.path", &path], &[]), path)
+}
+
+/// Other files for the same port: its certificate, more by name, authorities for clients, the oldest version.
+#[test]
+fn other_paths_count_without_a_restart() {
+    let setup = Setup::new();
+    let (cert, key) = (&setup.cert, &setup.key);
+    let (server, path) = of_a_file(&setup, &format!("cert: {cert}, key: {key}"));
+    let mut old = setup.client(server.proxy);
+    let put = |tls: &str| fs::write(&path, format!("proxy: {{tls: {{{tls}}}}}\n")).expect("a place");
+
+    let fresh = setup.authority.issue(&["localhost"]);
+    let [fresh_cert, fresh_key] = fresh.write(&setup.folder, "fresh");
+    put(&format!("cert: {fresh_cert}, key: {fresh_key}"));
+    wait_for("the new certificate", || setup.client(server.proxy).shown() == fresh.der);
+
+    let named = setup.authority.issue(&["named.example"]);
+    let [named_cert, named_key] = named.write(&setup.folder, "named");
+    let tls = format!(
+        "cert: {fresh_cert}, key: {fresh_key}, sni_certs: ['{named_cert}:{named_key}'], client_cas: {}, min_version: '1.3'",
+        setup.ca
+    );
+    let mark = server.process.mark();
+    put(&tls);
+    let (_, record) = server.process.wait_record(mark, SOON, "new values count").expect("a line");
+    assert_eq!(record["flags"], "proxy.tls.client-cas, proxy.tls.min-version, proxy.tls.sni-certs");
+    let own = setup.authority.issue(&["client"]);
+    let known = Trust::new(&setup.authority, Some(&own), &[]);
+    let client = TlsClient::connect(server.proxy, "named.example", &known).expect("a handshake");
+    assert_eq!(client.shown(), named.der);
+    let stranger =
+        TlsClient::connect(server.proxy, "localhost", &setup.trust()).and_then(|mut c| c.get("/", &[]));
+    assert!(stranger.is_err(), "nobody without a certificate");
+
+    // A path that leads nowhere is refused, and what was good stays.
+    put("cert: /nowhere.pem, key: /nowhere.pem");
+    let refused = "what is new was refused; the old stays";
+    let (_, line) = server.process.wait_record(mark, SOON, refused).expect("a line");
+    assert!(line["error"].as_str().expect("a reason").contains("open /nowhere.pem"), "{line}");
+    assert_eq!(
+        TlsClient::connect(server.proxy, "named.example", &known).expect("a handshake").shown(),
+        named.der
+    );
+    // The connection of the beginning has seen none of this.
+    assert_eq!(old.get("/", &[]).expect("an answer").0, 400);
+    assert_eq!(old.shown(), setup.pair.der);
+}
+
+/// Whether a port speaks TLS is for the next start: clients would have to change in the same moment.
+#[test]
+fn a_port_keeps_its_tls_until_the_restart() {
+    let setup = Setup::new();
+    let (server, path) = of_a_file(&setup, &format!("cert: {}, key: {}", setup.cert, setup.key));
+    fs::write(&path, format!("upstream: {{tls: {{cert: {}, key: {}}}}}\n", setup.cert, setup.key))
+        .expect("a place");
+    let told = "new values that count after a restart only";
+    let (_, record) = server.process.wait_record(0, SOON, told).expect("a line");
+    assert_eq!(record["flags"], "proxy.tls.cert, proxy.tls.key, upstream.tls.cert, upstream.tls.key");
+    assert_eq!(setup.client(server.proxy).shown(), setup.pair.der);
+}
+
+/// A file that comes back as it was is in order again, though it looks as it did when it was read.
+#[test]
+fn a_file_that_comes_back_is_mended() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["proxy"], &[]);
+    let admin = |line: &str| {
+        let mut client = piko_tests::http::Client::connect(server.admin).expect("the admin port");
+        let text = client.get("/metrics", &[]).expect("metrics").body.text();
+        text.lines().any(|found| found == line)
+    };
+    let away = setup.folder.file("away");
+    fs::rename(&setup.cert, &away).expect("a place");
+    wait_for("the refusal", || admin("piko_reload_current 0"));
+    fs::rename(&away, &setup.cert).expect("a place");
+    wait_for("the repair", || admin("piko_reload_current 1"));
+}
