@@ -21,9 +21,9 @@ use crate::tls::{Connectors, Crypto, Link, Links, ServerLink};
 #[cfg(feature = "yaml")]
 use piko_client::Upstream;
 use piko_client::{DialError, HeaderVersion, ListenError, Listener};
+use piko_config::{AgentOptions, ListenerOptions, Protocol, Secret};
 #[cfg(feature = "yaml")]
 use piko_config::{ConnectUrl, ProxyUrl};
-use piko_config::{AgentOptions, ListenerOptions, Protocol, Secret};
 use piko_core::mux::Budget;
 use piko_driver::{HeadBudget, Reloader, Runtime, Shutdown, Tasks};
 use piko_observe::access::AccessLog;

@@ -57,22 +57,25 @@ fn connect_urls(values: &Values) -> Result<(ConnectUrl, Vec<ConnectUrl>), UsageE
     if text.is_empty() {
         return Err(fault(values, &["connect.url"], "connect: missing url"));
     }
-    let parse = |text: &str| {
-        let url = ConnectUrl::parse(text.trim_ascii()).and_then(|url| match url.query {
-            Some(_) => Err(BadUrl::Query),
-            None => Ok(url),
-        });
-        // A bad URL may hold a password, so only its fault is told, not its text.
-        url.map_err(|error| fault(values, &["connect.url"], &format!("connect: invalid url: {error}")))
-    };
-    let (first, others) = text.split_once(',').unwrap_or((text, ""));
-    let mut fallbacks = Vec::new();
-    if first.len() < text.len() {
-        for other in others.split(',') {
-            fallbacks.push(parse(other)?);
+    let (mut first, mut fallbacks) = (None, Vec::new());
+    for one in text.split(',') {
+        let url = match ConnectUrl::parse(one.trim_ascii()) {
+            Ok(url) if url.query.is_none() => url,
+            // A bad URL may hold a password, so only its fault is told, not its text.
+            other => {
+                let error = other.err().unwrap_or(BadUrl::Query);
+                return Err(fault(values, &["connect.url"], &format!("connect: invalid url: {error}")));
+            }
+        };
+        match first {
+            None => first = Some(url),
+            Some(_) => fallbacks.push(url),
         }
     }
-    Ok((parse(first)?, fallbacks))
+    // A split has at least one part.
+    first
+        .map(|first| (first, fallbacks))
+        .ok_or_else(|| fault(values, &["connect.url"], "connect: missing url"))
 }
 
 /// The proxy to connect through.
