@@ -45,6 +45,10 @@ pub(super) const BARREN_MAX: u32 = 100_000;
 /// The span over which frames without payload are counted, so that years of pings add up to nothing.
 pub(super) const BARREN_TIME: Duration = Duration::from_secs(60);
 
+/// The most of [`Config::quantum`]: a frame of it always finds room in an empty outbox, or its writer would wait for ever.
+const QUANTUM_BYTES_MAX: usize =
+    OUTBOX_BYTES_SLOW - CONTROL_BYTES - FRONT_ROOM_MAX - super::frame::HEADER_BYTES;
+
 const _: () = assert!(CONTROL_BYTES + FRONT_ROOM_MAX + 16 * 1024 < OUTBOX_BYTES_SLOW);
 const _: () = assert!(OUTBOX_BYTES_SLOW < OUTBOX_BYTES_MAX);
 const _: () = assert!(REFUSALS_MAX * super::frame::HEADER_BYTES < CONTROL_BYTES);
@@ -67,7 +71,7 @@ pub struct Config {
     /// Own streams that may wait for their ACK; the next `open` is refused. Default 256 (wire protocol 4.4).
     pub unacked_max: usize,
     /// Payload bytes that one stream may add to the outbox between two transmissions, as long as the transport
-    /// takes longer than [`FAST_TURN`] for a full outbox. Default 16 KiB.
+    /// takes longer than [`FAST_TURN`] for a full outbox. Default 16 KiB; at most 29 KiB.
     pub quantum: usize,
     /// The same while the transport is faster. Default 68 KiB.
     pub quantum_max: usize,
@@ -122,7 +126,7 @@ impl Config {
     /// Brings every value into the range that the session's arithmetic relies on.
     fn clamped(mut self) -> Self {
         self.front_room = self.front_room.min(FRONT_ROOM_MAX);
-        self.quantum = self.quantum.clamp(1, OUTBOX_BYTES_MAX);
+        self.quantum = self.quantum.clamp(1, QUANTUM_BYTES_MAX);
         self.quantum_max = self.quantum_max.clamp(self.quantum, OUTBOX_BYTES_MAX);
         self.window_max = self.window_max.clamp(INITIAL_WINDOW_BYTES, 1 << 30);
         self.accept_backlog = self.accept_backlog.min(self.incoming_max);

@@ -139,8 +139,7 @@ fn ports_follow_the_configuration() {
 
     let reloaded = |from| {
         let is_it = |line: &piko_tests::process::Line| {
-            line.json()
-                .is_some_and(|v| v["msg"] == "configuration reloaded" && v["applied"] == "proxy.tcp.ports")
+            line.json().is_some_and(|v| v["msg"] == "new values count" && v["flags"] == "proxy.tcp.ports")
         };
         server.process.wait_line(from, PATIENCE, is_it).expect("a reload").index + 1
     };
@@ -156,10 +155,8 @@ fn ports_follow_the_configuration() {
     // A port that cannot be opened refuses all of it.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     write(&format!("[{{bind_addr: '{}', endpoint: db}}]", taken.local_addr().expect("an address")));
-    let (_, record) = server
-        .process
-        .wait_record(from, PATIENCE, "configuration refused; the old one stays")
-        .expect("a line");
+    let (_, record) =
+        server.process.wait_record(from, PATIENCE, "what is new was refused; the old stays").expect("a line");
     assert!(
         record["error"].as_str().is_some_and(|error| error.contains("tcp port of db listen")),
         "{record}"

@@ -93,10 +93,8 @@ fn fill(offset: u64, buf: &mut [u8]) {
     let first = word(offset / 8);
     let (head, rest) = buf.split_at_mut(((8 - within) % 8).min(buf.len()));
     head.copy_from_slice(&first[within..within + head.len()]);
-    let mut index = offset.div_ceil(8);
-    for chunk in rest.chunks_mut(8) {
+    for (index, chunk) in (offset.div_ceil(8)..).zip(rest.chunks_mut(8)) {
         chunk.copy_from_slice(&word(index)[..chunk.len()]);
-        index += 1;
     }
 }
 
