@@ -100,13 +100,15 @@ impl Account {
         self.charged += bytes;
     }
 
-    /// Promises `bytes` of credit only when buffered and promised bytes are at most three quarters of the budget
-    /// afterwards: growth is a luxury, and ends at the low-water mark.
+    /// Promises `bytes` of credit only while at most a quarter of the budget is buffered, and three quarters of it are
+    /// promised afterwards: growth is a luxury, and all of it together fits the budget.
     pub(super) fn promise(&mut self, bytes: usize) -> bool {
         // Looked at and taken in one: other threads promise from the same budget.
         let spare = |promised: usize| {
-            let taken = self.budget.used().saturating_add(promised).saturating_add(bytes);
-            (taken <= self.budget.low_water()).then_some(promised.saturating_add(bytes))
+            let promised = promised.saturating_add(bytes);
+            let low_water = self.budget.low_water();
+            let is_calm = self.budget.used() <= self.budget.limit - low_water;
+            (is_calm && promised <= low_water).then_some(promised)
         };
         let promised = self.budget.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spare);
         if promised.is_ok() {
@@ -162,6 +164,9 @@ mod tests {
     fn growth_ends_at_the_low_water_mark() {
         let budget = Arc::new(Budget::new(100));
         let mut a = Account::new(budget.clone());
+        a.charge(26);
+        assert!(!a.promise(1));
+        a.release(26);
         assert!(a.promise(75));
         assert!(!a.promise(1));
         assert_eq!((budget.used(), budget.promised()), (0, 75));
