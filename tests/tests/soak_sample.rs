@@ -2,20 +2,13 @@
 
 use std::process::Command;
 
-#[track_caller]
-fn sample(program: &str) {
-    let output = Command::new(program).args(["all", "--quick"]).output().expect("the program starts");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    println!("{text}");
-}
-
+/// One after the other: some of them judge time.
 #[test]
 fn the_long_runs_hold_in_small() {
-    sample(env!("CARGO_BIN_EXE_soak"));
-}
-
-#[test]
-fn the_runs_of_streams_hold_in_small() {
-    sample(env!("CARGO_BIN_EXE_streams"));
+    for program in [env!("CARGO_BIN_EXE_soak"), env!("CARGO_BIN_EXE_streams")] {
+        let output = Command::new(program).args(["all", "--quick"]).output().expect("the program starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        println!("{text}");
+    }
 }

@@ -10,7 +10,7 @@ use piko_tests::runs::Outcome;
 
 use crate::relay::Link;
 use crate::road::Road;
-use crate::service::{self, BLOCK, DOWN, UP};
+use crate::service::{self, BLOCK, DOWN, DOWN_OF_MANY, UP};
 use crate::{check, mbit_per_s, text};
 
 /// One stream at 100 ms round trip, once its window has grown.
@@ -40,7 +40,7 @@ pub(crate) fn run(quick: bool) -> Outcome {
     let link = Link { delay: Duration::from_millis(50), rate: None, queue: QUEUE };
     let road = Road::start(Some(link))?;
     let all: Result<Vec<_>, _> = (0..streams).map(|_| road.connect()).collect();
-    let rates = over_time(all?, DOWN, steps)?;
+    let rates = over_time(all?, DOWN_OF_MANY, steps)?;
     println!("  100 ms, {streams} streams down: {} Mbit/s in all, one figure per {STEP:?}", listed(&rates));
     road.judge_memory(&format!("{streams} streams"))
 }
@@ -59,7 +59,7 @@ fn over_time(streams: Vec<TcpStream>, what: u8, steps: usize) -> Result<Vec<f64>
             scope.spawn(move || {
                 let mut buf = vec![7; BLOCK];
                 while !over.load(Ordering::Relaxed) {
-                    let n = if what == DOWN { stream.read(&mut buf) } else { stream.write(&buf) };
+                    let n = if what == UP { stream.write(&buf) } else { stream.read(&mut buf) };
                     match n {
                         Ok(n) if n > 0 => moved.fetch_add(n as u64, Ordering::Relaxed),
                         _ => return,

@@ -10,6 +10,9 @@ pub(crate) const BLOCK: usize = 64 * 1024;
 
 /// Sends so many bytes of the pattern.
 pub(crate) const DOWN: u8 = b'd';
+/// The same out of a small buffer: those of a thousand senders that wait would fill what the kernel has for TCP, which
+/// then drops segments on loopback, too.
+pub(crate) const DOWN_OF_MANY: u8 = b'm';
 /// Reads so many bytes, compares each with the pattern, and says in one byte whether all were right.
 pub(crate) const UP: u8 = b'u';
 /// Gives back what comes.
@@ -40,6 +43,10 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     let bytes = u64::from_be_bytes(bytes);
     match what {
         DOWN => send(&mut stream, bytes),
+        DOWN_OF_MANY => {
+            rustix::net::sockopt::set_socket_send_buffer_size(&stream, 32 << 10)?;
+            send(&mut stream, bytes)
+        }
         UP => {
             let right = receive(&mut stream, bytes)?;
             stream.write_all(&[if right { RIGHT } else { b'x' }])
