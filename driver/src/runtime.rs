@@ -174,7 +174,7 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         Poll::Pending
     }
     /// Prepares a connection that carries a tunnel: keeps the kernel's queue of unsent data short, so that a
-    /// ping or a small answer does not stand behind megabytes (`TCP_NOTSENT_LOWAT`, 32 KiB, where the
+    /// ping or a small answer does not stand behind megabytes (`TCP_NOTSENT_LOWAT`, 128 KiB, where the
     /// platform has it). Best effort.
     fn tune_tunnel(&self) {}
     /// Has the kernel ask a peer that is silent for `interval` whether it is still there, and give up when it

@@ -41,10 +41,10 @@ pub fn listen<L>(
 }
 
 /// How much unsent data the kernel takes on a tunnel before it calls the socket full: what is more stands in front of
-/// every ping and small answer. At 10 Mbit/s this is 26 ms; with 128 KiB a small request beside a download took 138 ms there,
-/// with 32 KiB 99, and a single stream got no slower at any rate that was measured (docs/performance.md).
+/// every ping and small answer (design guide A.6). With 32 KiB a small request beside a download over 10 Mbit/s took 99 ms in
+/// place of 138, but downloads of 1 MiB over loopback got a fifth slower: a fast link wants a longer queue.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_BYTES_MAX: u32 = 32 * 1024;
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
 /// Keeps the kernel's queue of a tunnel short, where the platform can.
 pub fn tune_tunnel(socket: &impl AsHandle) {
