@@ -9,9 +9,9 @@ pub const INITIAL_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// The outbox in all: front room, data and control frames, in bytes.
 pub(super) const OUTBOX_BYTES_MAX: usize = 80 * 1024;
-/// The same while the transport is slow: two frames of the smaller quantum, which a small answer may have to
-/// wait for, and as much again that the driver has under way. At 10 Mbit/s that is 54 ms.
-pub(super) const OUTBOX_BYTES_SLOW: usize = 38 * 1024;
+/// The same while the transport is slow: three frames of the smaller quantum, which a small answer may have to
+/// wait for.
+pub(super) const OUTBOX_BYTES_SLOW: usize = 54 * 1024;
 /// The end of the outbox that only control frames may use, in bytes.
 pub(super) const CONTROL_BYTES: usize = 4 * 1024;
 /// The most front room that leaves the outbox useful, in bytes.
@@ -71,7 +71,7 @@ pub struct Config {
     /// Own streams that may wait for their ACK; the next `open` is refused. Default 256 (wire protocol 4.4).
     pub unacked_max: usize,
     /// Payload bytes that one stream may add to the outbox between two transmissions, as long as the transport
-    /// takes longer than [`FAST_TURN`] for a full outbox. Default 16 KiB; at most 29 KiB.
+    /// takes longer than [`FAST_TURN`] for a full outbox. Default 16 KiB; at most 45 KiB.
     pub quantum: usize,
     /// The same while the transport is faster. Default 68 KiB.
     pub quantum_max: usize,
