@@ -52,6 +52,7 @@ fn roll(setup: &mut Setup, load: &Load, pause: Duration, hasty: bool) -> Outcome
         for endpoint in &setup.endpoints {
             setup.cluster.wait_routable(endpoint);
         }
+        // The pause is what is measured: nginx leaves a node alone for that long once it has refused (docs/reliability.md).
         thread::sleep(pause);
     }
     for i in 0..setup.agents.len() {

@@ -34,7 +34,7 @@ pub(crate) fn run(quick: bool) -> Outcome {
     let (mut beside, rate) = thread::scope(|scope| {
         let bulk = scope.spawn(|| download(&server, &over, &read));
         while read.load(Ordering::Relaxed) == 0 && !bulk.is_finished() {
-            // Nobody tells when the first bytes have come.
+            // The counter tells nobody of a change, and asking every 5 ms is no load.
             thread::sleep(Duration::from_millis(5));
         }
         let (start, from) = (Instant::now(), read.load(Ordering::Relaxed));
@@ -71,7 +71,7 @@ fn small(server: &Server, requests: usize) -> Result<Vec<Duration>, String> {
         check(response.status() == 200, || format!("{response:?}"))?;
         let took = start.elapsed();
         samples.push(took);
-        // The pace of the load.
+        // A pace, not a wait: the link is to be the download's between two requests.
         thread::sleep(PERIOD.saturating_sub(took));
     }
     Ok(samples)

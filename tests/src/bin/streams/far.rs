@@ -71,7 +71,7 @@ fn over_time(streams: Vec<TcpStream>, what: u8, steps: usize) -> Result<Vec<f64>
         let mut before = 0;
         for _ in 0..steps {
             let start = Instant::now();
-            // The step itself.
+            // Time is the subject: so much of it goes into each figure.
             thread::sleep(STEP);
             let now = moved.load(Ordering::Relaxed);
             rates.push(mbit_per_s(now - before, start.elapsed()));

@@ -99,7 +99,7 @@ fn give_out(mut to: TcpStream, queue: &Queue) {
             return;
         };
         drop(state);
-        // The delay of the link.
+        // Time is the subject: this is the delay of the link.
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let sent = to.write_all(&piece);
         let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
