@@ -340,7 +340,6 @@ async fn dial<R: Runtime>(
 fn start<R: Runtime>(upstream: &Upstream<R>, endpoint: &EndpointId, reached: Reached<R>) -> TunnelHandle {
     let rt = &upstream.reach.rt;
     let (Upgraded { io, early }, caps) = reached;
-    io.tune_tunnel();
     let mut config = upstream.mux.clone();
     config.front_room = ws::FRONT_ROOM;
     let mut tunnel = Tunnel::dialled(endpoint.clone(), config, rt.now());

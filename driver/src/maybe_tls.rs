@@ -89,8 +89,8 @@ impl<I: Io> Io for MaybeTls<I> {
         each!(self, io => io.finish_lazily());
     }
 
-    fn tune_tunnel(&self) {
-        each!(self, io => io.tune_tunnel());
+    fn limit_unsent(&self, bytes_max: u32) {
+        each!(self, io => io.limit_unsent(bytes_max));
     }
 
     fn keep_alive(&self, interval: Option<Duration>) {

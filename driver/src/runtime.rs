@@ -173,10 +173,12 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
         let _ = cx;
         Poll::Pending
     }
-    /// Prepares a connection that carries a tunnel: keeps the kernel's queue of unsent data short, so that a
-    /// ping or a small answer does not stand behind megabytes (`TCP_NOTSENT_LOWAT`, 128 KiB, where the
-    /// platform has it). Best effort.
-    fn tune_tunnel(&self) {}
+    /// For a connection that carries a tunnel: how many bytes the kernel may hold unsent before it calls the socket
+    /// full, so that a ping or a small answer does not stand behind megabytes (`TCP_NOTSENT_LOWAT`, where the platform
+    /// has it). Best effort.
+    fn limit_unsent(&self, bytes_max: u32) {
+        let _ = bytes_max;
+    }
     /// Has the kernel ask a peer that is silent for `interval` whether it is still there, and give up when it
     /// does not answer (TCP keep-alive, RFC 9293 3.8.4); `None` asks never. Best effort; means nothing where
     /// there is no TCP.

@@ -175,9 +175,9 @@ impl Io for SmolIo {
         }
     }
 
-    fn tune_tunnel(&self) {
+    fn limit_unsent(&self, bytes_max: u32) {
         if let Socket::Tcp(stream) = &self.socket {
-            piko_sockets::tune_tunnel(stream.get_ref());
+            piko_sockets::limit_unsent(stream.get_ref(), bytes_max);
         }
     }
 

@@ -98,9 +98,9 @@ impl Io for TokioIo {
         }
     }
 
-    fn tune_tunnel(&self) {
+    fn limit_unsent(&self, bytes_max: u32) {
         if let Socket::Tcp(stream) = &self.socket {
-            piko_sockets::tune_tunnel(stream);
+            piko_sockets::limit_unsent(stream, bytes_max);
         }
     }
 

@@ -126,10 +126,10 @@ impl<I: Io> Io for Fronted<I> {
         each!(self, io => io.poll_over(cx))
     }
 
-    fn tune_tunnel(&self) {
+    fn limit_unsent(&self, bytes_max: u32) {
         match self {
-            Self::Plain(io) => io.tune_tunnel(),
-            Self::Told(told) => told.io.tune_tunnel(),
+            Self::Plain(io) => io.limit_unsent(bytes_max),
+            Self::Told(told) => told.io.limit_unsent(bytes_max),
         }
     }
 

@@ -80,8 +80,8 @@ impl<T: Io> Io for Leg<T> {
         each!(self, io => io.finish_lazily());
     }
 
-    fn tune_tunnel(&self) {
-        each!(self, io => io.tune_tunnel());
+    fn limit_unsent(&self, bytes_max: u32) {
+        each!(self, io => io.limit_unsent(bytes_max));
     }
 
     fn keep_alive(&self, interval: Option<Duration>) {

@@ -119,7 +119,6 @@ pub(crate) fn carry<R: Runtime, C: Io>(
     registration: Registration,
     guard: TaskGuard,
 ) -> impl Future<Output = ()> + Send {
-    io.tune_tunnel();
     let peer = registration.peer();
     let endpoint = registration.tunnel.endpoint();
     tracing::info!(target: "upstream", { "endpoint-id" = %endpoint, "client-ip" = peer }, "upstream connected");

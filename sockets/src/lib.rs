@@ -40,19 +40,13 @@ pub fn listen<L>(
     listener.map_err(|cause| cannot("listen on", at, &cause))
 }
 
-/// How much unsent data the kernel takes on a tunnel before it calls the socket full: what is more stands in front of
-/// every ping and small answer (design guide A.6). With 32 KiB a small request beside a download over 10 Mbit/s took 99 ms in
-/// place of 138, but downloads of 1 MiB over loopback got a fifth slower: a fast link wants a longer queue.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-
-/// Keeps the kernel's queue of a tunnel short, where the platform can.
-pub fn tune_tunnel(socket: &impl AsHandle) {
+/// How much unsent data the kernel takes before it calls the socket full, where the platform can tell it.
+pub fn limit_unsent(socket: &impl AsHandle, bytes_max: u32) {
     // Where it fails, small answers wait longer, which is all.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes_max);
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = socket;
+    let _ = (socket, bytes_max);
 }
 
 /// Sets the interval of TCP's probes, or switches them off.

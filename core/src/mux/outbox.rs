@@ -1,7 +1,8 @@
 //! The bounded outbox: frames, room, and what is set aside for the line of refused writers.
 
-use super::config::{CONTROL_BYTES, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SLOW};
+use super::config::{CONTROL_BYTES, FRONT_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SLOW};
 use super::frame::{HEADER_BYTES, Header};
+use super::session::Speed;
 use bytes::BytesMut;
 
 /// The first allocation, in bytes.
@@ -136,9 +137,15 @@ impl Outbox {
         self.reserved = 0;
     }
 
-    /// How long it may become: shorter while the transport is slow.
-    pub(super) fn set_fast(&mut self, fast: bool) {
-        self.limit = if fast { OUTBOX_BYTES_MAX } else { OUTBOX_BYTES_SLOW };
+    /// How long it may become: shorter while the transport is slow, and as long as a frame of the `quantum` and a small
+    /// answer, with their headers and ACKs, while it crawls.
+    pub(super) fn set_speed(&mut self, speed: Speed, quantum: usize) {
+        let short = CONTROL_BYTES + self.front_room + quantum + FRONT_BYTES_MAX + 4 * HEADER_BYTES;
+        self.limit = match speed {
+            Speed::Crawling => short.min(OUTBOX_BYTES_SLOW),
+            Speed::Fast => OUTBOX_BYTES_MAX,
+            Speed::Slow => OUTBOX_BYTES_SLOW,
+        };
     }
 
     /// Drops the frames and the memory.
@@ -182,7 +189,7 @@ mod tests {
     #[test]
     fn grows_from_two_kibibytes_to_the_limit_and_no_further() {
         let mut outbox = Outbox::new(14);
-        outbox.set_fast(true);
+        outbox.set_speed(Speed::Fast, 0);
         outbox.put(FRAME);
         assert_eq!(outbox.buf.capacity(), FIRST_BYTES);
         let body = [1; 1000];

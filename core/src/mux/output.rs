@@ -1,13 +1,14 @@
 //! To the wire: data through the outbox and control frames from what is owed.
 
-use super::config::FAST_TURN;
+use super::config::{CRAWL_TURN, FAST_TURN, WALK_TURN};
 use super::error::{CloseReason, GoAway};
 use super::frame::{Flags, Header, Kind};
-use super::session::{Phase, Session, Urgency};
+use super::session::{Phase, Session, Speed, Urgency};
 use super::stream::{RecvHalf, SendHalf};
 use super::table::List;
 use crate::time::Instant;
 use bytes::BytesMut;
+use core::time::Duration;
 
 /// Frames that one stream may owe at once: ACK, credit, FIN.
 const OWED_FRAMES_MAX: usize = 3;
@@ -31,9 +32,7 @@ impl Session {
         }
         let n = self.outbox.swap(out);
         if self.contended {
-            let fast = self.now.since(self.turn_at) <= FAST_TURN;
-            self.quantum = if fast { self.config.quantum_max } else { self.config.quantum };
-            self.outbox.set_fast(fast);
+            self.judge_speed(self.now.since(self.turn_at));
         }
         if matches!(self.phase, Phase::Closing { .. }) && said_goodbye {
             self.end(CloseReason::Local);
@@ -45,6 +44,31 @@ impl Session {
         self.call_line();
         self.offer_slot();
         n
+    }
+
+    /// The transport took `took` for an outbox while writers waited.
+    fn judge_speed(&mut self, took: Duration) {
+        self.speed = match self.speed {
+            Speed::Crawling if took > WALK_TURN => Speed::Crawling,
+            // A short outbox that is gone soon says less than a long one.
+            Speed::Crawling => Speed::Slow,
+            _ if took <= FAST_TURN => Speed::Fast,
+            Speed::Slow if took >= CRAWL_TURN => Speed::Crawling,
+            _ => Speed::Slow,
+        };
+        let fast = self.speed == Speed::Fast;
+        self.quantum = if fast { self.config.quantum_max } else { self.config.quantum };
+        self.outbox.set_speed(self.speed, self.quantum);
+        // In between it stays what it was, so that nothing below has to be told again and again.
+        if self.speed != Speed::Slow {
+            self.crawls = self.speed == Speed::Crawling;
+        }
+    }
+
+    /// True while the transport is so slow that what lies behind it, in the kernel, is better kept short: a small
+    /// answer waits for that, too.
+    pub fn is_crawling(&self) -> bool {
+        self.crawls
     }
 
     /// True when output waits whose receiver waits for it, or when lazy frames have waited long enough.

@@ -92,6 +92,17 @@ pub struct Session {
     /// When the last transmission was handed out, and whether writers stood in line at that moment.
     pub(super) turn_at: Instant,
     pub(super) contended: bool,
+    pub(super) speed: Speed,
+    /// It was crawling, and has not been fast since.
+    pub(super) crawls: bool,
+}
+
+/// How soon the transport takes an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speed {
+    Crawling,
+    Fast,
+    Slow,
 }
 
 /// Whether the session lives.
@@ -170,6 +181,8 @@ impl Session {
             quantum: config.quantum,
             turn_at: now,
             contended: false,
+            speed: Speed::Slow,
+            crawls: false,
             config,
         }
     }

@@ -702,7 +702,38 @@ fn frames_grow_while_the_transport_is_fast_and_shrink_when_it_is_not() {
     turn(&mut s, 1);
     assert_eq!(turn(&mut s, 1), [68 * 1024], "a whole frame, and no piece of another");
     assert_eq!(turn(&mut s, 50), [68 * 1024]);
-    assert_eq!(turn(&mut s, 50), [16_384; 3]);
+    assert_eq!(turn(&mut s, 10), [16_384; 3]);
+    assert_eq!(turn(&mut s, 10), [16_384; 3]);
+    assert!(!s.is_crawling());
+    assert_eq!(turn(&mut s, 20), [16_384; 3]);
+    assert!(s.is_crawling());
+    assert_eq!(turn(&mut s, 10), [16_384], "one frame, and room for a small answer");
+    assert_eq!(turn(&mut s, 8), [16_384]);
+    assert!(s.is_crawling(), "slow is not fast");
+    assert_eq!(turn(&mut s, 4), [16_384; 3]);
+    assert!(!s.is_crawling());
+    assert_eq!(turn(&mut s, 4), [68 * 1024]);
+}
+
+/// Behind a download over a transport that crawls, a small answer leaves with the next outbox.
+#[test]
+fn a_small_answer_finds_room_in_a_short_outbox() {
+    let mut s = server();
+    let [bulk, small] = [0; 2].map(|_| s.open(at(0)).unwrap());
+    let body = vec![1; 200_000];
+    let mut now = 0;
+    while !s.is_crawling() {
+        now += 25;
+        while s.send(at(now), bulk).write(&body).is_ok() {}
+        output(&mut s, at(now));
+        let mut credit = [0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+        credit[4..8].copy_from_slice(&bulk.0.to_be_bytes());
+        s.handle_input(at(now), &credit).unwrap();
+        events(&mut s);
+    }
+    assert_eq!(s.send(at(now), bulk).write(&body), Ok(16_384));
+    assert_eq!(s.send(at(now), bulk).write(&body), Err(WriteError::Blocked));
+    assert_eq!(s.send(at(now), small).write(&body[..1000]), Ok(1000));
 }
 
 #[test]

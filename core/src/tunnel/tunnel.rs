@@ -330,6 +330,11 @@ impl Tunnel {
         self.session.wants_input()
     }
 
+    /// True while the transport is so slow that the kernel had better hold little back (see [`Session::is_crawling`]).
+    pub fn is_crawling(&self) -> bool {
+        self.session.is_crawling()
+    }
+
     /// True while refused writers wait for room (see [`Session::is_crowded`]).
     pub fn is_crowded(&self) -> bool {
         self.session.is_crowded()

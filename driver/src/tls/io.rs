@@ -332,8 +332,8 @@ impl<I: Io> Io for TlsIo<I> {
         Probe::Spoilt
     }
 
-    fn tune_tunnel(&self) {
-        self.io.tune_tunnel();
+    fn limit_unsent(&self, bytes_max: u32) {
+        self.io.limit_unsent(bytes_max);
     }
 
     fn keep_alive(&self, interval: Option<Duration>) {

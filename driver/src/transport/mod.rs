@@ -37,6 +37,12 @@ pub trait Transport: Send + Unpin + 'static {
 
     /// Ends at once, visibly.
     fn abort(&mut self);
+
+    /// How many bytes the kernel may hold unsent: [`crate::runtime::Io::limit_unsent`] of the connection below, where
+    /// it is known.
+    fn limit_unsent(&self, bytes_max: u32) {
+        let _ = bytes_max;
+    }
 }
 
 /// What a read turned into.

@@ -44,6 +44,10 @@ impl<I: Io> Transport for RawTransport<I> {
     fn abort(&mut self) {
         self.io.abort();
     }
+
+    fn limit_unsent(&self, bytes_max: u32) {
+        self.io.limit_unsent(bytes_max);
+    }
 }
 
 /// Writes until `from` is empty.

@@ -102,4 +102,8 @@ impl<I: Io> Transport for WsTransport<I> {
     fn abort(&mut self) {
         self.io.abort();
     }
+
+    fn limit_unsent(&self, bytes_max: u32) {
+        self.io.limit_unsent(bytes_max);
+    }
 }

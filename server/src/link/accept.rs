@@ -112,7 +112,6 @@ pub(crate) async fn carry<R: Runtime, C: Io>(
     accepted: Accepted,
     guard: TaskGuard,
 ) {
-    io.tune_tunnel();
     let info = *io.info();
     let tunnel = Tunnel::dialled(label(), owner.limits.clone(), rt.now());
     let transport = WsTransport::new(io, Role::Server, early);

@@ -179,7 +179,6 @@ type Opened<R> = (WsTransport<MaybeTls<<R as Runtime>::Tcp>>, IoInfo);
 async fn open<R: Runtime>(nodes: &Nodes<R>, proxy: SocketAddr) -> Result<Opened<R>, UpgradeError> {
     nodes.dials.inc();
     let io = nodes.dial(proxy).await.map_err(UpgradeError::Io)?;
-    io.tune_tunnel();
     let info = *io.info();
     let proof = nodes.members.as_ref().map(|members| members.proof(date::unix_secs()));
     let mut fields: Vec<(&str, &[u8])> =
