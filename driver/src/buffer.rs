@@ -36,8 +36,8 @@ pub fn with_read_buffer<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
 #[derive(Debug)]
 pub(crate) struct Slot(());
 
-/// How many there are in a process: 32 tunnels with two outboxes of 80 KiB are 5 MiB.
-const SLOTS: usize = 32;
+/// How many there are in a process: 16 tunnels with two outboxes of 280 KiB are 9 MiB.
+const SLOTS: usize = 16;
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 impl Slot {

@@ -32,7 +32,7 @@
 //!
 //! ACK, credit, FIN and RST are flags of their stream until [`Session::poll_transmit`] turns them into
 //! frames, so no flood can grow a queue. The bytes that exist before the wire asks for them are those of one
-//! outbox of at most 80 KiB: SYN and data frames, copied there once.
+//! outbox of at most 280 KiB: SYN and data frames, copied there once.
 
 mod budget;
 mod config;

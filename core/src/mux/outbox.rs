@@ -1,6 +1,6 @@
 //! The bounded outbox: frames, room, and what is set aside for the line of refused writers.
 
-use super::config::{CONTROL_BYTES, FRONT_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SLOW};
+use super::config::{CONTROL_BYTES, FRONT_BYTES_MAX, OUTBOX_BYTES_FAST, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SLOW};
 use super::frame::{HEADER_BYTES, Header};
 use super::session::Speed;
 use bytes::BytesMut;
@@ -143,8 +143,9 @@ impl Outbox {
         let short = CONTROL_BYTES + self.front_room + quantum + FRONT_BYTES_MAX + 4 * HEADER_BYTES;
         self.limit = match speed {
             Speed::Crawling => short.min(OUTBOX_BYTES_SLOW),
-            Speed::Fast => OUTBOX_BYTES_MAX,
             Speed::Slow => OUTBOX_BYTES_SLOW,
+            Speed::Fast => OUTBOX_BYTES_FAST,
+            Speed::Rushing => OUTBOX_BYTES_MAX,
         };
     }
 
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn grows_from_two_kibibytes_to_the_limit_and_no_further() {
         let mut outbox = Outbox::new(14);
-        outbox.set_speed(Speed::Fast, 0);
+        outbox.set_speed(Speed::Rushing, 0);
         outbox.put(FRAME);
         assert_eq!(outbox.buf.capacity(), FIRST_BYTES);
         let body = [1; 1000];

@@ -1,6 +1,6 @@
 //! To the wire: data through the outbox and control frames from what is owed.
 
-use super::config::{CRAWL_TURN, FAST_TURN, WALK_TURN};
+use super::config::{CRAWL_TURN, FAST_TURN, RUSH_AFTER, RUSH_TURN, WALK_TURN};
 use super::error::{CloseReason, GoAway};
 use super::frame::{Flags, Header, Kind};
 use super::session::{Phase, Session, Speed, Urgency};
@@ -16,7 +16,7 @@ impl Session {
     /// Hands out what waits for the wire: `out`, which must be empty, is swapped for the outbox.
     ///
     /// When it returns n > 0, `out` holds [`super::Config::front_room`] free bytes and n bytes of frames, data in
-    /// order and then owed control frames, at most 80 KiB in all. Otherwise `out` stays empty. Lazy frames go
+    /// order and then owed control frames, at most 280 KiB in all. Otherwise `out` stays empty. Lazy frames go
     /// along whether or not [`Self::wants_transmit`] asks for the call. A go-away that is owed after a
     /// violation is still given out when the session is over.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> usize {
@@ -48,16 +48,25 @@ impl Session {
 
     /// The transport took `took` for an outbox while writers waited.
     fn judge_speed(&mut self, took: Duration) {
+        let quick = self.speed == Speed::Fast && took <= RUSH_TURN;
+        self.quick_turns = if quick { self.quick_turns + 1 } else { 0 };
         self.speed = match self.speed {
             Speed::Crawling if took > WALK_TURN => Speed::Crawling,
             // A short outbox that is gone soon says less than a long one.
             Speed::Crawling => Speed::Slow,
+            Speed::Fast if self.quick_turns >= RUSH_AFTER => Speed::Rushing,
+            Speed::Rushing if took <= FAST_TURN => Speed::Rushing,
+            // That a longer outbox took long says nothing about this one.
+            Speed::Rushing => Speed::Fast,
             _ if took <= FAST_TURN => Speed::Fast,
             Speed::Slow if took >= CRAWL_TURN => Speed::Crawling,
             _ => Speed::Slow,
         };
-        let fast = self.speed == Speed::Fast;
-        self.quantum = if fast { self.config.quantum_max } else { self.config.quantum };
+        self.quantum = match self.speed {
+            Speed::Crawling | Speed::Slow => self.config.quantum,
+            Speed::Fast => self.config.quantum_max,
+            Speed::Rushing => self.config.quantum_max * 2,
+        };
         self.outbox.set_speed(self.speed, self.quantum);
         // In between it stays what it was, so that nothing below has to be told again and again.
         if self.speed != Speed::Slow {

@@ -93,6 +93,8 @@ pub struct Session {
     pub(super) turn_at: Instant,
     pub(super) contended: bool,
     pub(super) speed: Speed,
+    /// Outboxes in a row that a fast transport took at once.
+    pub(super) quick_turns: u8,
     /// It was crawling, and has not been fast since.
     pub(super) crawls: bool,
 }
@@ -101,8 +103,9 @@ pub struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speed {
     Crawling,
-    Fast,
     Slow,
+    Fast,
+    Rushing,
 }
 
 /// Whether the session lives.
@@ -182,6 +185,7 @@ impl Session {
             turn_at: now,
             contended: false,
             speed: Speed::Slow,
+            quick_turns: 0,
             crawls: false,
             config,
         }
