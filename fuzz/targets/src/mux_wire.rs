@@ -7,7 +7,7 @@ use piko_core::mux::Session;
 use piko_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The outbox in all (design of the mux: 64 KiB).
+/// The outbox in all (`mux::Session::poll_transmit`).
 const OUTBOX_BYTES_MAX: usize = 280 * 1024;
 /// Transmissions without the application writing anything: owed frames of all streams, and then silence.
 const TRANSMISSIONS_MAX: usize = 10_000;
