@@ -107,6 +107,9 @@ pub(crate) fn machine() {
     println!("- processor: {}", first("/proc/cpuinfo", "model name"));
     println!("- processors: {}", std::thread::available_parallelism().map_or(0, std::num::NonZero::get));
     println!("- kernel: {}", fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim());
+    // BBR paces what it sends by timers, which costs CPU on loopback too.
+    let pace = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap_or_default();
+    println!("- congestion control: {}", pace.trim());
     println!("- load before the run: {}", load.split_whitespace().next().unwrap_or_default());
     for (program, flag) in [("nginx", "-v"), ("haproxy", "-v"), ("wrk", "-v")] {
         println!("- {}", said(program, flag).unwrap_or_else(|| format!("{program}: not found")));
