@@ -2,7 +2,6 @@
 
 use super::config::{CONTROL_BYTES, FRONT_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SLOW};
 use super::frame::{HEADER_BYTES, Header};
-use super::session::Speed;
 use bytes::BytesMut;
 
 /// The first allocation, in bytes.
@@ -137,14 +136,14 @@ impl Outbox {
         self.reserved = 0;
     }
 
-    /// How long it may become: shorter while the transport is slow, and as long as a frame of the `quantum` and a small
+    /// How long it may become: shorter unless the transport is fast, and as long as a frame of the `quantum` and a small
     /// answer, with their headers and ACKs, while it crawls.
-    pub(super) fn set_speed(&mut self, speed: Speed, quantum: usize) {
+    pub(super) fn set_speed(&mut self, fast: bool, crawls: bool, quantum: usize) {
         let short = CONTROL_BYTES + self.front_room + quantum + FRONT_BYTES_MAX + 4 * HEADER_BYTES;
-        self.limit = match speed {
-            Speed::Crawling => short.min(OUTBOX_BYTES_SLOW),
-            Speed::Fast => OUTBOX_BYTES_MAX,
-            Speed::Slow => OUTBOX_BYTES_SLOW,
+        self.limit = match (fast, crawls) {
+            (true, _) => OUTBOX_BYTES_MAX,
+            (_, true) => short.min(OUTBOX_BYTES_SLOW),
+            _ => OUTBOX_BYTES_SLOW,
         };
     }
 
@@ -189,7 +188,7 @@ mod tests {
     #[test]
     fn grows_from_two_kibibytes_to_the_limit_and_no_further() {
         let mut outbox = Outbox::new(14);
-        outbox.set_speed(Speed::Fast, 0);
+        outbox.set_speed(true, false, 0);
         outbox.put(FRAME);
         assert_eq!(outbox.buf.capacity(), FIRST_BYTES);
         let body = [1; 1000];

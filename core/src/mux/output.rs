@@ -1,9 +1,9 @@
 //! To the wire: data through the outbox and control frames from what is owed.
 
-use super::config::{CRAWL_TURN, FAST_TURN, WALK_TURN};
+use super::config::{CRAWL_BYTES, FAST_TURN, PACE_TIME, PACE_TURN, WALK_BYTES};
 use super::error::{CloseReason, GoAway};
 use super::frame::{Flags, Header, Kind};
-use super::session::{Phase, Session, Speed, Urgency};
+use super::session::{Phase, Session, Urgency};
 use super::stream::{RecvHalf, SendHalf};
 use super::table::List;
 use crate::time::Instant;
@@ -41,28 +41,23 @@ impl Session {
         self.line_at = None;
         self.contended = self.table.in_line() > 0;
         self.turn_at = self.now;
+        self.turn_bytes = n;
         self.call_line();
         self.offer_slot();
         n
     }
 
-    /// The transport took `took` for an outbox while writers waited.
+    /// The transport took `took` for the last outbox, while writers waited.
     fn judge_speed(&mut self, took: Duration) {
-        self.speed = match self.speed {
-            Speed::Crawling if took > WALK_TURN => Speed::Crawling,
-            // A short outbox that is gone soon says less than a long one.
-            Speed::Crawling => Speed::Slow,
-            _ if took <= FAST_TURN => Speed::Fast,
-            Speed::Slow if took >= CRAWL_TURN => Speed::Crawling,
-            _ => Speed::Slow,
-        };
-        let fast = self.speed == Speed::Fast;
-        self.quantum = if fast { self.config.quantum_max } else { self.config.quantum };
-        self.outbox.set_speed(self.speed, self.quantum);
-        // In between it stays what it was, so that nothing below has to be told again and again.
-        if self.speed != Speed::Slow {
-            self.crawls = self.speed == Speed::Crawling;
+        self.pace_bytes += self.turn_bytes;
+        self.pace_time += took.min(PACE_TURN);
+        if self.pace_bytes >= WALK_BYTES || self.pace_time >= PACE_TIME {
+            self.crawls = self.pace_bytes < if self.crawls { WALK_BYTES } else { CRAWL_BYTES };
+            (self.pace_bytes, self.pace_time) = (0, Duration::ZERO);
         }
+        let fast = took <= FAST_TURN && !self.crawls;
+        self.quantum = if fast { self.config.quantum_max } else { self.config.quantum };
+        self.outbox.set_speed(fast, self.crawls, self.quantum);
     }
 
     /// True while the transport is so slow that what lies behind it, in the kernel, is better kept short: a small

@@ -16,6 +16,7 @@ use crate::id::StreamId;
 use crate::time::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// The role in the protocol: which ids this side gives its streams (wire protocol 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,17 +93,13 @@ pub struct Session {
     /// When the last transmission was handed out, and whether writers stood in line at that moment.
     pub(super) turn_at: Instant,
     pub(super) contended: bool,
-    pub(super) speed: Speed,
-    /// It was crawling, and has not been fast since.
+    /// How long that transmission was.
+    pub(super) turn_bytes: usize,
+    /// What was transmitted while writers stood in line, and how long that took, since the last judgement.
+    pub(super) pace_bytes: usize,
+    pub(super) pace_time: Duration,
+    /// By that judgement the transport crawls.
     pub(super) crawls: bool,
-}
-
-/// How soon the transport takes an outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speed {
-    Crawling,
-    Fast,
-    Slow,
 }
 
 /// Whether the session lives.
@@ -181,7 +178,9 @@ impl Session {
             quantum: config.quantum,
             turn_at: now,
             contended: false,
-            speed: Speed::Slow,
+            turn_bytes: 0,
+            pace_bytes: 0,
+            pace_time: Duration::ZERO,
             crawls: false,
             config,
         }
@@ -358,7 +357,7 @@ impl Session {
     }
 
     /// The smallest round trip that pings measured in the last minute, as of the latest call.
-    pub fn round_trip(&self) -> Option<core::time::Duration> {
+    pub fn round_trip(&self) -> Option<Duration> {
         self.keepalive.round_trip(self.now)
     }
 
