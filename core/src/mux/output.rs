@@ -12,6 +12,12 @@ use core::time::Duration;
 
 /// Frames that one stream may owe at once: ACK, credit, FIN.
 const OWED_FRAMES_MAX: usize = 3;
+
+/// The smallest agent has no bytes to spare for the arithmetic of `Duration`.
+const fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
+}
+
 impl Session {
     /// Hands out what waits for the wire: `out`, which must be empty, is swapped for the outbox.
     ///
@@ -32,7 +38,7 @@ impl Session {
         }
         let n = self.outbox.swap(out);
         if self.contended {
-            self.judge_speed(self.now.since(self.turn_at));
+            self.judge_speed(self.now.as_nanos().saturating_sub(self.turn_at.as_nanos()));
         }
         if matches!(self.phase, Phase::Closing { .. }) && said_goodbye {
             self.end(CloseReason::Local);
@@ -47,15 +53,15 @@ impl Session {
         n
     }
 
-    /// The transport took `took` for the last outbox, while writers waited.
-    fn judge_speed(&mut self, took: Duration) {
+    /// The transport took so many nanoseconds for the last outbox, while writers waited.
+    fn judge_speed(&mut self, took: u64) {
         self.pace_bytes += self.turn_bytes;
-        self.pace_time += took.min(PACE_TURN);
-        if self.pace_bytes >= WALK_BYTES || self.pace_time >= PACE_TIME {
+        self.pace_nanos += took.min(nanos(PACE_TURN));
+        if self.pace_bytes >= WALK_BYTES || self.pace_nanos >= nanos(PACE_TIME) {
             self.crawls = self.pace_bytes < if self.crawls { WALK_BYTES } else { CRAWL_BYTES };
-            (self.pace_bytes, self.pace_time) = (0, Duration::ZERO);
+            (self.pace_bytes, self.pace_nanos) = (0, 0);
         }
-        let fast = took <= FAST_TURN && !self.crawls;
+        let fast = took <= nanos(FAST_TURN) && !self.crawls;
         self.quantum = if fast { self.config.quantum_max } else { self.config.quantum };
         self.outbox.set_speed(fast, self.crawls, self.quantum);
     }

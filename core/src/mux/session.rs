@@ -16,7 +16,6 @@ use crate::id::StreamId;
 use crate::time::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 /// The role in the protocol: which ids this side gives its streams (wire protocol 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +96,7 @@ pub struct Session {
     pub(super) turn_bytes: usize,
     /// What was transmitted while writers stood in line, and how long that took, since the last judgement.
     pub(super) pace_bytes: usize,
-    pub(super) pace_time: Duration,
+    pub(super) pace_nanos: u64,
     /// By that judgement the transport crawls.
     pub(super) crawls: bool,
 }
@@ -180,7 +179,7 @@ impl Session {
             contended: false,
             turn_bytes: 0,
             pace_bytes: 0,
-            pace_time: Duration::ZERO,
+            pace_nanos: 0,
             crawls: false,
             config,
         }
@@ -357,7 +356,7 @@ impl Session {
     }
 
     /// The smallest round trip that pings measured in the last minute, as of the latest call.
-    pub fn round_trip(&self) -> Option<Duration> {
+    pub fn round_trip(&self) -> Option<core::time::Duration> {
         self.keepalive.round_trip(self.now)
     }
 
