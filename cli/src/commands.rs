@@ -1,6 +1,6 @@
 //! The command line: which program runs, or what is wrong.
 
-use crate::{agent, demo, forward, output, pages, status, test_cluster};
+use crate::{agent, bench, demo, forward, output, pages, status, test_cluster};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use piko_config::{
@@ -30,7 +30,7 @@ enum Asked {
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args, &process_env) {
         Ok(Asked::Agent(options)) => agent::run(options),
-        Ok(Asked::Bench(_)) => not_there_yet("bench"),
+        Ok(Asked::Bench(options)) => bench::run(&options),
         Ok(Asked::Demo) => demo::run(),
         Ok(Asked::Forward(options)) => forward::run(options),
         Ok(Asked::Help(text)) => output::text(&text),
@@ -44,12 +44,6 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// A command whose words and settings are known, and which cannot do anything so far.
-fn not_there_yet(command: &str) -> ExitCode {
-    piko_observe::complain(format_args!("piko {command} is not supported yet"));
-    ExitCode::FAILURE
 }
 
 pub(crate) fn command() -> Command {

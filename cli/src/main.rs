@@ -1,6 +1,7 @@
 //! `piko`: the programs of Piko in one binary.
 
 mod agent;
+mod bench;
 mod commands;
 mod demo;
 mod forward;

@@ -27,6 +27,9 @@
 //! The crate knows no runtime. The features `tokio` and `smol` give the two that Piko comes with the names
 //! `piko_client::tokio` and `piko_client::smol`; any other [`Runtime`] will do as well. A stream has the IO
 //! traits of its runtime ([`Runtime::Stream`]).
+//!
+//! On Windows there is `tokio` alone: the reactor under `smol` is for Unix, so `piko_client::smol` is an empty module there
+//! and `Smol` is no type. Everything else of the crate is for both.
 
 mod dialer;
 mod error;

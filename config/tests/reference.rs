@@ -74,7 +74,7 @@ fn every_flag_of_go_has_a_test_or_comes_later() {
     let tls = self::sources(&root(), &["tests/tests/tls"]);
     for row in known() {
         let flag = flag(row.program, row.name);
-        let later = matches!(flag.effect, Effect::Refused(_)) || row.program == Program::Bench;
+        let later = matches!(flag.effect, Effect::Refused(_));
         assert_eq!(row.test == "later", later, "{}", row.name);
         if row.test == "tls" {
             // The tests go through ports and programs, so it is the name behind theirs that stands there; of a pair of

@@ -4,7 +4,7 @@
 
 use piko_tests::certs::{Authority, Folder};
 use piko_tests::flags;
-use piko_tests::process::{Agent, Server, memory, profile_dir};
+use piko_tests::process::{Agent, Server, memory, profile_dir, variable};
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -31,6 +31,29 @@ fn the_static_agent_is_small_and_stays_small() {
     let rss = memory(agent.process.pid()).expect("the agent runs").rss_bytes;
     println!("{} KiB resident", rss / 1024);
     assert!(rss <= IDLE_RSS_BYTES_MAX, "{rss} bytes resident, more than {IDLE_RSS_BYTES_MAX}");
+}
+
+/// What a build leaves out it refuses with a sentence, whether a flag or a variable asks for it: going on without it would
+/// be another connection than the one that was asked for.
+#[test]
+fn the_smallest_agent_says_what_it_cannot_do() {
+    let Some(program) = build(&["--no-default-features"], SIZE_BYTES_MAX) else { return };
+    for (name, value, sentence) in [
+        ("connect.proxy-url", "http://proxy:3128", "this build connects through no proxy"),
+        ("proxy-protocol", "v2", "this build writes no PROXY protocol headers"),
+        ("config.path", "agent.yaml", "this build reads no configuration files"),
+    ] {
+        let (flag, variable) = (format!("--{name}"), variable(name));
+        let asked: [(&str, &[&str], &[(&str, &str)]); 2] =
+            [(&flag, &[&flag, value], &[]), (&variable, &[], &[(&variable, value)])];
+        for (origin, args, env) in asked {
+            let mut command = Command::new(&program);
+            command.args(["http", "small", "127.0.0.1:9"]).args(args).envs(env.iter().copied());
+            let output = command.output().expect("the agent starts");
+            assert_eq!(String::from_utf8_lossy(&output.stderr), format!("{origin}: {sentence}\n"));
+            assert_eq!(output.status.code(), Some(2), "{origin}");
+        }
+    }
 }
 
 /// With TLS, and without anything of the machine: a static program that is told whom to trust.

@@ -419,6 +419,7 @@ impl<'de> Visitor<'de> for Leaf<'_> {
             Kind::Int => "a whole number",
             Kind::List => "a list (example: [a, b])",
             Kind::Size => "a size (examples: 65536, 64KiB, 1MiB)",
+            Kind::Text if takes_several(self.flag) => "a text, or a list of them",
             Kind::Text => "a text",
         })
     }
@@ -435,6 +436,8 @@ impl<'de> Visitor<'de> for Leaf<'_> {
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
         match self.flag.kind {
             Kind::List => from.deserialize_seq(self),
+            // Whatever is neither text nor list is no URL, either.
+            _ if takes_several(self.flag) => from.deserialize_any(self),
             _ => from.deserialize_str(self),
         }
     }
@@ -468,7 +471,11 @@ impl<'de> Visitor<'de> for Leaf<'_> {
             }
         }
         self.reader.at = list;
-        self.keep(Value::List(entries));
+        let value = match self.flag.kind {
+            Kind::Text => Value::Text(entries.join(",")),
+            _ => Value::List(entries),
+        };
+        self.keep(value);
         Ok(())
     }
 }
@@ -484,6 +491,11 @@ fn value(kind: Kind, text: &str) -> Option<Value> {
         }
     }
     kind.parse(text)
+}
+
+/// Whether a text has parts behind commas, which may stand as a list in a file.
+fn takes_several(flag: &Flag) -> bool {
+    flag.name == "connect.url"
 }
 
 /// Reads one entry of a list of texts; no value is the empty text.

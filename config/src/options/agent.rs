@@ -117,7 +117,7 @@ impl ProxyProtocol {
         }
     }
 
-    /// A build without it has no such flag.
+    /// A build without it has refused the flag.
     #[cfg(not(feature = "proxy-protocol"))]
     fn from_values(_: &Values, _: &str) -> Result<Option<Self>, UsageError> {
         Ok(None)

@@ -1,6 +1,6 @@
 //! The flags of `piko agent` (behaviour reference, CLI 2.1 and 2.3).
 
-use super::{Flag, Verb, Yaml, common};
+use super::{Effect, Flag, Verb, Yaml, common};
 use crate::value::Kind;
 
 /// Every command of the agent.
@@ -20,6 +20,18 @@ const fn entry(name: &'static str, default: &'static str, help: &'static str) ->
 /// Settings of a listener, whatever it speaks. `--endpoints` makes HTTP listeners, so `agent` alone takes them too.
 const fn listener(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
     Flag::new(&[Verb::Agent, Verb::AgentHttp, Verb::AgentTcp], name, kind, default, help).yaml(Yaml::Listener)
+}
+
+/// A build that cannot write it cannot go on where the service expects it.
+const fn proxy_protocol(help: &'static str) -> Flag {
+    const EFFECT: Effect = if cfg!(feature = "proxy-protocol") {
+        Effect::Works
+    } else {
+        Effect::Refused("this build writes no PROXY protocol headers")
+    };
+    let mut flag = listener("proxy-protocol", Kind::Text, "", common::help_of(EFFECT, help)).reloadable();
+    flag.effect = EFFECT;
+    flag
 }
 
 /// Settings of an HTTP listener.
@@ -70,8 +82,7 @@ pub(super) const FLAGS: &[Flag] = &[
     common::log_subsystems(VERBS),
     #[cfg(feature = "yaml")]
     entry("protocol", "http", "What is spoken with the service: http or tcp").reloadable(),
-    #[cfg(feature = "proxy-protocol")]
-    listener("proxy-protocol", Kind::Text, "", "Begin connections to the service with a PROXY protocol header that names the client: v1 or v2").reloadable(),
+    proxy_protocol("Begin connections to the service with a PROXY protocol header that names the client: v1 or v2"),
     flag("server.bind-addr", Kind::Bind, ":5000", "Where the agent's own /metrics is served; port 0 picks a free one"),
     flag("server.enabled", Kind::Bool, "false", "Serve /metrics"),
     #[cfg(feature = "yaml")]

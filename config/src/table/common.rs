@@ -11,14 +11,15 @@ const FILE: Effect = if cfg!(feature = "yaml") {
 };
 
 pub(super) const fn config_path(verbs: &'static [Verb]) -> Flag {
-    let mut flag = Flag::new(verbs, "config.path", Kind::Text, "", "The YAML file with the configuration");
+    let help = "The YAML file with the configuration";
+    let mut flag = Flag::new(verbs, "config.path", Kind::Text, "", help_of(FILE, help));
     flag.effect = FILE;
     flag.yaml(Yaml::Absent)
 }
 
 pub(super) const fn config_expand_env(verbs: &'static [Verb]) -> Flag {
     let help = "Put environment variables into that file: $VAR, ${VAR}, ${VAR:default}; $$ is a dollar sign";
-    let mut flag = Flag::new(verbs, "config.expand-env", Kind::Bool, "false", help);
+    let mut flag = Flag::new(verbs, "config.expand-env", Kind::Bool, "false", help_of(FILE, help));
     flag.effect = FILE;
     flag.yaml(Yaml::Absent)
 }
@@ -32,9 +33,14 @@ const PROXY: Effect = if cfg!(feature = "proxy") {
 
 pub(super) const fn connect_proxy_url(verbs: &'static [Verb]) -> Flag {
     let help = "The proxy to connect through: http://[user:password@]host:port, or socks5 or socks5h";
-    let mut flag = Flag::new(verbs, "connect.proxy-url", Kind::Text, "", help);
+    let mut flag = Flag::new(verbs, "connect.proxy-url", Kind::Text, "", help_of(PROXY, help));
     flag.effect = PROXY;
     flag
+}
+
+/// What a build that refuses a flag says of it. A small one has no bytes to spare for what it does not do.
+pub(super) const fn help_of(effect: Effect, help: &'static str) -> &'static str {
+    if let Effect::Refused(_) = effect { "Not in this build" } else { help }
 }
 
 pub(super) const fn log_level(verbs: &'static [Verb]) -> Flag {

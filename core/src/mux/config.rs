@@ -8,7 +8,7 @@ use core::time::Duration;
 pub const INITIAL_WINDOW_BYTES: u32 = 256 * 1024;
 
 /// The outbox in all: front room, data and control frames, in bytes; this long on a transport that is very fast. Each
-/// write costs the kernel and the peer a wake-up or two: four bodies of 64 KiB in one took a quarter less CPU on both
+/// write costs the kernel and the peer a wake-up or two: four bodies of 64 KiB in one took a sixth less CPU on both
 /// sides than four writes.
 pub(super) const OUTBOX_BYTES_MAX: usize = 280 * 1024;
 /// The same while the transport is fast.
@@ -34,16 +34,22 @@ pub(super) const LAZY_TIME: Duration = Duration::from_millis(2);
 /// [`Config::quantum_max`], since frames cost more than the wait behind a long one. On a slower one a small
 /// answer must not stand behind long frames.
 pub const FAST_TURN: Duration = Duration::from_millis(4);
-/// One that takes the outbox of a fast one within this time, so many times in a row, is very fast (650 Mbit/s, and more
-/// bytes than the kernel would swallow at once), and stays so until a full outbox takes longer than [`FAST_TURN`]:
-/// nobody waits longer behind the longer outbox.
+/// One that takes a full outbox within this time, so many times in a row, is very fast (650 Mbit/s, and more bytes than
+/// the kernel would swallow at once), and stays so until an outbox takes longer than [`FAST_TURN`]: nobody waits
+/// longer behind the longer outbox.
 pub(super) const RUSH_TURN: Duration = Duration::from_millis(1);
 pub(super) const RUSH_AFTER: u8 = 8;
-/// A slow transport that takes this long for a full outbox crawls (22 Mbit/s): it gets outboxes of one frame and a small
-/// answer, and its kernel had better hold little back.
-pub(super) const CRAWL_TURN: Duration = Duration::from_millis(20);
-/// One that takes such a short outbox within this time is merely slow (24 Mbit/s).
-pub(super) const WALK_TURN: Duration = Duration::from_millis(8);
+/// How long writers must have waited, all in all, for a transport to be judged by what it took meanwhile. Single turns say
+/// little: where processors are scarce, each may take as long as on a slow link.
+pub(super) const PACE_TIME: Duration = Duration::from_millis(100);
+/// The most that a single turn counts of it: whoever pauses once is not slow.
+pub(super) const PACE_TURN: Duration = Duration::from_millis(50);
+/// A transport that took less crawls (13 Mbit/s): it gets outboxes of one frame and a small answer, and its kernel had
+/// better hold little back.
+pub(super) const CRAWL_BYTES: usize = 160 * 1024;
+/// One that crawls must take this much to be told otherwise (16 Mbit/s). More would be out of reach where turns, not the
+/// transport, take 8 ms, since those of a crawling one are short.
+pub(super) const WALK_BYTES: usize = 200 * 1024;
 /// A refused write of at most this many bytes goes in front of the larger ones: a whole small answer.
 pub(super) const FRONT_BYTES_MAX: usize = 4 * 1024;
 /// How long granted room waits for its writers before the next ones in the line are called.

@@ -2,11 +2,19 @@
 
 use super::config::{CONTROL_BYTES, FRONT_BYTES_MAX, OUTBOX_BYTES_FAST, OUTBOX_BYTES_MAX, OUTBOX_BYTES_SLOW};
 use super::frame::{HEADER_BYTES, Header};
-use super::session::Speed;
 use bytes::BytesMut;
 
 /// The first allocation, in bytes.
 const FIRST_BYTES: usize = 2 * 1024;
+
+/// How soon the transport takes an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speed {
+    Crawling,
+    Slow,
+    Fast,
+    Rushing,
+}
 
 /// Frames that wait for the wire, behind the room that the transport's header needs.
 #[derive(Debug)]
@@ -137,8 +145,8 @@ impl Outbox {
         self.reserved = 0;
     }
 
-    /// How long it may become: shorter while the transport is slow, and as long as a frame of the `quantum` and a small
-    /// answer, with their headers and ACKs, while it crawls.
+    /// How long it may become: shorter unless the transport is very fast, and as long as a frame of the `quantum` and a
+    /// small answer, with their headers and ACKs, while it crawls.
     pub(super) fn set_speed(&mut self, speed: Speed, quantum: usize) {
         let short = CONTROL_BYTES + self.front_room + quantum + FRONT_BYTES_MAX + 4 * HEADER_BYTES;
         self.limit = match speed {

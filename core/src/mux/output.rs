@@ -1,9 +1,10 @@
 //! To the wire: data through the outbox and control frames from what is owed.
 
-use super::config::{CRAWL_TURN, FAST_TURN, RUSH_AFTER, RUSH_TURN, WALK_TURN};
+use super::config::{CRAWL_BYTES, FAST_TURN, PACE_TIME, PACE_TURN, RUSH_AFTER, RUSH_TURN, WALK_BYTES};
 use super::error::{CloseReason, GoAway};
 use super::frame::{Flags, Header, Kind};
-use super::session::{Phase, Session, Speed, Urgency};
+use super::outbox::Speed;
+use super::session::{Phase, Session, Urgency};
 use super::stream::{RecvHalf, SendHalf};
 use super::table::List;
 use crate::time::Instant;
@@ -12,6 +13,12 @@ use core::time::Duration;
 
 /// Frames that one stream may owe at once: ACK, credit, FIN.
 const OWED_FRAMES_MAX: usize = 3;
+
+/// The smallest agent has no bytes to spare for the arithmetic of `Duration`.
+const fn nanos(time: Duration) -> u64 {
+    time.as_nanos() as u64
+}
+
 impl Session {
     /// Hands out what waits for the wire: `out`, which must be empty, is swapped for the outbox.
     ///
@@ -32,7 +39,7 @@ impl Session {
         }
         let n = self.outbox.swap(out);
         if self.contended {
-            self.judge_speed(self.now.since(self.turn_at));
+            self.judge_speed(self.now.as_nanos().saturating_sub(self.turn_at.as_nanos()));
         }
         if matches!(self.phase, Phase::Closing { .. }) && said_goodbye {
             self.end(CloseReason::Local);
@@ -41,37 +48,37 @@ impl Session {
         self.line_at = None;
         self.contended = self.table.in_line() > 0;
         self.turn_at = self.now;
+        self.turn_bytes = n;
         self.call_line();
         self.offer_slot();
         n
     }
 
-    /// The transport took `took` for an outbox while writers waited.
-    fn judge_speed(&mut self, took: Duration) {
-        let quick = self.speed == Speed::Fast && took <= RUSH_TURN;
-        self.quick_turns = if quick { self.quick_turns + 1 } else { 0 };
-        self.speed = match self.speed {
-            Speed::Crawling if took > WALK_TURN => Speed::Crawling,
-            // A short outbox that is gone soon says less than a long one.
-            Speed::Crawling => Speed::Slow,
-            Speed::Fast if self.quick_turns >= RUSH_AFTER => Speed::Rushing,
-            Speed::Rushing if took <= FAST_TURN => Speed::Rushing,
-            // That a longer outbox took long says nothing about this one.
-            Speed::Rushing => Speed::Fast,
-            _ if took <= FAST_TURN => Speed::Fast,
-            Speed::Slow if took >= CRAWL_TURN => Speed::Crawling,
-            _ => Speed::Slow,
-        };
-        self.quantum = match self.speed {
-            Speed::Crawling | Speed::Slow => self.config.quantum,
-            Speed::Fast => self.config.quantum_max,
-            Speed::Rushing => self.config.quantum_max * 2,
-        };
-        self.outbox.set_speed(self.speed, self.quantum);
-        // In between it stays what it was, so that nothing below has to be told again and again.
-        if self.speed != Speed::Slow {
-            self.crawls = self.speed == Speed::Crawling;
+    /// The transport took so many nanoseconds for the last outbox, while writers waited.
+    fn judge_speed(&mut self, took: u64) {
+        self.pace_bytes += self.turn_bytes;
+        self.pace_nanos += took.min(nanos(PACE_TURN));
+        if self.pace_bytes >= WALK_BYTES || self.pace_nanos >= nanos(PACE_TIME) {
+            self.crawls = self.pace_bytes < if self.crawls { WALK_BYTES } else { CRAWL_BYTES };
+            (self.pace_bytes, self.pace_nanos) = (0, 0);
         }
+        let rushed = self.quick_turns >= RUSH_AFTER;
+        let fast = took <= nanos(FAST_TURN);
+        if !(rushed && fast) {
+            self.quick_turns = if took <= nanos(RUSH_TURN) { self.quick_turns + 1 } else { 0 };
+        }
+        let (speed, quantum) = if self.crawls {
+            (Speed::Crawling, self.config.quantum)
+        } else if self.quick_turns >= RUSH_AFTER {
+            (Speed::Rushing, self.config.quantum_max * 2)
+        } else if fast || rushed {
+            // That a longer outbox took long says little about a shorter one.
+            (Speed::Fast, self.config.quantum_max)
+        } else {
+            (Speed::Slow, self.config.quantum)
+        };
+        self.quantum = quantum;
+        self.outbox.set_speed(speed, quantum);
     }
 
     /// True while the transport is so slow that what lies behind it, in the kernel, is better kept short: a small

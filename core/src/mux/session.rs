@@ -92,20 +92,15 @@ pub struct Session {
     /// When the last transmission was handed out, and whether writers stood in line at that moment.
     pub(super) turn_at: Instant,
     pub(super) contended: bool,
-    pub(super) speed: Speed,
-    /// Outboxes in a row that a fast transport took at once.
-    pub(super) quick_turns: u8,
-    /// It was crawling, and has not been fast since.
+    /// How long that transmission was.
+    pub(super) turn_bytes: usize,
+    /// What was transmitted while writers stood in line, and how long that took, since the last judgement.
+    pub(super) pace_bytes: usize,
+    pub(super) pace_nanos: u64,
+    /// By that judgement the transport crawls.
     pub(super) crawls: bool,
-}
-
-/// How soon the transport takes an outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speed {
-    Crawling,
-    Slow,
-    Fast,
-    Rushing,
+    /// Outboxes in a row that the transport took at once.
+    pub(super) quick_turns: u8,
 }
 
 /// Whether the session lives.
@@ -184,9 +179,11 @@ impl Session {
             quantum: config.quantum,
             turn_at: now,
             contended: false,
-            speed: Speed::Slow,
-            quick_turns: 0,
+            turn_bytes: 0,
+            pace_bytes: 0,
+            pace_nanos: 0,
             crawls: false,
+            quick_turns: 0,
             config,
         }
     }

@@ -18,6 +18,7 @@ mod mux_model;
 mod mux_plan;
 mod mux_wire;
 mod preface;
+mod via;
 mod ws_input;
 
 pub use gossip_datagram::gossip_datagram;
@@ -26,18 +27,20 @@ pub use http1_request::http1_request;
 pub use http1_response::http1_response;
 pub use mux_input::mux_input;
 pub use preface::preface;
+pub use via::via;
 pub use ws_input::ws_input;
 
 /// A target: panics when an invariant breaks.
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus, in alphabetical order.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("gossip_datagram", gossip_datagram),
     ("gossip_stream", gossip_stream),
     ("http1_request", http1_request),
     ("http1_response", http1_response),
     ("mux_input", mux_input),
     ("preface", preface),
+    ("via", via),
     ("ws_input", ws_input),
 ];

@@ -59,6 +59,11 @@ fn preface() {
 }
 
 #[test]
+fn via() {
+    replay("via");
+}
+
+#[test]
 fn ws_input() {
     replay("ws_input");
 }

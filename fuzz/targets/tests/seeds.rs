@@ -273,7 +273,47 @@ fn preface() -> Seeds {
     seeds
 }
 
-fn all() -> [(&'static str, Seeds); 7] {
+/// Answers of both kinds of proxy, to all kinds of destinations, with and without a login.
+fn via() -> Seeds {
+    const NO_LOGIN: u8 = 0;
+    const LOGIN: u8 = 2;
+    let mut seeds = Seeds::new();
+    let mut put = |name: &str, flags: u8, wire: &[u8]| {
+        seeds.insert(name.into(), [&[flags, 2][..], wire].concat());
+    };
+    put("connect", NO_LOGIN, b"HTTP/1.1 200 Connection established\r\n\r\nopaque");
+    put("connect_fields", LOGIN, b"HTTP/1.0 299 x\r\nContent-Length: 5\r\nA: b\r\n\r\nHTTP/1.1");
+    put(
+        "connect_interim",
+        8,
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 x\r\nLink: y\r\n\r\nHTTP/1.1 200\r\n\r\n",
+    );
+    put("connect_bare_lf", 12, b"HTTP/1.1 204\n\n\x16\x03\x01");
+    put("connect_login", NO_LOGIN, b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\nno");
+    put("connect_refused", 4, b"HTTP/1.1 503 x\r\n\r\n");
+    put("connect_cut", NO_LOGIN, b"HTTP/1.1 200 OK\r\nA: ");
+    put("connect_other", NO_LOGIN, b"SSH-2.0-x\r\n");
+    put("connect_status", NO_LOGIN, b"HTTP/1.1 2 0\r\n\r\n");
+    let socks = |flags: u8| 1 | flags;
+    let v4 = [5, 0, 0, 1, 10, 0, 0, 1, 0x1f, 0x41];
+    put("socks", socks(NO_LOGIN), &[&[5, 0][..], &v4, b"opaque"].concat());
+    put("socks_login", socks(LOGIN), &[&[5, 2, 1, 0][..], &v4, b"HTTP/1.1"].concat());
+    put("socks_login_not_wanted", socks(LOGIN), &[&[5, 0][..], &v4].concat());
+    put("socks_login_refused", socks(LOGIN), &[5, 2, 1, 1]);
+    put("socks_login_answer", socks(LOGIN), &[5, 2, 5, 0]);
+    put("socks_wants_login", socks(NO_LOGIN), &[5, 2]);
+    put("socks_no_method", socks(8), &[5, 0xff]);
+    put("socks_other_method", socks(8), &[5, 1]);
+    put("socks_name", socks(12), &[&[5, 0, 5, 0, 0, 3, 4][..], b"host", &[0, 80]].concat());
+    put("socks_long_name", socks(4), &[&[5, 0, 5, 0, 0, 3, 255][..], &[b'n'; 255], &[0, 80, 1]].concat());
+    put("socks_v6", socks(8), &[&[5, 0, 5, 0, 0, 4][..], &[0xfd; 16], &[0, 80]].concat());
+    put("socks_address", socks(NO_LOGIN), &[5, 0, 5, 0, 0, 2]);
+    put("socks_refused", socks(NO_LOGIN), &[5, 0, 5, 5, 0, 1, 0, 0, 0, 0, 0, 0]);
+    put("socks_four", socks(NO_LOGIN), &[0, 90, 0, 0]);
+    seeds
+}
+
+fn all() -> [(&'static str, Seeds); 8] {
     let (datagrams, streams) = gossip();
     [
         ("gossip_datagram", datagrams),
@@ -282,6 +322,7 @@ fn all() -> [(&'static str, Seeds); 7] {
         ("http1_response", responses()),
         ("mux_input", mux()),
         ("preface", preface()),
+        ("via", via()),
         ("ws_input", ws()),
     ]
 }

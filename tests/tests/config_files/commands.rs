@@ -136,12 +136,8 @@ fn variables_are_expanded_on_request_only() {
     assert!(out.contains("  node_id: mine # "), "{out}");
 }
 
-/// What is known and not there yet says so and does nothing.
 #[test]
-fn programs_that_come_later_judge_their_settings() {
-    let output = run("piko", &["bench", "http", "--config.path", &fixture("bench.yaml")], &[]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "piko bench is not supported yet\n");
-    assert_eq!(output.status.code(), Some(1));
+fn programs_judge_their_settings_before_they_do_anything() {
     let output = run("piko", &["forward", "start"], &[]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "no ports configured\n");
     let output = run("piko", &["forward", "tcp", "70000", "e"], &[]);

@@ -88,6 +88,32 @@ fn only_the_first_document_counts() {
 }
 
 #[test]
+fn several_servers_are_a_list_or_a_text() {
+    for program in [Program::Agent, Program::Forward] {
+        for (text, told_as) in [
+            ("http://a:1", "http://a:1"),
+            ("\"http://a:1,http://b:2\"", "http://a:1,http://b:2"),
+            ("[http://a:1]", "http://a:1"),
+            ("[http://a:1, https://b/p]", "http://a:1,https://b/p"),
+            ("\n    - http://a:1\n    - http://b:2\n", "http://a:1,http://b:2"),
+            ("[]", ""),
+        ] {
+            let document = good(program, &format!("connect:\n  url: {text}\n"));
+            assert_eq!(told(&document.settings), [format!("connect.url={told_as}")], "{text}");
+        }
+        for text in ["{a: b}", "[[http://a:1]]", "7", "true"] {
+            let (line, message) = bad(program, &format!("connect:\n  url: {text}\n"));
+            assert!(
+                message.starts_with("connect.url") && message.contains("invalid type: "),
+                "{text}: {message}"
+            );
+            assert_eq!(line, Some(2), "{text}");
+        }
+        assert!(good(program, "connect:\n  url:\n").settings.is_empty());
+    }
+}
+
+#[test]
 fn listeners_are_separate() {
     let text = "
 listeners:

@@ -9,11 +9,16 @@ use piko_tests::runs::Outcome;
 
 use crate::road::Road;
 use crate::service::{self, DOWN, ECHO};
-use crate::{quantile, spread, text};
+use crate::{check, quantile, spread, text};
 
 const PING: usize = 64;
 /// Between two pings of a stream; all together are far below what the machine can do.
 const PERIOD: Duration = Duration::from_millis(40);
+/// The first pings of each stream do not count: connections come about meanwhile, and the stopped reader's windows and
+/// kernels fill up, which is a download and no reader that stopped.
+const WARM_UP: usize = 5;
+/// What a stopped reader may do to the p99 of the others.
+const RATIO_MAX: f64 = 1.1;
 
 pub(crate) fn run(quick: bool) -> Outcome {
     let (streams, rounds, pings) = if quick { (9, 1, 10) } else { (99, 9, 75) };
@@ -44,7 +49,7 @@ pub(crate) fn run(quick: bool) -> Outcome {
     println!(
         "  p99 of {streams} streams beside a stopped reader: {median:.2} x ({min:.2}..{max:.2}) that alone"
     );
-    Ok(())
+    check(quick || median <= RATIO_MAX, || format!("a stopped reader made it {median:.2} x"))
 }
 
 /// The times from ping to echo on `streams` streams at once.
@@ -62,12 +67,14 @@ fn echo(road: &Road, streams: usize, pings: usize) -> Result<Vec<Duration>, Stri
                     // Spread over the period, so that they do not wait for each other.
                     thread::sleep(PERIOD * at as u32 / streams as u32);
                     let (mut samples, mut buf) = (Vec::with_capacity(pings), [0; PING]);
-                    for _ in 0..pings {
+                    for ping in 0..WARM_UP + pings {
                         let start = Instant::now();
                         stream.write_all(&[7; PING]).map_err(text)?;
                         stream.read_exact(&mut buf).map_err(text)?;
                         let took = start.elapsed();
-                        samples.push(took);
+                        if ping >= WARM_UP {
+                            samples.push(took);
+                        }
                         // The pace of the load.
                         thread::sleep(PERIOD.saturating_sub(took));
                     }

@@ -1,0 +1,3 @@
+module example.invalid/piko/sdk
+
+go 1.22
