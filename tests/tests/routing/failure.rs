@@ -3,11 +3,11 @@
 use crate::cluster::{Agent, Cluster, endpoint, get, is_hello, post, wait_until};
 use crate::relay::Relay;
 use piko_core::id::NodeId;
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::{Client, End};
 use piko_tests::rig::scripted;
 use piko_tests::service::Service;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,7 +19,7 @@ fn answer(peer: &mut Client, body: &str) -> std::io::Result<()> {
 
 /// An address where nobody listens.
 fn nobody() -> std::net::SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    unused_addr()
 }
 
 #[test]
