@@ -167,7 +167,8 @@ fn a_node_that_drains_goes_on_serving_for_the_delay() {
         let mut node = server(way, &[("drain-delay", "0s")]);
         let begun = Instant::now();
         assert!(node.terminate(SOON).expect("the end").success());
-        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+        // Less than the default.
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     }
 }
 
