@@ -1,7 +1,7 @@
 //! Three nodes that are far apart: what one says in gossip arrives at the others 100 to 140 ms later, datagrams in any
 //! order. Their proxy ports are near, so that a request tells at once what its node knows.
 
-use piko_tests::cluster::{Cluster, Far, Tunnel, free_ports, routes};
+use piko_tests::cluster::{Cluster, Far, Member, Tunnel, free_ports, routes};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn far_apart() -> (Cluster, Vec<Far>) {
 }
 
 fn records(cluster: &Cluster, msg: &str) -> usize {
-    cluster.members.iter().flat_map(|member| member.log()).filter(|line| line.contains(msg)).count()
+    cluster.members.iter().flat_map(Member::log).filter(|line| line.contains(msg)).count()
 }
 
 #[test]
