@@ -188,6 +188,6 @@ fn hand_on(queue: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
             break;
         }
     }
-    // An end crosses the distance as bytes do: behind them, as the queue ends with its sender.
-    let _ = to.shutdown(Shutdown::Both);
+    // An end crosses the distance as bytes do, behind them, and is that of this direction alone.
+    let _ = to.shutdown(Shutdown::Write);
 }
