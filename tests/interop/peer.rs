@@ -77,6 +77,14 @@ impl Peer {
         Some((peer, addr))
     }
 
+    /// As Go's status command at the admin port at `url`: what it made of each path. `None` without Go, visibly.
+    pub(super) fn status(url: &str, args: &[&str], paths: &[&str]) -> Option<Vec<Value>> {
+        let mut peer = Self::start(&[&["status", "-url", url], args, paths].concat())?;
+        peer.event(0, "done");
+        peer.wait();
+        Some(peer.events("status"))
+    }
+
     /// As a reader and writer of gossip messages: what it made of each of those in the file. `None` without Go,
     /// visibly.
     pub(super) fn messages(file: &Path) -> Option<Vec<Value>> {

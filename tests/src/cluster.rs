@@ -2,6 +2,7 @@
 //! a round robin in front of the upstream ports, a look at `/ready`, a service that knows each request again.
 
 mod balancer;
+mod far;
 mod ledger;
 mod load;
 mod net;
@@ -11,18 +12,19 @@ mod ready;
 mod tunnel;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::http::Client;
 use crate::process::{Agent, Server, Signal, binary};
 
 pub use balancer::Balancer;
+pub use far::Far;
 pub use ledger::Ledger;
 pub use load::{Kind, Load, Mix, Tally};
 pub use net::{Family, Net};
 pub use nginx::Nginx;
-pub use ports::free_ports;
+pub use ports::{free_ports, unused_addr};
 pub use ready::Ready;
 pub use tunnel::{Answering, Tunnel};
 
@@ -96,6 +98,20 @@ impl Member {
         let status = status.unwrap_or_else(|e| panic!("{}: {e}: {tail}", self.id));
         assert!(status.success(), "{} ended with {status}: {tail}", self.id);
         start.elapsed()
+    }
+
+    /// Gives it an argument with this value, in the place of one that it has, from its next start on.
+    pub fn set(&mut self, flag: &str, value: &str) {
+        if let Some(at) = self.args.iter().position(|arg| arg == flag) {
+            self.args.splice(at..at + 2, [flag.to_owned(), value.to_owned()]);
+        } else {
+            self.args.extend([flag.to_owned(), value.to_owned()]);
+        }
+    }
+
+    /// Lets another program than this build's be the node, from its next start on.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
     }
 
     /// Gives it other ports, from its next start on.
@@ -172,17 +188,31 @@ impl Cluster {
         Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), n, args)
     }
 
+    /// The same with nodes of another build.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::start`].
+    pub fn start_of(program: &Path, n: usize, args: &[&str]) -> Self {
+        Self::start_as(IpAddr::V4(Ipv4Addr::LOCALHOST), program, n, args)
+    }
+
     /// The same on another address of this machine.
     ///
     /// # Panics
     ///
     /// As [`Self::start`].
     pub fn start_at(ip: IpAddr, n: usize, args: &[&str]) -> Self {
+        Self::start_as(ip, &binary("piko-server"), n, args)
+    }
+
+    fn start_as(ip: IpAddr, program: &Path, n: usize, args: &[&str]) -> Self {
         let ports = free_ports(n * 4);
         let addrs: Vec<_> =
             ports.chunks_exact(4).map(|four| [0, 1, 2, 3].map(|i| SocketAddr::new(ip, four[i]))).collect();
         let mut cluster = Self::plan(&addrs, args);
         for member in &mut cluster.members {
+            member.set_program(program.to_owned());
             member.start();
         }
         cluster

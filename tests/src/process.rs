@@ -7,6 +7,7 @@
 mod binaries;
 mod guard;
 mod piko;
+mod previous;
 mod procfs;
 
 use std::env;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub use binaries::{binaries_in, binary, build, profile_dir};
 pub use guard::{Capture, Line, Process, Signal, Source, WaitError};
 pub use piko::{Agent, Forward, Server, variable};
+pub use previous::previous;
 pub use procfs::{Memory, cpu_time, descendants, memory, socket_fds, tree};
 
 /// The path of a tool, or `None` after a visible line `skipped: <test>: <tool> not found`.

@@ -7,7 +7,8 @@
 //! | `/hello` | `hello\n` with a length |
 //! | `/echo` | the request's body, framed as it came; `?stream=1` answers piece by piece while it arrives |
 //! | `/bytes?n=&framing=length\|chunked\|close` | `n` bytes of [`crate::http::pattern`] |
-//! | `/sse?n=&ms=` | `n` server-sent events, `ms` apart, chunked |
+//! | `/sse?n=&ms=&gate=` | `n` server-sent events, `ms` apart, chunked; with a gate each but the first waits for one `/pass` |
+//! | `/pass?gate=` | `hello\n`, and lets the next event of `/sse` with this gate pass |
 //! | `/slow?head_ms=&body_ms=` | `slow\n` after a wait before the head, and one in the middle of the body |
 //! | `/cut?framing=&n=&sent=&how=fin\|rst` | announces `n` bytes and breaks off after `sent`; `framing=head` breaks off in the head |
 //! | `/100` | `100 Continue`, then the body as `/echo`; `?refuse=1` answers 417 and reads nothing |
@@ -83,7 +84,7 @@ struct Shared {
     body_out: AtomicU64,
     /// Open connections, to be shut down at the end.
     open: Mutex<BTreeMap<u64, TcpStream>>,
-    /// Requests that have arrived per `/wait` target.
+    /// Requests that have arrived per `/wait` target and per gate.
     waiting: Mutex<BTreeMap<String, u64>>,
     arrived: Condvar,
 }
@@ -189,12 +190,24 @@ impl Shared {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Waits until `n` requests for `target` have arrived, this one included.
-    fn wait_for(&self, target: &str, n: u64) -> bool {
-        let deadline = Instant::now() + WAIT_MAX;
+    /// Counts a request for `target`.
+    fn count(&self, target: &str) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         *waiting.entry(target.to_owned()).or_default() += 1;
+        drop(waiting);
         self.arrived.notify_all();
+    }
+
+    /// Waits until `n` requests for `target` have arrived, this one included.
+    fn wait_for(&self, target: &str, n: u64) -> bool {
+        self.count(target);
+        self.wait_until(target, n)
+    }
+
+    /// Waits until `n` requests for `target` have arrived.
+    fn wait_until(&self, target: &str, n: u64) -> bool {
+        let deadline = Instant::now() + WAIT_MAX;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if waiting.get(target).is_some_and(|&count| count >= n) {
                 return true;

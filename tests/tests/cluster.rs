@@ -2,10 +2,14 @@
 
 use std::process::Command;
 
-use piko_tests::process::need;
+use piko_tests::process::{need, previous};
 
 fn sample(program: &str, run: &str) {
-    let output = Command::new(program).args([run, "--quick"]).output().expect("it starts");
+    sample_with(program, run, &[]);
+}
+
+fn sample_with(program: &str, run: &str, args: &[&str]) {
+    let output = Command::new(program).args([run, "--quick"]).args(args).output().expect("it starts");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     println!("{text}");
@@ -40,4 +44,13 @@ fn a_new_endpoint_is_routable_everywhere() {
 #[test]
 fn reconnects_leave_nothing_behind() {
     sample(CONVERGE, "reconnects");
+}
+
+/// The release before this commit and this commit, in one cluster: node by node and agent by agent from the one to the other,
+/// and back.
+#[test]
+fn no_request_is_lost_between_two_releases() {
+    if let Some(dir) = previous() {
+        sample_with(ROLLING, "releases", &["--previous", dir.to_str().expect("a path of text")]);
+    }
 }

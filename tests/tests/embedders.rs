@@ -12,6 +12,7 @@ use piko_core::id::{EndpointId, StreamId};
 use piko_core::mux::{Config, ReadError};
 use piko_core::time::Instant;
 use piko_core::tunnel::{Grant, Tunnel, TunnelEvent};
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::Client;
 use piko_tests::process::{Process, Server, need, profile_dir};
 use service::Service;
@@ -162,8 +163,8 @@ fn through_a_server(ready: Ready, greeting: &str) {
 #[test]
 fn the_blocking_agent_comes_back_to_a_server_that_restarts() {
     let Some(embedder) = blocking() else { return };
-    let mut server = Server::start(&[]);
-    let upstream = server.upstream.to_string();
+    let upstream = unused_addr().to_string();
+    let mut server = Server::start(&["--upstream.bind-addr", &upstream]);
     let agent = started(embedder, &server.connect_url(), "e1");
     let up = wait_connected(&agent, 0, "e1");
     server.terminate(PATIENCE).expect("the server ends");

@@ -5,6 +5,7 @@
 mod peer;
 
 use peer::{FIVE_MIB, Outcome, Peer, SHA_5_MIB, SHA_100_KB, pattern};
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::{Client, End, Response};
 use piko_tests::process::{Agent, Server};
 use piko_tests::service::Service;
@@ -94,7 +95,7 @@ fn a_go_agent_that_goes_away_answers_what_is_open() {
     let Some(mut peer) = Peer::listen(&server.connect_url(), ENDPOINT, &[]) else { return };
     let proxy = server.proxy;
     let open = thread::spawn(move || ask(proxy, "GET", "/slow?ms=3000", b""));
-    thread::sleep(Duration::from_secs(1));
+    peer.event(0, "request");
     peer.terminate(); // Go-away 0, and the end once nothing is open.
     check(&open.join().expect("a thread"), b"slow\n");
     peer.event(0, "closed");
@@ -197,16 +198,16 @@ fn raw_bytes_pass_through_our_agent_and_half_closes_stay_half() {
 #[test]
 fn our_agent_comes_back_after_every_go_away_of_a_go_server() {
     let service = Service::start();
-    let Some((peer, url)) = Peer::serve(&["-requests", "3", "-goaway", "2"]) else { return };
+    let addr = unused_addr().to_string();
+    let Some((peer, url)) = Peer::serve(&["-addr", &addr, "-requests", "3", "-goaway", "2"]) else { return };
     let agent = Agent::http(&url, ENDPOINT, &service.addr().to_string(), &[]);
     assert_eq!(peer.outcomes().len(), 3);
     let up = agent.wait_connected(0, PATIENCE).expect("it was up");
     // Code 0 asks for no new streams, and the bare close behind it must not be taken for the end of all things.
-    let addr = url.trim_start_matches("http://");
-    let Some((peer, _)) = Peer::serve(&["-addr", addr, "-goaway", "0"]) else { return };
+    let Some((peer, _)) = Peer::serve(&["-addr", &addr, "-goaway", "0"]) else { return };
     let back = agent.wait_connected(up, PATIENCE).expect("the agent comes back");
     assert_eq!(peer.outcomes().len(), 1);
-    let Some((peer, _)) = Peer::serve(&["-addr", addr]) else { return };
+    let Some((peer, _)) = Peer::serve(&["-addr", &addr]) else { return };
     agent.wait_connected(back, PATIENCE).expect("the agent comes back once more");
     assert_eq!(peer.outcomes().len(), 1);
 }

@@ -139,7 +139,12 @@ fn endpoints_with_odd_counts_are_not_routed() {
     for endpoint in ["bad", "none", "less"] {
         assert_eq!(ask(a.proxy, "GET", endpoint, "/", b"").status(), 502);
     }
-    assert_eq!(go.events("request").len(), 1, "nothing was sent where nobody is");
+    // One more that somebody serves: when that has been told, all before it has been.
+    let mut client = Client::connect(a.proxy).expect("the port is open");
+    let last = client.get("/", &[("x-piko-endpoint", "good"), ("host", "last.test")]).expect("an answer");
+    assert_eq!(last.status(), 200);
+    go.wait_event(|event| event["event"] == "request" && event["host"] == "last.test");
+    assert_eq!(go.events("request").len(), 2, "nothing was sent where nobody is");
 }
 
 #[test]
@@ -241,6 +246,58 @@ fn a_go_node_that_advertises_a_name_is_a_member() {
         // Twenty looks in all.
         thread::sleep(Duration::from_millis(250));
     }
+}
+
+/// Go's status command decodes every answer into its own types, and what it writes again is what we wrote: no field is
+/// missing, none is of another kind, none is in another order. (Its YAML is compared in `status.rs`, to the byte.)
+#[test]
+fn gos_status_command_reads_every_answer() {
+    let a = server("a", &[]);
+    let mut b = server("b", &[a.gossip()]);
+    let dead = server("dead", &[a.gossip()]);
+    let service = Service::start();
+    let addr = service.addr().to_string();
+    let agents =
+        ["my-endpoint", "12:30", "my-endpoint"].map(|id| Agent::http(&a.connect_url(), id, &addr, &[]));
+    until("b knows them all", || status(&b, "/status/cluster/nodes/a")["endpoints"]["my-endpoint"] == 2);
+    // Deleted keys, members that are gone in both ways: times that are not zero.
+    drop(agents);
+    drop(dead);
+    until("a misses the dead one", || seen(&a, "dead") == "unreachable");
+    until("b has heard", || status(&b, "/status/cluster/nodes/a")["endpoints"].is_null());
+    let _agent = Agent::http(&a.connect_url(), "another <&> \"one\"", &addr, &[]);
+    let url = format!("http://{}", a.admin);
+    let paths = [
+        "/status/upstream/endpoints",
+        "/status/cluster/nodes",
+        "/status/cluster/nodes/local",
+        "/status/cluster/nodes/b",
+        "/status/gossip/nodes",
+        "/status/gossip/nodes/a",
+        "/status/gossip/nodes/b",
+    ];
+    for forward in [&[][..], &["-forward", "b"]] {
+        until("everything is quiet", || {
+            status(&a, "/status/gossip/nodes/a") == status(&b, "/status/gossip/nodes/a")
+        });
+        let Some(answers) = Peer::status(&url, forward, &paths) else { return };
+        assert_eq!(answers.len(), paths.len());
+        for answer in answers {
+            assert_eq!(
+                (&answer["same"], &answer["error"]),
+                (&true.into(), &"".into()),
+                "{forward:?}: {answer}"
+            );
+        }
+    }
+    b.terminate(PATIENCE).expect("the end");
+    until("a knows that b left", || seen(&a, "b") == "left");
+    let answers =
+        Peer::status(&url, &[], &["/status/gossip/nodes", "/status/cluster/nodes"]).expect("Go is there");
+    assert!(answers.iter().all(|answer| answer["same"] == true), "{answers:?}");
+    let refused =
+        Peer::status(&url, &["-forward", "nobody"], &["/status/cluster/nodes"]).expect("Go is there");
+    assert_eq!(refused[0]["error"], "bad status: 404");
 }
 
 /// One of ours with the id of a Go node says so, whether it hears of it from others or joins it.

@@ -1,10 +1,11 @@
 //! Programs that get out through a proxy only, and programs with several servers.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use piko_tests::certs::{Authority, Folder};
+use piko_tests::cluster::unused_addr;
 use piko_tests::flags::{self, WAYS, Way, agent};
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Forward, Process, Server, binary};
@@ -35,7 +36,7 @@ fn failure(agent: &Agent) -> String {
 
 /// A port that was free a moment ago, and where nobody listens.
 fn nobody() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port()
+    unused_addr().port()
 }
 
 #[test]
@@ -230,7 +231,7 @@ fn connected_to(process: &Process, from: usize) -> (usize, String) {
 fn servers_are_tried_in_the_order_in_which_they_were_given() {
     let service = Service::start();
     for way in WAYS {
-        let first = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+        let first = unused_addr();
         let mut second = Server::start(&[]);
         let urls = format!("http://127.0.0.1:{}, http://{first},{}", nobody(), second.connect_url());
         let agent = agent(way, &urls, "e", &service.addr().to_string(), &[]);

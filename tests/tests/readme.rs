@@ -3,12 +3,13 @@
 use piko_client::Upstream;
 use piko_runtime_tokio::Stream;
 use piko_runtime_tokio::Tokio;
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::Client;
 use piko_tests::process::{Process, Server, binary, need};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::error::Error;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -150,8 +151,7 @@ fn getting_started_works_word_for_word() {
     let server = Terminal::run(&dir.0, server, &ports.map(|name| (name, any)));
     let (proxy, upstream) = (server.addr("starting proxy server"), server.addr("starting upstream server"));
 
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let service_port = free.expect("a free port").port();
+    let service_port = unused_addr().port();
     let moved = |command: &str, from: &str, to: u16| {
         assert!(command.contains(from), "{command} names no port {from}");
         command.replace(from, &to.to_string())

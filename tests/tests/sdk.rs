@@ -6,6 +6,7 @@ use piko_client::smol::Smol;
 use piko_client::tokio::Tokio;
 use piko_client::{Closed, DialError, Dialer, Event, ListenError, Listener, Runtime, Stream, Upstream};
 use piko_driver::Shutdown;
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::{Client, End};
 use piko_tests::process::Server;
 use std::future::poll_fn;
@@ -149,7 +150,7 @@ fn requests_are_served<R: Runtime>(rt: R) {
 }
 
 fn a_listener_waits_for_its_server_and_finds_it_again<R: Runtime>(rt: R) {
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let port = unused_addr();
     let (send, events) = channel();
     let upstream =
         Upstream::new(rt.clone(), &format!("http://{port}")).expect("a URL").on_event(move |event| {
@@ -241,7 +242,7 @@ fn a_dropped_listener_is_gone<R: Runtime>(rt: R) {
 
 fn a_closed_listener_is_no_listener<R: Runtime>(rt: R) {
     // Nobody is there, so the listener is closed while it dials.
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let port = unused_addr();
     let upstream = Upstream::new(rt, &format!("http://{port}")).expect("a URL");
     let listener = upstream.listen_in_background("e").expect("a listener");
     block_on(listener.close(SOON));

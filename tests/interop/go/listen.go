@@ -155,6 +155,7 @@ func routes() http.Handler {
 		})
 	})
 	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		say("request", fields{"target": r.URL.RequestURI()})
 		select {
 		case <-time.After(time.Duration(number(r, "ms")) * time.Millisecond):
 			_, _ = io.WriteString(w, "slow\n")

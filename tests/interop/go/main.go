@@ -58,6 +58,12 @@
 // it serves a proxy port: requests for its own endpoints are answered with "go: " and the body they came with, others go
 // to a node that has theirs, by net/http's reverse proxy.
 //
+// As the status command of Go Piko (stands against our admin API):
+//
+//	peer status -url http://127.0.0.1:8002 [-forward id] PATH...
+//
+// fetches each path, decodes it into the structs of Go Piko and writes it again: "same" says that no byte changed.
+//
 // All print JSON lines on stdout:
 //
 //	{"event":"listening","addr":"127.0.0.1:41234"}                      serve: the port is open
@@ -75,6 +81,8 @@
 //	{"event":"expired","id":"n1"}                                       gossip: it is forgotten
 //	{"event":"compacted","deleted":100}                                 gossip: its own keys have new versions
 //	{"event":"request","endpoint":"e1","forwarded":true,"header":{...}} gossip: at its proxy port
+//	{"event":"request","target":"/slow?ms=5"}                           listen: /slow is asked for
+//	{"event":"status","path":"/status/cluster/nodes","same":true,"again":"[...]","error":""}   status: one path
 //	{"event":"bad","error":"..."}                                       gossip: a message that Go cannot read
 //
 // Exit status: 0 when it ended on purpose and all results were without an error, 1 otherwise, 2 for usage.
@@ -108,10 +116,12 @@ func main() {
 			code = messages(os.Args[2:])
 		case "serve":
 			code = serve(os.Args[2:])
+		case "status":
+			code = status(os.Args[2:])
 		}
 	}
 	if code == 2 {
-		fmt.Fprintln(os.Stderr, "usage: peer dial|gossip|listen|messages|serve [flags]; see the head of main.go")
+		fmt.Fprintln(os.Stderr, "usage: peer dial|gossip|listen|messages|serve|status [flags]; see the head of main.go")
 	}
 	os.Exit(code)
 }

@@ -1,7 +1,7 @@
 //! Ports for processes that come back to them.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -35,4 +35,14 @@ pub fn free_ports(n: usize) -> Vec<u16> {
         }
     }
     panic!("{} of {n} ports are free", found.len())
+}
+
+/// An address of this machine where nobody listens, and nobody will by chance: neither a listener that leaves the choice
+/// to the kernel gets it nor a connection.
+///
+/// # Panics
+///
+/// As [`free_ports`].
+pub fn unused_addr() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)[0]))
 }

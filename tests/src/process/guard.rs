@@ -22,6 +22,9 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 const SHOWN: usize = 20;
 /// How often the end of a process is looked for.
 const STEP: Duration = Duration::from_millis(5);
+/// How long the last words of a process that has ended may be on their way here. They take no longer than the thread
+/// that reads them needs to get its turn, unless a child of the process lives on and keeps the pipe open.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The signals that tests send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,12 +224,20 @@ impl Process {
         self.child.try_wait()
     }
 
-    /// Waits for the end of the process.
+    /// Waits for the end of the process and for all that it has said: [`Self::lines`] has its last line then.
     ///
     /// # Errors
     ///
     /// `TimedOut` when it still runs after `within`.
     pub fn wait_exit(&mut self, within: Duration) -> io::Result<ExitStatus> {
+        let status = self.wait_end(within)?;
+        let state = self.output.lock();
+        let waited = self.output.changed.wait_timeout_while(state, LAST_WORDS, |state| state.open > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        Ok(status)
+    }
+
+    fn wait_end(&mut self, within: Duration) -> io::Result<ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.try_wait()? {
@@ -328,7 +339,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.grace.is_zero() && self.signal(Signal::Term).is_ok() {
-            let _ = self.wait_exit(self.grace);
+            let _ = self.wait_end(self.grace);
         }
         // Does nothing when the child was already waited for.
         let _ = self.child.kill();

@@ -39,6 +39,10 @@ pub(super) fn answer(conn: &mut Conn<'_>, request: &Request) -> io::Result<Then>
         "/cut" => cut(conn, request),
         "/headers" => text(conn, request, 200, &request.raw),
         "/hello" => text(conn, request, 200, b"hello\n"),
+        "/pass" => {
+            conn.shared.count(request.param("gate").unwrap_or_default());
+            text(conn, request, 200, b"hello\n")
+        }
         "/slow" => slow(conn, request),
         "/sse" => sse(conn, request),
         "/status" => {
@@ -204,6 +208,9 @@ fn sse(conn: &mut Conn<'_>, request: &Request) -> io::Result<Then> {
     for i in 0..request.number("n", 1) {
         if i > 0 {
             thread::sleep(pause);
+            if !request.param("gate").is_none_or(|gate| conn.shared.wait_until(gate, i)) {
+                return Ok(Then::Abort);
+            }
         }
         conn.write_chunk(format!("data: {i}\n\n").as_bytes())?;
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use piko_tests::cluster::unused_addr;
 use piko_tests::flags::run;
 use piko_tests::http::Client;
 use piko_tests::process::{Process, Server, Signal, binary, need};
@@ -141,8 +142,8 @@ fn a_log_on_a_full_disk_harms_nobody() {
     let folder = Folder::new();
     let addr = folder.path("nothing");
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
-    // The port is told in the log, which is lost: a free one is found first. Another program may take it in between.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    // The port is told in the log, which is lost: a free one is found first.
+    let free = unused_addr();
     let mut command = Command::new(binary("piko-server"));
     command.args(["--proxy.bind-addr=127.0.0.1:0", "--upstream.bind-addr=127.0.0.1:0"]);
     command.args(["--cluster.gossip.bind-addr=127.0.0.1:0", "--log.level=debug"]);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Line, Signal};
 use piko_tests::service::Service;
@@ -102,9 +103,8 @@ fn timeouts_and_sizes() {
 
 #[test]
 fn a_quiet_log() {
-    // It does not say where it listens, so it is told; it takes the port that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let admin = free.expect("a port").to_string();
+    // It does not say where it listens, so it is told.
+    let admin = unused_addr().to_string();
     let words = [&[PORTS[0], PORTS[1], PORTS[3], "--admin.bind-addr"][..], &[admin.as_str()]].concat();
     let mut process = launch("piko-server", &words, "quiet.yaml", &[]);
     let until = Instant::now() + SOON;
@@ -142,7 +142,12 @@ fn a_cluster_with_a_secret_in_a_file() {
         let text = admin.get("/status/cluster/nodes", &[]).expect("an answer").body.text();
         serde_json::from_str::<Value>(&text).expect("JSON").as_array().expect("a list").len()
     };
-    assert_eq!(nodes(&member), 2);
+    let until = Instant::now() + SOON;
+    while nodes(&member) != 2 {
+        assert!(Instant::now() < until, "{}", member.process.tail());
+        // The news comes with a datagram, of which no record tells.
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let stranger = start("stranger", &wrong);
     assert_eq!(nodes(&stranger), 1);
 }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use piko_tests::cluster::unused_addr;
 use piko_tests::flags::{Settings, WAYS, Way, agent};
 use piko_tests::http::{Client, End};
 use piko_tests::process::{Process, Server, Signal};
@@ -131,7 +132,7 @@ fn one_attempt_lasts_as_long_as_asked() {
 #[test]
 fn a_first_failure_ends_the_agent_only_when_asked() {
     // Refused at once: whoever listened there has gone.
-    let dead = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let dead = unused_addr();
     let url = format!("http://{dead}");
     for way in WAYS {
         let settings = [
@@ -241,8 +242,7 @@ fn a_second_signal_ends_the_agent_at_once() {
 #[test]
 fn the_agent_waits_for_its_server_and_finds_it_again() {
     let service = Service::start();
-    let port =
-        TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").to_string();
+    let port = unused_addr().to_string();
     let agent = agent(Way::Flag, &format!("http://{port}"), "e", &service.addr().to_string(), &[]);
     agent.process.wait_record(0, SOON, "connect failed; retrying").expect("an attempt");
     let bind = format!("--upstream.bind-addr={port}");

@@ -1,10 +1,11 @@
 //! `--timeout` and `--http-client.*`: what the agent does with its service.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use piko_tests::cluster::unused_addr;
 use piko_tests::flags::{WAYS, Way};
 use piko_tests::http::Client;
 use piko_tests::service::Service;
@@ -178,7 +179,7 @@ fn wait_for(mut done: impl FnMut() -> bool) {
 /// A name that leads nowhere and a port that nobody listens on are told apart from a slow service.
 #[test]
 fn a_service_that_is_not_there_is_told_at_once() {
-    let dead = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let dead = unused_addr();
     let setup = Setup::with_service(Way::Flag, &[], Service::start());
     let other = piko_tests::process::Agent::http(&setup.server.connect_url(), "dead", &dead.to_string(), &[]);
     let answer = setup.client().get("/", &[("x-piko-endpoint", "dead")]).expect("an answer");

@@ -1,9 +1,10 @@
 //! Flags of a node among others.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use piko_tests::cluster::unused_addr;
 use piko_tests::flags::{Settings, WAYS, Way, server};
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Process, Server, Signal};
@@ -40,8 +41,7 @@ fn pair(way: Way, settings: Settings<'_>) -> [Server; 2] {
 
 /// A port that nobody listens on.
 fn closed() -> String {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    port.expect("a free port").to_string()
+    unused_addr().to_string()
 }
 
 fn logged(process: &Process, msg: &str) {
@@ -93,7 +93,6 @@ fn a_join_that_fails_ends_the_node_in_time_or_does_not() {
         let status = node.process.wait_exit(SOON).expect("the end");
         assert_eq!(status.code(), Some(1), "{}", node.process.tail());
         assert!(begun.elapsed() >= Duration::from_millis(1200), "{:?}", begun.elapsed());
-        // Its last words may still be on their way to this test.
         logged(&node.process, "failed to run server");
         assert!(node.process.tail().contains("cluster join: "), "{}", node.process.tail());
 
@@ -168,7 +167,8 @@ fn a_node_that_drains_goes_on_serving_for_the_delay() {
         let mut node = server(way, &[("drain-delay", "0s")]);
         let begun = Instant::now();
         assert!(node.terminate(SOON).expect("the end").success());
-        assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+        // Less than the default.
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     }
 }
 

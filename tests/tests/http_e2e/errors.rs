@@ -1,8 +1,8 @@
 //! Every answer that Piko makes itself when the upstream fails: status, JSON and the field that names the cause.
 
 use std::io;
-use std::net::TcpListener;
 
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::{Client, End, Response};
 use piko_tests::process::{Agent, Server};
 use piko_tests::rig::{ENDPOINT, HOST, Rig, scripted};
@@ -38,8 +38,7 @@ fn nobody_listens_on_the_endpoint() {
 
 #[test]
 fn the_service_is_not_there() {
-    // A port that was free a moment ago.
-    let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let addr = unused_addr();
     let server = Server::start(&[]);
     let _agent = Agent::http(&server.connect_url(), ENDPOINT, &addr.to_string(), &[]);
     for _ in 0..2 {

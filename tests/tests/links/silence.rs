@@ -54,7 +54,11 @@ fn what_is_under_way_on_a_silent_link_is_answered_in_time_and_new_requests_avoid
     let service = Service::start();
     let second = Agent::http(&other.connect_url(), ENDPOINT, &service.addr().to_string(), &[]);
     second.wait_connected(0, PATIENCE).expect("connected");
-    until("the entry knows of it", || get(entry.proxy, "/hello").body.bytes == b"hello\n");
+    // Not by a request: before the news, it would be one more of those that nobody answers.
+    until("the entry knows of it", || {
+        let node = client(entry.admin).get("/status/cluster/nodes/other", &[]).expect("an answer");
+        node.body.text().contains("\"ep\":1")
+    });
     owner.process.signal(Signal::Stop).expect("it runs");
     let stopped = Instant::now();
     // New requests go elsewhere from the first moment, as those that wait speak against the silent one: it gets one for

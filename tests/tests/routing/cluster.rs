@@ -7,6 +7,8 @@ use piko_driver::{Runtime, Shutdown};
 use piko_server::{Bound, Peers, Server};
 use piko_tests::http::{Client, End, Response};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,13 +18,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const ENDPOINT: &str = "ep";
 
 /// Tells all nodes what each of them listens on, whenever that changes, until one of them is gone. (Its own
-/// gossip is alone with itself, and takes what [`Peers::poll_adverts`] says.)
-fn spread(nodes: Vec<(NodeId, SocketAddr, Peers)>) {
+/// gossip is alone with itself, and takes what [`Peers::poll_adverts`] says.) Counts its rounds; the last is the highest
+/// number there is.
+fn spread(nodes: Vec<(NodeId, SocketAddr, Peers)>, rounds: &AtomicU64) {
     let mut last = vec![0; nodes.len()];
     loop {
         for ((id, admin, _), last) in nodes.iter().zip(&mut last) {
             let status = Client::connect(*admin).and_then(|mut c| c.get("/status/upstream/endpoints", &[]));
-            let Ok(status) = status else { return };
+            let Ok(status) = status else { return rounds.store(u64::MAX, Ordering::SeqCst) };
             let text = String::from_utf8_lossy(&status.body.bytes).into_owned();
             let count = text.trim_matches(['{', '}']).rsplit(':').next().unwrap_or_default();
             let count = count.parse().unwrap_or(0);
@@ -32,6 +35,8 @@ fn spread(nodes: Vec<(NodeId, SocketAddr, Peers)>) {
                 }
             }
         }
+        rounds.fetch_add(1, Ordering::SeqCst);
+        // What changes meanwhile is news of the next round.
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -41,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) bound: Bound,
     pub(crate) peers: Peers,
+    /// How often news has been spread.
+    rounds: Arc<AtomicU64>,
     stop: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
@@ -101,7 +108,7 @@ impl Node {
         let (id, stopped) = (NodeId::new(name), stop.clone());
         let thread = thread::spawn(move || serve(stopped, said));
         let (bound, peers) = heard.recv_timeout(PATIENCE).unwrap();
-        Self { id, bound, peers, stop, thread: Some(thread) }
+        Self { id, bound, peers, rounds: Arc::default(), stop, thread: Some(thread) }
     }
 
     /// A connection to the proxy port.
@@ -130,6 +137,12 @@ impl Node {
 
     pub(crate) fn dials(&self) -> u64 {
         self.metric("piko_upstreams_remote_dials_total")
+    }
+
+    /// Waits until everybody knows what this node listens on now: for the end of a round that began after this.
+    pub(crate) fn wait_spread(&self) {
+        let now = self.rounds.load(Ordering::SeqCst);
+        wait_until("the news is everywhere", || self.rounds.load(Ordering::SeqCst) >= now.saturating_add(2));
     }
 
     pub(crate) fn connect_url(&self) -> String {
@@ -165,10 +178,14 @@ impl Cluster {
         Self::of((0..count).map(start).collect())
     }
 
-    fn of(nodes: Vec<Node>) -> Self {
+    fn of(mut nodes: Vec<Node>) -> Self {
         let heard =
             nodes.iter().map(|node| (node.id.clone(), node.bound.admin, node.peers.clone())).collect();
-        thread::spawn(move || spread(heard));
+        let rounds = Arc::new(AtomicU64::new(0));
+        for node in &mut nodes {
+            node.rounds = Arc::clone(&rounds);
+        }
+        thread::spawn(move || spread(heard, &rounds));
         for node in &nodes {
             for other in nodes.iter().filter(|other| other.id != node.id) {
                 node.peers.node_up(&other.id, other.bound.proxy);
@@ -201,7 +218,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Waits until its tunnel counts at the node.
+    /// Waits until its tunnel counts at the node and every other node has heard of it.
     pub(crate) fn start(node: &Node, service: SocketAddr) -> Self {
         Self::with(node, service, |_| {})
     }
@@ -227,6 +244,7 @@ impl Agent {
             });
         });
         wait_until("the tunnel is up", || node.metric("piko_upstreams_connected_upstreams") > before);
+        node.wait_spread();
         Self { stop, thread: Some(thread) }
     }
 

@@ -3,11 +3,11 @@
 use crate::cluster::{Agent, Cluster, endpoint, get, is_hello, post, wait_until};
 use crate::relay::Relay;
 use piko_core::id::NodeId;
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::{Client, End};
 use piko_tests::rig::scripted;
 use piko_tests::service::Service;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -19,7 +19,7 @@ fn answer(peer: &mut Client, body: &str) -> std::io::Result<()> {
 
 /// An address where nobody listens.
 fn nobody() -> std::net::SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    unused_addr()
 }
 
 #[test]
@@ -130,6 +130,7 @@ fn few_requests_meet_a_link_that_moves_nothing() {
 }
 
 fn stands_still(links: bool) {
+    const CLIENTS: u64 = 8;
     let cluster = Cluster::with(3, |options| options.proxy.timeout = Some(Duration::from_secs(3)));
     let relay = Relay::to(cluster.nodes[1].bound.proxy);
     cluster.move_node(1, relay.addr());
@@ -140,8 +141,9 @@ fn stands_still(links: bool) {
     front.peers.node_takes_links(&cluster.nodes[1].id, links);
     cluster.wait_routable();
     let (failed, slowest) = (AtomicU64::new(0), Mutex::new(Duration::ZERO));
+    let begun = Instant::now();
     thread::scope(|scope| {
-        for client in 0..8 {
+        for client in 0..CLIENTS {
             let (relay, failed, slowest) = (&relay, &failed, &slowest);
             scope.spawn(move || {
                 let mut connection = front.client();
@@ -166,7 +168,9 @@ fn stands_still(links: bool) {
     println!(
         "links {links}: {failed:?} of 4,000 met the node that stands still; of the others the slowest took {slowest:?}"
     );
-    assert!(failed.load(Ordering::SeqCst) <= 12, "{failed:?}");
+    // Each client has one under way when it stops, and every five seconds one more finds out whether it is back.
+    let trials = begun.elapsed().as_secs() / 5 + 2;
+    assert!(failed.load(Ordering::SeqCst) <= CLIENTS + trials, "{failed:?}, {trials} trials");
     let over_links = front.metric("piko_links_requests_total");
     assert!(if links { over_links > 50 } else { over_links == 0 }, "{over_links}");
 }

@@ -1,6 +1,6 @@
 //! The moment between an endpoint's last upstream and its next one.
 
-use crate::cluster::{Agent, Cluster, Node, endpoint, get, is_hello, post, wait_until};
+use crate::cluster::{Agent, Cluster, Node, PATIENCE, endpoint, get, is_hello, post, wait_until};
 use piko_tests::service::Service;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,8 +34,10 @@ fn a_request_waits_for_the_news_of_the_next_upstream() {
     let _agent = Agent::start(second, service.addr());
     cluster.wait_routable();
     let mut client = front.client();
-    let mut in_time = 0;
-    for round in 0..40 {
+    let (mut in_time, mut round) = (0, 0);
+    // All four kinds of it, several times; on a busy machine many rounds show nothing.
+    let end = Instant::now() + PATIENCE;
+    while round < 40 || (in_time < 8 || held(front) < 4) && Instant::now() < end {
         match round % 2 {
             // Nobody is known at the time of the request.
             0 => front.peers.remote(&second.id, endpoint(), 0),
@@ -55,9 +57,10 @@ fn a_request_waits_for_the_news_of_the_next_upstream() {
             in_time += 1;
             assert_eq!((answer.status(), answer.body.len), (200, 6), "round {round}: {answer:?}");
         }
+        round += 1;
     }
-    println!("{in_time} of 40 announcements in time, {} requests held", held(front));
-    assert!(in_time >= 4 && held(front) >= 4, "this machine is too busy to show anything");
+    println!("{in_time} of {round} announcements in time, {} requests held", held(front));
+    assert!(in_time >= 8 && held(front) >= 4, "this machine is too busy to show anything");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::{SOON, beside, on_both};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_client::{Dialer, ListenError, Runtime, Upstream};
 use piko_driver::timeout_at;
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::Server;
 use piko_tests::service::Service;
 use std::io::{Read, Write};
@@ -55,7 +56,7 @@ async fn connections_reach_the_service<R: Runtime>(rt: R) {
 
 async fn a_service_that_is_down_is_a_reset<R: Runtime>(rt: R) {
     let server = beside(|| Server::start(&[])).await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let port = unused_addr();
     let upstream = Upstream::new(rt.clone(), &server.connect_url()).expect("a URL");
     let forwarder = upstream.listen_and_forward("e", &port.to_string()).await.expect("a forwarder");
     let dialer = Dialer::new(rt.clone(), &format!("http://{}", server.proxy)).expect("a URL");

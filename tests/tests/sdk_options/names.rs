@@ -4,10 +4,11 @@ use crate::{Events, SOON, beside};
 use piko_client::{Dialer, Runtime, Stream, Upstream};
 use piko_core::time::Instant;
 use piko_driver::{Addr, Io, ListenOptions, Turn};
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::Server;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -70,7 +71,7 @@ impl<R: Runtime> Runtime for Moving<R> {
 }
 
 async fn a_server_that_moves_is_found<R: Runtime>(on: R) {
-    let dead = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let dead = unused_addr();
     let first = beside(|| Server::start(&[])).await;
     let second = beside(|| Server::start(&[])).await;
     let rt = Moving { on, addrs: Arc::new(Mutex::new(vec![dead])) };

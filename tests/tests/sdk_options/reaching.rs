@@ -2,12 +2,13 @@
 
 use crate::{Events, SOON, beside, on_both};
 use piko_client::{DialError, Dialer, ListenError, Runtime, Upstream};
+use piko_tests::cluster::unused_addr;
 use piko_tests::http::Client;
 use piko_tests::process::Server;
 use piko_tests::proxies::{KINDS, Manner, OutboundProxy};
 use piko_tests::service::Service;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 /// A port where nobody listens.
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address")
+    unused_addr()
 }
 
 /// A server that answers every upgrade with `answer`, and tells the tokens that it is shown.

@@ -4,6 +4,7 @@ use crate::{Events, SOON, beside, on_both};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_client::{Closed, Dialer, Runtime, Upstream};
 use piko_driver::timeout_at;
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::Server;
 use piko_tests::service::Service;
 use std::future::poll_fn;
@@ -41,7 +42,7 @@ async fn a_path_is_kept_as_prefix<R: Runtime>(rt: R) {
 
 /// "ctx does not bound the listener's later life", and before the tunnel is up it ends the attempts.
 async fn a_limit_on_the_first_connection_is_none_on_the_listener<R: Runtime>(rt: R) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+    let port = unused_addr();
     let (upstream, mut events) =
         Events::of(&rt, Upstream::new(rt.clone(), &format!("http://{port}")).expect("a URL"));
     let limit = |millis| Some(rt.now() + Duration::from_millis(millis));

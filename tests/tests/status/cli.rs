@@ -1,6 +1,7 @@
 //! `piko server status` to the byte, and the older spellings.
 
 use crate::nodes::{cluster, text};
+use piko_tests::cluster::unused_addr;
 use piko_tests::flags::run;
 use piko_tests::process::{Agent, Server};
 use piko_tests::service::Service;
@@ -153,7 +154,7 @@ fn what_cannot_be_answered_is_said_in_one_line() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), line);
         assert_eq!(output.status.code(), Some(1));
     }
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+    let gone = unused_addr();
     let url = format!("http://{gone}");
     let output = run("piko", &["server", "status", "cluster", "nodes", "--server.url", &url], &[]);
     let line = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -19,7 +19,8 @@ fn every_tunnel_is_shown() {
         assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
         list[0].clone()
     };
-    until(|| one()["in_flight"] == 1);
+    // The request counts before its bytes do.
+    until(|| one()["in_flight"] == 1 && one()["bytes_out"] != 0);
     let one = one();
     assert_eq!((&one["id"], &one["endpoint"], &one["draining"]), (&1.into(), &"e".into(), &false.into()));
     let addr = one["addr"].as_str().unwrap_or_default();
@@ -62,9 +63,10 @@ fn a_node_is_drained_through_another_one() {
     let service = Service::start();
     let mut servers = cluster(2, &["--drain-delay=500ms"]);
     let agent = Agent::http(&servers[1].connect_url(), "e", &service.addr().to_string(), &["--timeout=0"]);
-    let mut slow = Client::connect(servers[1].proxy).expect("the proxy port");
-    slow.send_head("GET", "/slow?head_ms=0&body_ms=1500", &[("x-piko-endpoint", "e")]).expect("sent");
-    slow.read_head().expect("the head");
+    // Under way until the test has seen what needs the node to be there.
+    let mut open = Client::connect(servers[1].proxy).expect("the proxy port");
+    open.send_head("GET", "/wait?n=2", &[("x-piko-endpoint", "e")]).expect("sent");
+    service.wait_counts(SOON, |counts| counts.requests == 1).expect("it is under way");
     let answer = post(servers[0].admin, "/status/drain?forward=n2", &[]);
     assert_eq!((answer.status(), answer.body.text().as_str()), (202, "{\"draining\":true}"));
     until(|| get(servers[1].admin, "/ready").status() == 503);
@@ -72,7 +74,9 @@ fn a_node_is_drained_through_another_one() {
     until(|| text(servers[1].admin, "/status/drain") == both);
     let told = both.replacen("true", "false", 1);
     until(|| text(servers[0].admin, "/status/drain") == told);
-    assert_eq!(slow.read_exact(5).expect("what was under way ends"), b"slow\n");
+    assert_eq!(get(service.addr(), "/wait?n=2").status(), 200);
+    let answer = open.read_response("GET");
+    assert_eq!((answer.status(), answer.body.text().as_str()), (200, "hello\n"), "{answer:?}");
     assert!(servers[1].process.wait_exit(SOON).expect("the end").success(), "{}", servers[1].process.tail());
     until(|| text(servers[0].admin, "/status/cluster/nodes/n2").contains("\"status\":\"left\""));
     let left = text(servers[0].admin, "/status/gossip/nodes/n2");

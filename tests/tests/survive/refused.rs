@@ -11,8 +11,8 @@ use piko_tests::process::{Agent, Signal};
 use piko_tests::service::Service;
 
 use super::common::{
-    PATIENCE, count_records, exit_code, free_addr, launch_agent, own_ip, quiet, server, server_like,
-    time_to_answer, wait_until,
+    PATIENCE, exit_code, free_addr, launch_agent, own_ip, quiet, server, server_like, time_to_answer,
+    wait_until,
 };
 
 /// A server that answers every request with one status, until it is dropped.
@@ -35,8 +35,9 @@ impl Refuser {
                     return;
                 }
                 if let Ok(stream) = stream {
-                    refuse(stream, status);
+                    // Before the answer: whoever has that has been counted.
                     count.fetch_add(1, Ordering::SeqCst);
+                    refuse(stream, status);
                 }
             }
         });
@@ -102,7 +103,7 @@ fn a_fatal_status_later_is_waited_out() {
     wait_until(PATIENCE, "asked again and again", || refuser.asked.load(Ordering::SeqCst) >= 3);
     drop(refuser);
     assert_eq!(agent.process.try_wait().expect("a child"), None, "it lives");
-    assert!(count_records(&agent.process, "connect failed; retrying") >= 1);
+    agent.process.wait_record(0, PATIENCE, "connect failed; retrying").expect("it says so");
     let new = server_like(&old);
     time_to_answer(&new, "later", PATIENCE);
 }

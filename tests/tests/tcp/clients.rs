@@ -2,9 +2,9 @@
 //! a program is missing its test says so and is skipped.
 
 use crate::common::{PATIENCE, connect};
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::{Agent, Forward, Process, Server, Signal, find, need};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -144,7 +144,7 @@ fn psql_works_through_the_forwarder() {
 fn redis_cli_works_through_the_forwarder() {
     let (Some(server), Some(cli)) = (need("redis-server"), need("redis-cli")) else { return };
     let folder = Folder::new("redis");
-    let addr = free_addr();
+    let addr = unused_addr();
     let mut command = Command::new(server);
     command.current_dir(&folder.0).args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     let _process =
@@ -174,7 +174,7 @@ fn ssh_works_through_the_forwarder() {
         check(&made.expect("ssh-keygen starts"));
     }
     fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o700)).expect("its owner may");
-    let addr = free_addr();
+    let addr = unused_addr();
     let config = format!(
         "ListenAddress {addr}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
          PermitRootLogin yes\nPasswordAuthentication no\n",
@@ -213,8 +213,4 @@ fn ssh_works_through_the_forwarder() {
         "{}",
         output.stdout.len()
     );
-}
-
-fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port")
 }

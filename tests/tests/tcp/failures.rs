@@ -1,14 +1,14 @@
 //! Services that are down, servers that come back.
 
 use crate::common::{ENDPOINT, PATIENCE, Way, connect, echo};
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::{Agent, Forward, Server};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 #[test]
 fn a_service_that_is_down_is_heard_of_at_once() {
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    let closed = unused_addr();
     let server = Server::start(&[]);
     let args = ["--server.enabled", "--server.bind-addr", "127.0.0.1:0"];
     let agent = Agent::tcp(&server.connect_url(), ENDPOINT, &closed.to_string(), &args);
@@ -29,7 +29,10 @@ fn a_service_that_is_down_is_heard_of_at_once() {
 #[test]
 fn connections_end_with_their_server_and_the_next_ones_work() {
     let service = echo();
-    let mut way = Way::local(service.addr());
+    // Ports that nobody takes while there is no server.
+    let ports = [(); 2].map(|()| unused_addr().to_string());
+    let bound = ["--proxy.bind-addr", &ports[0], "--upstream.bind-addr", &ports[1]];
+    let mut way = Way::local_with(service.addr(), &bound);
     let forward = way.forward();
     let mut client = connect(forward.addr);
     client.write_all(b"ping").expect("sent");
@@ -38,11 +41,10 @@ fn connections_end_with_their_server_and_the_next_ones_work() {
     old.process.signal(piko_tests::process::Signal::Kill).expect("it runs");
     let read = client.read(&mut [0; 1]);
     assert!(read.is_err(), "a cut connection looks like one: {read:?}");
-    let ports = [old.proxy, old.upstream].map(|addr| addr.to_string());
     drop(old);
     // The forwarder asks on until the server is back, and the agent with it.
     let mut client = connect(forward.addr);
-    let _server = Server::start(&["--proxy.bind-addr", &ports[0], "--upstream.bind-addr", &ports[1]]);
+    let _server = Server::start(&bound);
     client.write_all(b"ping").expect("sent");
     client.read_exact(&mut [0; 4]).expect("an echo");
 }

@@ -1,6 +1,7 @@
 //! `piko forward`: its spellings, its listeners, its flags.
 
 use crate::common::{ENDPOINT, PATIENCE, Way, connect, echo};
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::{Forward, Process, Signal, binary};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -162,7 +163,7 @@ fn the_log_says_as_much_as_is_asked_for() {
     let service = echo();
     let way = Way::local(service.addr());
     let url = format!("http://{}", way.proxy);
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    let port = unused_addr();
     let forward = |args: &[&str]| {
         let addr = port.to_string();
         let all = [&["forward", "tcp", &addr, ENDPOINT, "--connect.url", &url], args].concat();

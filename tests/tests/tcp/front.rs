@@ -3,10 +3,11 @@
 use crate::common::{ENDPOINT, PATIENCE, Way, connect};
 use crate::raw::port_of;
 use piko_tests::certs::Folder;
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::{Agent, Process, Server, need};
 use piko_tests::service::Service;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -150,7 +151,7 @@ fn haproxy(
     target: SocketAddr,
     kind: &str,
 ) -> (Process, SocketAddr) {
-    let addr = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    let addr = unused_addr();
     let text = format!(
         "global\n  maxconn 64\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 30s\n  timeout server 30s\n\
          listen way\n  bind {addr}\n  server piko {target} {kind}\n"

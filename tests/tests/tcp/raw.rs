@@ -1,6 +1,7 @@
 //! TCP ports of the server that lead to one endpoint, with no client program.
 
 use crate::common::{ENDPOINT, PATIENCE, Way, body, connect, echo, echo_at_end, ends_first};
+use piko_tests::cluster::unused_addr;
 use piko_tests::process::{Agent, Server};
 use piko_tests::service::Service;
 use std::io::{ErrorKind, Read, Write};
@@ -76,7 +77,7 @@ fn an_endpoint_that_nobody_serves_is_a_reset_a_line_and_a_number() {
 
 #[test]
 fn a_service_that_is_down_is_a_reset() {
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    let closed = unused_addr();
     for across_nodes in [false, true] {
         let args = ["--proxy.tcp.ports", "127.0.0.1:0=db"];
         let way =

@@ -4,29 +4,33 @@
 mod kill;
 mod lines;
 mod nginx;
+mod releases;
 mod restart;
 
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use piko_tests::cluster::{Balancer, Cluster, Kind, Ledger, Load, Mix, Ready, agent};
-use piko_tests::process::Agent;
+use piko_tests::cluster::{Balancer, Cluster, Kind, Ledger, Load, Mix, Ready};
+use piko_tests::process::{Agent, binaries_in, binary};
 use piko_tests::runs::{Outcome, run_each};
 
 const HELP: &str = "\
 usage: rolling <run>... [--quick] [--requests <n>] [--rate <per second>] [--rounds <n>] [--lines <n>]
-               [--hasty]
+               [--hasty] [--previous <directory>]
   all         every run below
   direct      every node and every agent restarts; the clients go to nodes that are ready
   nginx       the same through nginx with kept connections, as docs/cluster.md recommends it
   defaults    the same through nginx as it comes, which wants a pause between two nodes
   kill        a node is killed: what fails, and for how long
   freeze      a node is stopped (SIGSTOP) and goes on: what fails, and for how long
+  releases    from another release to this one and back, node by node and agent by agent; needs --previous
   --quick     the same, small
   --rounds    how often everything restarts
   --hasty     the next agent goes as soon as the one before it says that it is connected, whatever the nodes know
+  --previous  where piko-server and piko-agent of the other release are
   --lines     how many WebSockets and event streams there are, which hold every end up to the grace
 environment: PIKO_BIN_DIR
 ";
@@ -38,16 +42,17 @@ const LINE_DOWN_MAX: Duration = Duration::from_secs(10);
 
 type Run = fn(&Size) -> Outcome;
 
-const RUNS: [(&str, Run); 5] = [
+const RUNS: [(&str, Run); 6] = [
     ("direct", restart::direct),
     ("nginx", nginx::recommended),
     ("defaults", nginx::defaults),
     ("kill", kill::kill),
     ("freeze", kill::freeze),
+    ("releases", releases::releases),
 ];
 
 /// How much of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Size {
     /// Requests to be sent, at least.
     requests: u64,
@@ -59,6 +64,8 @@ struct Size {
     lines: usize,
     /// Agents restart without a look at what the nodes know.
     hasty: bool,
+    /// The programs of another release.
+    previous: Option<PathBuf>,
     endpoints: usize,
     /// How long a node goes on serving while it is not ready.
     drain_delay: &'static str,
@@ -73,6 +80,7 @@ const FULL: Size = Size {
     rounds: 1,
     lines: 200,
     hasty: false,
+    previous: None,
     endpoints: 3,
     drain_delay: "3s",
     grace: "2s",
@@ -83,6 +91,7 @@ const QUICK: Size = Size {
     rounds: 1,
     lines: 12,
     hasty: false,
+    previous: None,
     endpoints: 2,
     drain_delay: "1s",
     grace: "1500ms",
@@ -94,10 +103,14 @@ fn main() -> ExitCode {
     let mut good = true;
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--quick" => size = Size { hasty: size.hasty, ..QUICK },
+            "--quick" => size = Size { hasty: size.hasty, previous: size.previous, ..QUICK },
             "--hasty" => size.hasty = true,
             "--requests" => good &= set(&mut size.requests, args.next()),
             "--rate" => good &= set(&mut size.rate, args.next()),
+            "--previous" => {
+                size.previous = args.next().map(PathBuf::from);
+                good &= size.previous.as_deref().is_some_and(|dir| binaries_in(dir).is_some());
+            }
             "--rounds" => good &= set(&mut size.rounds, args.next()),
             "--lines" => good &= set(&mut size.lines, args.next()),
             name => {
@@ -126,17 +139,26 @@ struct Setup {
     agents: Vec<Agent>,
     endpoints: Vec<String>,
     grace: &'static str,
+    /// What the next agent is.
+    agent: PathBuf,
 }
 
 impl Setup {
+    /// Of this build.
     fn start(size: &Size) -> Self {
+        Self::start_of(size, &binary("piko-server"), &binary("piko-agent"))
+    }
+
+    /// Of these programs.
+    fn start_of(size: &Size, server: &Path, agent: &Path) -> Self {
         let ledger = Ledger::start();
         let args =
             ["--proxy.access-log.disable", "--drain-delay", size.drain_delay, "--grace-period", size.grace];
-        let cluster = Cluster::start(3, &args);
+        let cluster = Cluster::start_of(server, 3, &args);
         let balancer = Balancer::start(cluster.upstreams());
         let endpoints: Vec<String> = (0..size.endpoints).map(|i| format!("endpoint-{i}")).collect();
-        let mut setup = Self { ledger, balancer, cluster, agents: Vec::new(), endpoints, grace: size.grace };
+        let (agents, agent) = (Vec::new(), agent.to_owned());
+        let mut setup = Self { ledger, balancer, cluster, agents, endpoints, grace: size.grace, agent };
         for endpoint in setup.endpoints.clone() {
             for _ in 0..2 {
                 let agent = setup.agent(&endpoint);
@@ -145,6 +167,7 @@ impl Setup {
         }
         for endpoint in &setup.endpoints {
             setup.cluster.wait_routable(endpoint);
+            setup.cluster.wait_listeners(endpoint, 2);
         }
         setup
     }
@@ -152,7 +175,8 @@ impl Setup {
     /// One more agent, with its tunnel up.
     fn agent(&self, endpoint: &str) -> Agent {
         let args = ["--access-log.disable", "--grace-period", self.grace];
-        let agent = agent(&self.balancer.url(), endpoint, self.ledger.addr(), &args);
+        let (url, service) = (self.balancer.url(), self.ledger.addr().to_string());
+        let agent = Agent::launch(self.agent.clone(), "http", &url, endpoint, &service, &args);
         agent.wait_connected(0, Duration::from_secs(20)).unwrap_or_else(|e| panic!("the tunnel: {e}"));
         agent
     }

@@ -36,7 +36,7 @@ pub(crate) fn under_load(size: &Size, setup: &mut Setup, load: Load, way: &Way, 
 }
 
 /// Restarts every node and every agent once.
-fn roll(setup: &mut Setup, load: &Load, pause: Duration, hasty: bool) -> Outcome {
+pub(crate) fn roll(setup: &mut Setup, load: &Load, pause: Duration, hasty: bool) -> Outcome {
     for i in 0..setup.cluster.members.len() {
         let failed = load.failed();
         let took = setup.cluster.members[i].terminate();
