@@ -138,14 +138,14 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// In quotes with escapes, cut when very long. Nothing of what may have a password in front of a host.
+/// In quotes with escapes, otherwise as [`shortened`].
 pub(crate) fn quoted(text: &str) -> String {
-    let text = if text.contains('@') { "[redacted]" } else { text };
     format!("{:?}", shortened(text))
 }
 
-/// Cut when very long.
+/// Cut when very long. Nothing of what may have a password in front of a host, in whatever place it was given.
 pub(crate) fn shortened(text: &str) -> String {
+    let text = if text.contains('@') { "[redacted]" } else { text };
     match text.char_indices().nth(QUOTE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -22,6 +22,7 @@ fn check_takes_every_file() {
         ("ONE", "4000"),
         ("TWO", "localhost:5000"),
         ("SERVER_URL", "http://localhost:8001"),
+        ("SECRET_FILE", "/run/secrets/piko"),
     ];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config");
     let mut count = 0;
