@@ -1,6 +1,6 @@
 //! The loop that owns a transport (design guide A.6): one task per tunnel.
 
-use crate::buffer::with_read_buffer;
+use crate::buffer::{Slot, with_read_buffer};
 use crate::clock::Clock;
 use crate::runtime::{IoInfo, Runtime, Timer, Turn};
 use crate::transport::{Received, Transport};
@@ -19,8 +19,8 @@ use std::time::Duration;
 /// the first one out of the processor's cache before its readers have run: at 16 rounds, 1 MiB bodies
 /// cost twice the CPU.
 const ROUNDS_MAX: usize = 2;
-/// An outbox whose memory is above this is not kept between turns; none is kept behind a keep-alive, because
-/// thousands of idle tunnels would each hold one.
+/// An outbox whose memory is above this is kept between turns only by the tunnels that have a [`Slot`]; none is kept
+/// behind a keep-alive, because thousands of idle tunnels would each hold one.
 const OUTBOX_KEEP_BYTES: usize = 2 * 1024;
 /// How long the last frames (a go-away) may take once the tunnel is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ pub struct TunnelLoop<R: Runtime, T> {
     transport: T,
     handle: TunnelHandle,
     outbox: BytesMut,
+    /// Taken when a large outbox is to be kept: the one here and the one in the session, which change places.
+    slot: Option<Slot>,
     timer: R::Timer,
     turn: Turn,
     /// Standing at the end of the line: the next turn collects output.
@@ -63,6 +65,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
             transport,
             handle,
             outbox: BytesMut::new(),
+            slot: None,
             timer,
             turn: Turn::default(),
             ending_turn: false,
@@ -203,6 +206,22 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         (wanted, at)
     }
 
+    /// Nothing moves any more in this turn: decides whether the outbox keeps its memory.
+    fn shrink(&mut self) {
+        if !self.outbox.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.resting) {
+            self.slot = None;
+            self.outbox = BytesMut::new();
+        } else if self.slot.is_none() && self.outbox.try_reclaim(OUTBOX_KEEP_BYTES + 1) {
+            self.slot = Slot::take();
+            if self.slot.is_none() {
+                self.outbox = BytesMut::new();
+            }
+        }
+    }
+
     fn over(&mut self, cx: &mut Context<'_>) -> Option<CloseReason> {
         let until = self.last_words?;
         let waiting = !self.dead && (!self.outbox.is_empty() || self.transport.wants_send());
@@ -255,11 +274,7 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
                 progress = true;
             }
             if !progress {
-                let keep = if this.resting { 0 } else { OUTBOX_KEEP_BYTES };
-                if this.outbox.is_empty() && this.outbox.capacity() > keep {
-                    this.outbox = BytesMut::new();
-                    this.resting = false;
-                }
+                this.shrink();
                 return Poll::Pending;
             }
         }

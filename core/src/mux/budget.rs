@@ -57,6 +57,11 @@ impl Budget {
         self.used() <= self.low_water()
     }
 
+    /// Whether at most a quarter of the limit is used: there is room for luxury.
+    fn is_calm(&self) -> bool {
+        self.used() <= self.limit - self.low_water()
+    }
+
     fn low_water(&self) -> usize {
         self.limit - self.limit / 4
     }
@@ -89,6 +94,10 @@ impl Account {
         self.budget.is_low()
     }
 
+    pub(super) fn is_calm(&self) -> bool {
+        self.budget.is_calm()
+    }
+
     /// What this session has charged, in bytes.
     pub(super) fn charged(&self) -> usize {
         self.charged
@@ -106,9 +115,7 @@ impl Account {
         // Looked at and taken in one: other threads promise from the same budget.
         let spare = |promised: usize| {
             let promised = promised.saturating_add(bytes);
-            let low_water = self.budget.low_water();
-            let is_calm = self.budget.used() <= self.budget.limit - low_water;
-            (is_calm && promised <= low_water).then_some(promised)
+            (self.budget.is_calm() && promised <= self.budget.low_water()).then_some(promised)
         };
         let promised = self.budget.promised.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spare);
         if promised.is_ok() {

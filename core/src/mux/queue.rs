@@ -14,6 +14,9 @@ const LARGE_BYTES: usize = 16 * 1024;
 /// Freed blocks that a session keeps, by class: 96 KiB at most.
 const SPARE_SMALL_MAX: u8 = 8;
 const SPARE_LARGE_MAX: u8 = 4;
+/// The same while the budget is hardly used: 512 KiB, what 64 small requests or two full reads of a transport need at once.
+const SPARE_SMALL_CALM: u8 = 64;
+const SPARE_LARGE_CALM: u8 = 16;
 /// What a block costs besides its capacity.
 const OVERHEAD_BYTES: usize = size_of::<Block>();
 /// No block.
@@ -211,13 +214,17 @@ impl Blocks {
     }
 
     fn give(&mut self, at: u32) {
-        let keep = !self.account.is_exceeded();
+        let (keep, calm) = (!self.account.is_exceeded(), self.account.is_calm());
         let block = &mut self.slots[at as usize];
         block.start = 0;
         block.data.clear();
         let large = block.data.capacity() >= LARGE_BYTES;
-        let (spare, max) =
-            if large { (&mut self.large, SPARE_LARGE_MAX) } else { (&mut self.small, SPARE_SMALL_MAX) };
+        let (spare, max) = match (large, calm) {
+            (true, true) => (&mut self.large, SPARE_LARGE_CALM),
+            (true, false) => (&mut self.large, SPARE_LARGE_MAX),
+            (false, true) => (&mut self.small, SPARE_SMALL_CALM),
+            (false, false) => (&mut self.small, SPARE_SMALL_MAX),
+        };
         if keep && spare.count < max {
             block.next = spare.head;
             spare.head = at;
