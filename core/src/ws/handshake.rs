@@ -3,6 +3,9 @@
 //! The server reads requests with the HTTP machines and asks [`judge_request`]; the client needs no HTTP
 //! machine: [`write_request`] and [`judge_response`] are all of it.
 
+// What is judged here happens once for each connection: `inline(never)` keeps it out of the loops around it, for the size
+// of the small agent.
+
 use super::{json, sha1};
 use crate::base64;
 use crate::http1::{Fields, RequestHead, Version};
@@ -185,6 +188,7 @@ pub enum Answer {
 ///
 /// `key` is the one of the request. Interim answers (100, 103) are passed over. An extension or subprotocol
 /// that nobody asked for is refused (RFC 6455 4.1).
+#[inline(never)]
 pub fn judge_response(
     key: &[u8; 16],
     input: &[u8],
