@@ -115,6 +115,7 @@ impl<R: Runtime> Dial<R> {
                         _ if is_exhausted(&error) => OUT_OF_DESCRIPTORS,
                         io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
                         io::ErrorKind::TimedOut => cause::CONNECT_TIMEOUT,
+                        io::ErrorKind::InvalidData if self.addr.tls => cause::TLS_FAILED,
                         _ => cause::CONNECT_FAILED,
                     });
                     tracing::warn!(target: "proxy.http", %error, addr = %target, "failed to dial service");

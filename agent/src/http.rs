@@ -4,6 +4,8 @@ use crate::dial::Dial;
 use piko_config::{ListenerOptions, ProxyProtocol};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::preface::{HeaderVersion, Source, write_header};
+#[cfg(feature = "tls-of-caller")]
+use piko_core::proxy::cause;
 use piko_core::proxy::fields::forwarded_for;
 use piko_core::proxy::{self, Answer, Exchange, Failure, Peer, Place, Record, Step};
 use piko_core::time::Instant;
@@ -117,6 +119,17 @@ impl<R: Runtime> Service for HttpService<R> {
     /// There is one service; a stale connection to it is worth a fresh one.
     fn again(&self, _: &mut Self::Target, why: Failure) -> bool {
         why == Failure::Stale
+    }
+
+    /// In TLS 1.3 a service that wants another certificate says so in place of its first data.
+    #[cfg(feature = "tls-of-caller")]
+    fn unheard(&self, _: &Self::Target, error: &std::io::Error) -> Option<Failure> {
+        if error.kind() != std::io::ErrorKind::InvalidData {
+            return None;
+        }
+        let addr = &self.dial.addr;
+        tracing::warn!(target: "proxy.http", %error, %addr, "the service ended the TLS connection");
+        piko_driver::tls::is_refusal(error).then_some(Failure::Connect(cause::TLS_FAILED))
     }
 
     fn release(&self, _: Self::Target, reusable: Option<MaybeTls<R::Tcp>>) {

@@ -28,17 +28,10 @@ impl UsageError {
     }
 
     /// Values that are well-formed but do not make a configuration: `config: `, the message in Go's words (behaviour
-    /// reference, CLI 3.4), and `given`, the flags and variables that the values came from.
-    pub(crate) fn invalid(message: &str, given: &[String]) -> Self {
-        match given {
-            [] => Self::usage(format!("config: {message}")),
-            given => Self::usage(format!("config: {message} [{}]", given.join(", "))),
-        }
-    }
-
-    /// As above, of values that stand in a file: Go's exit status for every fault of a file.
-    pub(crate) fn invalid_file(message: &str, given: &[String]) -> Self {
-        Self { exit_code: 1, ..Self::invalid(message, given) }
+    /// reference, CLI 3.4), and the flags, variables and keys that the values came from. What stands in a file has Go's exit
+    /// status for every fault of a file.
+    pub(crate) fn located(line: &str, stands_in_file: bool) -> Self {
+        Self::new(line, if stands_in_file { 1 } else { 2 })
     }
 
     /// A file that cannot be read or understood.
@@ -66,7 +59,7 @@ impl UsageError {
 
     /// A text that is not of its flag's kind; `origin` is the flag with its dashes, or the variable.
     pub(crate) fn bad_value(origin: &str, flag: &Flag, text: &str) -> Self {
-        let expected = flag.kind.expected();
+        let expected = flag.kind.expected(text);
         if flag.secret {
             Self::usage(format!("{origin}: the value {expected}"))
         } else {
@@ -145,13 +138,14 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// In quotes with escapes, cut when very long.
+/// In quotes with escapes, otherwise as [`shortened`].
 pub(crate) fn quoted(text: &str) -> String {
     format!("{:?}", shortened(text))
 }
 
-/// Cut when very long.
+/// Cut when very long. Nothing of what may have a password in front of a host, in whatever place it was given.
 pub(crate) fn shortened(text: &str) -> String {
+    let text = if text.contains('@') { "[redacted]" } else { text };
     match text.char_indices().nth(QUOTE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -227,7 +221,7 @@ mod tests {
         let long = format!("--{}", "ä\n".repeat(500));
         let line = UsageError::unknown_flag(Verb::Agent, &long).to_string();
         assert!(!line.contains('\n') && line.len() < 300, "{line}");
-        let line = UsageError::invalid("listener: a\r\nb", &[]).to_string();
-        assert_eq!(line, "config: listener: a\\r\\nb");
+        let line = UsageError::located("listener: a\r\nb", false).to_string();
+        assert_eq!(line, "listener: a\\r\\nb");
     }
 }

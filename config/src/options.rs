@@ -43,7 +43,7 @@ fn bind(values: &Values, section: &str, key: &str) -> Result<BindAddr, UsageErro
     values.bind(key).cloned().ok_or_else(|| fault(values, &[key], &format!("{section}: missing bind addr")))
 }
 
-/// The grace period. Zero is refused as in Go; a negative one is no grace at all.
+/// The grace period. Zero is refused as in Go.
 fn grace_period(values: &Values) -> Result<std::time::Duration, UsageError> {
     if values.go_duration("grace-period").as_nanos() == 0 {
         return Err(fault(values, &["grace-period"], "missing grace period"));
@@ -119,13 +119,11 @@ fn token_at(values: &Values, section: &str, key: &str) -> Result<Option<Secret>,
 fn header_text<'v>(values: &'v Values, key: &str) -> Result<Option<&'v str>, UsageError> {
     let text = values.text(key);
     if text.bytes().any(|byte| byte.is_ascii_control()) {
-        let origin = values.origin(key);
-        let message = format!("{origin}: a control character (such as a line break at the end)");
-        #[cfg(feature = "yaml")]
-        if values.source(key) == Source::File {
-            return Err(UsageError::file(message));
-        }
-        return Err(UsageError::usage(message));
+        let (origin, message) = (values.origin(key), "a control character (such as a line break at the end)");
+        return Err(match cfg!(feature = "yaml") && values.source(key) == Source::File {
+            true => UsageError::located(&format!("config: {message} [{origin}]"), true),
+            false => UsageError::usage(format!("{origin}: {message}")),
+        });
     }
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
@@ -152,13 +150,12 @@ fn secret(values: &Values, section: &str, key: &str) -> Result<Option<Secret>, U
 /// Values that can be read but make no configuration: Go's words, and behind them the flags and variables that
 /// the values came from.
 fn fault(values: &Values, keys: &[&str], message: &str) -> UsageError {
-    let given: Vec<_> = keys
-        .iter()
-        .filter(|key| values.source(key) != Source::Default)
-        .map(|key| values.origin(key))
-        .collect();
-    if cfg!(feature = "yaml") && keys.iter().any(|key| values.source(key) == Source::File) {
-        return UsageError::invalid_file(message, &given);
-    }
-    UsageError::invalid(message, &given)
+    // What an entry of a list of the file lacks is told with its place, too.
+    let stands_in_file = |key: &&&str| values.in_row() || values.source(key) == Source::File;
+    let given = keys.iter().filter(|key| values.in_row() || values.source(key) != Source::Default);
+    let given: Vec<_> = given.map(|key| values.origin(key)).collect();
+    let stands_in_file = cfg!(feature = "yaml") && keys.iter().any(|key| stands_in_file(&key));
+    let (before, behind) = if given.is_empty() { ("", "") } else { (" [", "]") };
+    let line = ["config: ", message, before, &given.join(", "), behind].concat();
+    UsageError::located(&line, stands_in_file)
 }

@@ -143,9 +143,10 @@ fn default_of(flag: &Flag) -> Value {
 fn shown(flag: &Flag, values: &Values) -> String {
     match values.value(flag.name) {
         Value::Text(text) if flag.secret && !text.is_empty() => quoted("[redacted]"),
-        // A URL may have a password in it.
-        Value::Text(text) if flag.name.ends_with("url") || flag.name.ends_with("endpoint") => {
-            quoted(&without_passwords(text))
+        // Whatever looks like a URL may have a password in it.
+        Value::Text(text) => quoted(&without_passwords(text)),
+        Value::List(entries) => {
+            text_of(&Value::List(entries.iter().map(|entry| without_password(entry)).collect()))
         }
         value => text_of(value),
     }

@@ -47,6 +47,8 @@ pub trait Part<O>: Send + Sync {
 pub struct Reloaded {
     /// The flags whose new value counts, by name. Empty when only a file that a part reads was new.
     pub applied: Vec<&'static str>,
+    /// Those of [`Self::applied`] that kept somebody out and are empty, by name.
+    pub opened: Vec<&'static str>,
     /// The flags whose new value counts after a restart only, by name, where there are any.
     pub waiting: Vec<&'static str>,
 }
@@ -105,6 +107,14 @@ impl<O> Reload<O> {
             return Ok(Reloaded::default());
         }
         let values = self.start.values(&self.env).map_err(|error| error.to_string())?;
+        let had_content = self.values.as_ref().is_some_and(|before| !before.has_blank_file());
+        if had_content && values.has_blank_file() {
+            let path = self.start.file().unwrap_or(Path::new("")).display();
+            // All defaults at once are hardly what somebody wants of a program that runs.
+            return Err(format!(
+                "read file: {path}: nothing but comments, where there was a configuration; {{}} asks for all defaults"
+            ));
+        }
         let options = (self.read)(&values).map_err(|error| error.to_string())?;
         let prepared = self.parts.iter().map(|part| part.prepare(&options));
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
@@ -151,9 +161,10 @@ fn difference(one: &Values, other: &Values, is_waiting: impl Fn(&Flag) -> bool) 
     }
     differing.sort_by_key(|flag| flag.name);
     differing.dedup_by_key(|flag| flag.name);
-    let (waiting, applied): (Vec<_>, Vec<_>) = differing.into_iter().partition(|flag| is_waiting(flag));
+    let (waiting, applied): (Vec<_>, Vec<&Flag>) = differing.into_iter().partition(|flag| is_waiting(flag));
     let names = |flags: Vec<&Flag>| flags.into_iter().map(|flag| flag.name).collect();
-    Reloaded { applied: names(applied), waiting: names(waiting) }
+    let opened = applied.iter().filter(|flag| flag.guards() && other.value(flag.name).is_nothing());
+    Reloaded { opened: names(opened.copied().collect()), applied: names(applied), waiting: names(waiting) }
 }
 
 #[cfg(all(test, feature = "server"))]

@@ -225,6 +225,22 @@ impl Flag {
         self.name.replace('-', "_")
     }
 
+    /// Whether it keeps somebody out: to go on without its value would leave open what somebody wants closed. An
+    /// empty value that nobody wrote out, such as that of a variable that is not set, is a mistake then.
+    #[cfg(feature = "server")]
+    pub(crate) fn guards(&self) -> bool {
+        let holds_text = matches!(self.kind, Kind::List | Kind::Text);
+        let is_secret = matches!(self.name, "cluster.secret" | "cluster.secret-file");
+        let is_refused = matches!(self.effect, Effect::Refused(_));
+        holds_text && (is_refused || is_secret || self.name.ends_with(".tls.client-cas"))
+    }
+
+    /// A build that has no server has nobody to keep out.
+    #[cfg(not(feature = "server"))]
+    pub(crate) fn guards(&self) -> bool {
+        false
+    }
+
     /// Whether it stands under the entries of a list in a file.
     pub fn in_list(&self) -> bool {
         matches!(self.yaml, Yaml::Listener | Yaml::Port)

@@ -30,7 +30,7 @@ pub enum Kind {
     Bind,
     /// A switch: `--flag`, `--flag=true`, `--flag=false`.
     Bool,
-    /// A length of time in Go's notation. See [`GoDuration`].
+    /// A length of time in Go's notation, zero or more. See [`GoDuration`].
     Duration,
     /// A decimal number.
     #[cfg(feature = "server")]
@@ -39,6 +39,8 @@ pub enum Kind {
     Int,
     /// Comma separated, CSV quoting, repeatable.
     List,
+    /// A length of time that is without limit when it is negative, as `net/http` of Go has some.
+    SignedDuration,
     /// A number of bytes, optionally with a unit.
     Size,
     /// Any text.
@@ -52,7 +54,7 @@ pub enum Value {
     Bind(Option<BindAddr>),
     /// See [`Kind::Bool`].
     Bool(bool),
-    /// See [`Kind::Duration`].
+    /// See [`Kind::Duration`] and [`Kind::SignedDuration`].
     Duration(GoDuration),
     /// See [`Kind::Float`].
     #[cfg(feature = "server")]
@@ -90,7 +92,11 @@ impl Kind {
             Self::Bind if text.is_empty() => Some(Value::Bind(None)),
             Self::Bind => BindAddr::parse(text).map(|addr| Value::Bind(Some(addr))),
             Self::Bool => parse_bool(text).map(Value::Bool),
-            Self::Duration => text.parse().ok().map(Value::Duration),
+            Self::Duration | Self::SignedDuration => {
+                let duration: GoDuration = text.parse().ok()?;
+                let fits = self == Self::SignedDuration || duration.as_nanos() >= 0;
+                fits.then_some(Value::Duration(duration))
+            }
             #[cfg(feature = "server")]
             Self::Float => parse_float(text).map(Value::Float),
             Self::Int => parse_int(text).map(Value::Int),
@@ -101,11 +107,12 @@ impl Kind {
     }
 
     /// What to say of a text that is none of this kind: it follows the quoted text.
-    pub fn expected(self) -> &'static str {
+    pub fn expected(self, text: &str) -> &'static str {
         match self {
+            Self::Duration if text.starts_with('-') => "is negative, which no such duration can be",
             Self::Bind => "is no address to listen on (examples: :8000, 127.0.0.1:8000, [::1]:8000)",
             Self::Bool => "is neither true nor false",
-            Self::Duration => "is no duration (examples: 300ms, 10s, 1m30s)",
+            Self::Duration | Self::SignedDuration => "is no duration (examples: 300ms, 10s, 1m30s)",
             #[cfg(feature = "server")]
             Self::Float => "is no number (examples: 0.5, 2)",
             Self::Int => "is no whole number of 64 bits",
@@ -122,7 +129,7 @@ impl Kind {
         match self {
             Self::Bind => Some("addr"),
             Self::Bool => None,
-            Self::Duration => Some("duration"),
+            Self::Duration | Self::SignedDuration => Some("duration"),
             #[cfg(feature = "server")]
             Self::Float => Some("float"),
             Self::Int => Some("int"),

@@ -11,7 +11,7 @@ use crate::table::{self, Effect, Flag, Program, Verb, Yaml, flags};
 use crate::value::{BindAddr, GoDuration, Value};
 
 /// What the program was told to do, with its arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Command {
     /// `agent` alone.
     Agent,
@@ -80,6 +80,13 @@ impl Command {
     }
 }
 
+impl fmt::Debug for Command {
+    /// Without its arguments, as an address may have a password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.verb().fmt(f)
+    }
+}
+
 /// Where a value came from, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -108,6 +115,9 @@ pub struct Values {
     rows: Vec<Vec<(&'static str, Value)>>,
     /// The entry whose settings these are, for messages.
     row: Option<usize>,
+    /// There is a file, and it says nothing at all.
+    #[cfg(feature = "yaml")]
+    blank_file: bool,
 }
 
 /// What a program was started with. [`Values::resolve`] can be asked again with it, and reads the file anew.
@@ -191,6 +201,8 @@ impl Values {
             notices: Vec::new(),
             rows: Vec::new(),
             row: None,
+            #[cfg(feature = "yaml")]
+            blank_file: file.is_blank,
             start: Start { command, given: Vec::new(), file: file.path },
         };
         for flag in flags(program) {
@@ -233,16 +245,30 @@ impl Values {
         if entry.source == Source::Default {
             return Ok(());
         }
+        if entry.source == Source::Flag && entry.flag.guards() && entry.value.is_nothing() {
+            let message = "an empty value protects nothing; leave the flag out where that is meant";
+            return Err(UsageError::usage(format!("--{}: {message}", entry.flag.name)));
+        }
         match entry.flag.effect {
             Effect::Works => {}
             Effect::None(remark) => self.notices.push(format!("{}: {remark}", self.origin_of(entry))),
-            // What is empty asks for nothing.
+            // What is written out as empty asks for nothing, as in Go.
             Effect::Refused(_) if entry.value.is_nothing() => {}
             Effect::Refused(reason) => {
-                return Err(UsageError::usage(format!("{}: {reason}", self.origin_of(entry))));
+                let origin = self.origin_of(entry);
+                return Err(match cfg!(feature = "yaml") && entry.source == Source::File {
+                    true => UsageError::located(&format!("config: {reason} [{origin}]"), true),
+                    false => UsageError::usage(format!("{origin}: {reason}")),
+                });
             }
         }
         Ok(())
+    }
+
+    /// Whether there is a file with nothing in it but comments.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn has_blank_file(&self) -> bool {
+        self.blank_file
     }
 
     /// How many entries `listeners` or `ports` has in the file.
@@ -326,7 +352,9 @@ impl Values {
         let flag = entry.flag;
         match entry.source {
             Source::Environment => flag.env(),
-            Source::File if cfg!(feature = "yaml") => {
+            Source::Default | Source::File
+                if cfg!(feature = "yaml") && (entry.source == Source::File || self.in_row()) =>
+            {
                 let file = self.start.file.as_deref().unwrap_or(Path::new("")).display();
                 let at = self.row.map_or_else(String::new, |row| row.to_string());
                 let key = flag.yaml_path().unwrap_or_default();
@@ -496,8 +524,12 @@ impl fmt::Debug for Values {
         map.entry(&"command", &self.start.command);
         for entry in &self.entries {
             // A URL may have a password in it.
-            let hidden =
-                matches!(&entry.value, Value::Text(text) if text.contains('@') && text.contains("://"));
+            let has_password = |text: &String| text.contains('@') && text.contains("://");
+            let hidden = match &entry.value {
+                Value::Text(text) => has_password(text),
+                Value::List(entries) => entries.iter().any(has_password),
+                _ => false,
+            };
             if entry.flag.secret || hidden {
                 map.entry(&entry.flag.name, &format_args!("[redacted]"));
             } else {

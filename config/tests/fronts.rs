@@ -72,7 +72,7 @@ fn good_command_lines_give_the_same_options() {
         &["http", "--timeout", "1s", "e", "4000"],
         &["--timeout", "1s", "http", "e", "4000"],
         &["--timeout", "1s", "http", "e", "4000", "--timeout", "2s"],
-        &["http", "e", "4000", "--timeout", "-1s"],
+        &["http", "e", "4000", "--http-client.keep-alive-timeout", "-1s"],
         &["http", "e", "4000", "--access-log.disable"],
         &["http", "e", "4000", "--access-log.disable=false"],
         &["http", "e", "4000", "--access-log.disable", "--access-log.disable=f"],

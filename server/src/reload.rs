@@ -53,6 +53,10 @@ impl piko_driver::Reload for Configuration {
         if !reloaded.applied.is_empty() {
             tracing::info!(target: "main", flags = reloaded.applied.join(", "), "new values count");
         }
+        if !reloaded.opened.is_empty() {
+            let flags = reloaded.opened.join(", ");
+            tracing::warn!(target: "main", flags, "what kept others out is gone: everybody is let in from here on");
+        }
         if !reloaded.waiting.is_empty() {
             let flags = reloaded.waiting.join(", ");
             tracing::warn!(target: "main", flags, "new values that count after a restart only");

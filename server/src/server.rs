@@ -16,7 +16,7 @@ use crate::settings::{generate_id, gossip};
 use crate::tls::{NodeTls, TlsPart};
 use crate::{ports, rebalance};
 use piko_config::reload::Part;
-use piko_config::{NodeIdRule, ServerOptions};
+use piko_config::{NodeIdRule, ServerOptions, ServerTlsOptions};
 use piko_core::gossip::{Key, Node as GossipNode, NodeInfo, Value};
 use piko_core::http1;
 use piko_core::id::NodeId;
@@ -106,6 +106,22 @@ pub struct Server<R: Runtime> {
     live: Arc<Live>,
     tls: NodeTls,
     options: ServerOptions,
+}
+
+/// One line that says how each port tells who may come in, so that an open one is never a surprise.
+fn tell_who_is_let_in(options: &ServerOptions, has_secret: bool) {
+    let by = |tls: Option<&ServerTlsOptions>| match tls {
+        Some(tls) if tls.client_cas.is_some() => "client certificates",
+        _ => "none",
+    };
+    tracing::info!(
+        target: "server",
+        proxy = by(options.proxy.tls.as_ref()),
+        upstream = by(options.upstream.tls.as_ref()),
+        admin = by(options.admin.tls.as_ref()),
+        gossip = if has_secret { "secret" } else { "none" },
+        "authentication"
+    );
 }
 
 impl<R: Runtime> fmt::Debug for Server<R> {
@@ -266,6 +282,7 @@ impl<R: Runtime> Server<R> {
         };
 
         tracing::info!(target: "server", { "node-id" = %id, version = env!("CARGO_PKG_VERSION") }, "starting piko server");
+        tell_who_is_let_in(&options, members.is_some());
         ports::start(
             &rt,
             "admin",
@@ -426,13 +443,11 @@ fn secret(options: &ServerOptions) -> Result<Option<Vec<u8>>, StartError> {
         return Ok(Some(secret.reveal().as_bytes().to_vec()));
     }
     let Some(path) = &options.cluster.secret_file else { return Ok(None) };
-    let fail = |error| StartError { what: format!("cluster: secret file: {path}"), error };
-    let text = std::fs::read(path).map_err(fail)?;
-    let text = text.trim_ascii();
-    if text.is_empty() {
-        return Err(fail(io::Error::new(io::ErrorKind::InvalidData, "the file is empty")));
-    }
-    Ok(Some(text.to_vec()))
+    let secret = piko_config::secret_bytes(path.as_ref()).map_err(|reason| StartError {
+        what: format!("cluster: secret file: {path}"),
+        error: io::Error::new(io::ErrorKind::InvalidData, reason),
+    })?;
+    Ok(Some(secret))
 }
 
 /// The address behind `host:port`: of several one at which this node can be, bound as it is.

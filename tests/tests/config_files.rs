@@ -10,6 +10,8 @@ mod operators;
 mod reload;
 #[path = "config_files/reload_agent.rs"]
 mod reload_agent;
+#[path = "config_files/secrets.rs"]
+mod secrets;
 #[path = "config_files/servers.rs"]
 mod servers;
 

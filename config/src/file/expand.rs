@@ -2,6 +2,24 @@
 
 use crate::env::Env;
 
+/// A text with variables in the place of their names.
+#[derive(Debug)]
+pub(super) struct Expanded {
+    pub(super) text: String,
+    /// The variables that left nothing, in their order.
+    pub(super) empty: Vec<Empty>,
+}
+
+/// A variable that left nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Empty {
+    /// Where it would stand in the expanded text, in bytes.
+    pub(super) at: usize,
+    /// Where its name stands in the text as it is in the file, in bytes.
+    pub(super) from: usize,
+    pub(super) name: String,
+}
+
 /// Puts variables in the place of their names, in the whole text:
 ///
 /// | form | becomes |
@@ -15,8 +33,9 @@ use crate::env::Env;
 /// | `$` before anything else | itself |
 ///
 /// What comes out of a variable is not looked at again. The error is the name of a variable that is no UTF-8 text.
-pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, String> {
+pub(super) fn expand(text: &str, env: Env<'_>) -> Result<Expanded, String> {
     let mut out = String::with_capacity(text.len());
+    let mut empty = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -27,14 +46,21 @@ pub(super) fn expand(text: &str, env: Env<'_>) -> Result<String, String> {
         }
         let (name, width) = name(after);
         match name {
-            Some(name) => out.push_str(&value(name, env)?),
+            Some(name) => {
+                let value = value(name, env)?;
+                if value.is_empty() {
+                    let name = name.split_once(':').map_or(name, |(name, _)| name).to_owned();
+                    empty.push(Empty { at: out.len(), from: text.len() - after.len(), name });
+                }
+                out.push_str(&value);
+            }
             None if width == 0 => out.push('$'),
             None => {}
         }
         rest = after.get(width..).unwrap_or_default();
     }
     out.push_str(rest);
-    Ok(out)
+    Ok(Expanded { text: out, empty })
 }
 
 /// What stands behind a dollar sign: a name, perhaps with its default, and how many bytes to skip.
@@ -80,7 +106,15 @@ mod tests {
             "EMPTY" => Some("".into()),
             _ => None,
         };
-        expand(text, &env).expect("all values are text")
+        expand(text, &env).expect("all values are text").text
+    }
+
+    #[test]
+    fn variables_that_leave_nothing_are_told() {
+        let env = |name: &str| (name == "V1").then(|| "one".into());
+        let empty = expand("a: $V1 ${NO:} $$x\nb: ${V1}${NOT}", &env).expect("all values are text").empty;
+        let found: Vec<_> = empty.iter().map(|empty| (empty.name.as_str(), empty.at, empty.from)).collect();
+        assert_eq!(found, [("NO", 7, 8), ("NOT", 17, 27)]);
     }
 
     #[test]

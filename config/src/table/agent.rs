@@ -75,8 +75,8 @@ pub(super) const FLAGS: &[Flag] = &[
     flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight").reloadable(),
     http("http-client.disable-compression", Kind::Bool, "false", "Do not ask the service for compressed responses")
         .without_effect("no effect: Piko never compresses or unpacks"),
-    http("http-client.idle-conn-timeout", Kind::Duration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever").reloadable(),
-    http("http-client.keep-alive-timeout", Kind::Duration, "30s", "How often TCP probes an idle connection to the service; 0 is never").reloadable(),
+    http("http-client.idle-conn-timeout", Kind::SignedDuration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever").reloadable(),
+    http("http-client.keep-alive-timeout", Kind::SignedDuration, "30s", "How often TCP probes an idle connection to the service; 0 is never").reloadable(),
     http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit").reloadable(),
     common::log_level(VERBS),
     common::log_subsystems(VERBS),

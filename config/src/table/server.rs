@@ -209,7 +209,7 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     flag(
         "proxy.http.idle-timeout",
-        Kind::Duration,
+        Kind::SignedDuration,
         "5m",
         "How long a connection may wait for its next request; 0 is --proxy.http.read-timeout, less than 0 is for ever",
     )
@@ -223,21 +223,21 @@ pub(super) const FLAGS: &[Flag] = &[
     .reloadable(),
     flag(
         "proxy.http.read-header-timeout",
-        Kind::Duration,
+        Kind::SignedDuration,
         "10s",
         "How long the head of a request may take; 0 is --proxy.http.read-timeout, less than 0 is for ever",
     )
     .reloadable(),
     flag(
         "proxy.http.read-timeout",
-        Kind::Duration,
+        Kind::SignedDuration,
         "0",
         "The longest pause while reading the body of a request; 0 is for ever",
     )
     .reloadable(),
     flag(
         "proxy.http.write-timeout",
-        Kind::Duration,
+        Kind::SignedDuration,
         "0",
         "The longest pause while a client does not take its response; 0 is for ever",
     )

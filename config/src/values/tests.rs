@@ -128,3 +128,61 @@ fn a_name_that_the_table_lacks_is_our_mistake() {
 fn a_reader_of_the_wrong_kind_is_our_mistake() {
     let _ = Values::defaults(Command::Server).text("proxy.timeout");
 }
+
+/// `net/http` of Go takes a negative limit for none; a negative wait is a mistake.
+#[test]
+fn only_limits_of_go_may_be_negative() {
+    use crate::value::Kind;
+    let unlimited = [
+        "http-client.idle-conn-timeout",
+        "http-client.keep-alive-timeout",
+        "proxy.http.idle-timeout",
+        "proxy.http.read-header-timeout",
+        "proxy.http.read-timeout",
+        "proxy.http.write-timeout",
+    ];
+    let mut seen = 0;
+    for program in [Program::Agent, Program::Bench, Program::Forward, Program::Server] {
+        for flag in flags(program) {
+            match flag.kind {
+                Kind::Duration => {
+                    assert_eq!(flag.kind.parse("-1s"), None, "{}", flag.name);
+                    let line = UsageError::bad_value("--x", flag, "-1s").to_string();
+                    assert_eq!(line, "--x: \"-1s\" is negative, which no such duration can be");
+                }
+                Kind::SignedDuration => {
+                    assert!(unlimited.contains(&flag.name), "{}", flag.name);
+                    assert!(flag.kind.parse("-1s").is_some());
+                    seen += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(seen, unlimited.len());
+}
+
+#[test]
+fn an_empty_flag_opens_nothing() {
+    for name in [
+        "admin.auth.jwks.endpoint",
+        "cluster.secret",
+        "cluster.secret-file",
+        "proxy.auth.rsa-public-key",
+        "proxy.tls.client-cas",
+        "upstream.auth.audience",
+        "upstream.auth.ecdsa-public-key",
+        "upstream.auth.hmac-secret-key",
+        "upstream.auth.hmac-secret-key-file",
+    ] {
+        let error = server(&[(name, "")], &[]).expect_err(name);
+        let wanted = format!("--{name}: an empty value protects nothing; ");
+        assert!(error.to_string().starts_with(&wanted) && error.exit_code() == 2, "{error}");
+        // An empty variable is one that is not set.
+        let variable = format!("PIKO_{}", name.to_uppercase().replace(['.', '-'], "_"));
+        assert!(server(&[], &[(&variable, "")]).is_ok(), "{name}");
+    }
+    // Off is the state of these without a flag as well.
+    assert!(server(&[("proxy.auth.disable-disconnect-on-expiry", "false")], &[]).is_ok());
+    assert!(server(&[("proxy.tls.cert", "")], &[]).is_ok());
+}

@@ -25,8 +25,13 @@ pub struct Trouble {
 }
 
 /// Causes of an agent that did not reach its service: the request was not acted on.
-const SERVICE_DOWN: [&str; 4] =
-    [cause::CONNECT_REFUSED, cause::CONNECT_FAILED, cause::CONNECT_TIMEOUT, cause::RESOLVE_FAILED];
+const SERVICE_DOWN: [&str; 5] = [
+    cause::CONNECT_REFUSED,
+    cause::CONNECT_FAILED,
+    cause::CONNECT_TIMEOUT,
+    cause::RESOLVE_FAILED,
+    cause::TLS_FAILED,
+];
 /// Causes that leave open how far the request came.
 const BROKEN: [&str; 2] = [cause::CONNECTION_CLOSED, cause::STREAM_RESET];
 /// Causes behind which the client has waited long enough.

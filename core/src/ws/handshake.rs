@@ -3,6 +3,9 @@
 //! The server reads requests with the HTTP machines and asks [`judge_request`]; the client needs no HTTP
 //! machine: [`write_request`] and [`judge_response`] are all of it.
 
+// What is judged here happens once for each connection: `inline(never)` keeps it out of the loops around it, for the size
+// of the small agent.
+
 use super::{json, sha1};
 use crate::base64;
 use crate::http1::{Fields, RequestHead, Version};
@@ -17,6 +20,9 @@ const ANSWER_FIELDS_MAX: usize = 100;
 
 /// How much of a refusal's body is searched for a message, in bytes (wire protocol 3.4).
 const MESSAGE_BODY_BYTES_MAX: usize = 1024;
+
+/// What of a plain text is told, in bytes: a sentence, not a page.
+const SENTENCE_BYTES_MAX: usize = 200;
 
 /// What the accept value is made of beside the key (RFC 6455 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -165,7 +171,8 @@ pub enum Answer {
     Refused {
         /// Any status but 101.
         status: u16,
-        /// The member `error` of a JSON body, unescaped but not sanitised; empty when there is none.
+        /// The member `error` of a JSON body, unescaped but not sanitised, or the printable characters of the first
+        /// line of a plain text; empty when there is neither.
         message: Vec<u8>,
     },
     /// From here on frames are spoken. What follows the head belongs to them.
@@ -176,11 +183,12 @@ pub enum Answer {
 }
 
 /// Judges the bytes received so far; `eof` says that there will be no more. `Refused` waits for a JSON
-/// `error` member within the first 1,024 body bytes. `fields` is shown the fields of an answer 101
-/// once it is found good.
+/// `error` member, or the first line of a text whose end is known, within the first 1,024 body bytes. `fields` is
+/// shown the fields of an answer 101 once it is found good.
 ///
 /// `key` is the one of the request. Interim answers (100, 103) are passed over. An extension or subprotocol
 /// that nobody asked for is refused (RFC 6455 4.1).
+#[inline(never)]
 pub fn judge_response(
     key: &[u8; 16],
     input: &[u8],
@@ -216,12 +224,17 @@ pub fn judge_response(
                 };
             }
             100..=199 => start = head_bytes,
-            status => return refused(status, head.headers, &input[head_bytes..], eof),
+            status => {
+                // HTTP/1.0 does, and what other versions do nobody knows.
+                let closes = head.version == Some(0);
+                return refused(status, head.headers, closes, &input[head_bytes..], eof);
+            }
         }
     }
 }
 
 /// RFC 6455 4.1, what the client must check.
+#[inline(never)]
 fn judge_switch(key: &[u8; 16], fields: &[httparse::Header<'_>]) -> Result<(), &'static str> {
     if !has_token(fields, "upgrade", b"websocket") {
         return Err("answer 101 without Upgrade: websocket");
@@ -240,21 +253,44 @@ fn judge_switch(key: &[u8; 16], fields: &[httparse::Header<'_>]) -> Result<(), &
     Ok(())
 }
 
-fn refused(status: u16, fields: &[httparse::Header<'_>], body: &[u8], eof: bool) -> Answer {
+/// `closes` says that the connection ends behind the body whatever its fields say.
+#[inline(never)]
+fn refused(status: u16, fields: &[httparse::Header<'_>], closes: bool, body: &[u8], eof: bool) -> Answer {
     const JSON: &[u8] = b"application/json";
     let kind = first(fields, "content-type").unwrap_or_default();
-    if !kind.get(..JSON.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(JSON)) {
-        return Answer::Refused { status, message: Vec::new() };
-    }
-    let expected =
-        first(fields, "content-length").and_then(|text| core::str::from_utf8(text).ok()?.parse().ok());
-    let wanted = expected.unwrap_or(MESSAGE_BODY_BYTES_MAX).min(MESSAGE_BODY_BYTES_MAX);
+    let is_json = kind.get(..JSON.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(JSON));
+    let length = first(fields, "content-length");
+    let length = length.and_then(|text| core::str::from_utf8(text).ok()?.parse().ok());
+    let wanted = length.unwrap_or(MESSAGE_BODY_BYTES_MAX).min(MESSAGE_BODY_BYTES_MAX);
     let body = &body[..body.len().min(wanted)];
-    match json::error_member(body) {
-        Some(message) => Answer::Refused { status, message },
-        None if eof || body.len() >= wanted => Answer::Refused { status, message: Vec::new() },
-        None => Answer::Partial,
+    let is_whole = eof || body.len() >= wanted;
+    let message = if is_json {
+        json::error_member(body)
+    } else if length.is_some() || closes {
+        sentence(body, is_whole)
+    } else {
+        // The end of such a text is that of the connection, which may never come.
+        Some(Vec::new())
+    };
+    match message {
+        None if !is_whole => Answer::Partial,
+        message => Answer::Refused { status, message: message.unwrap_or_default() },
     }
+}
+
+/// The first line of a text, without what cannot be printed, once all of it is there. Nothing of a page for a browser.
+#[inline(never)]
+fn sentence(body: &[u8], is_whole: bool) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    for &byte in body.trim_ascii_start() {
+        if byte == b'\n' || (byte == b'<' && line.is_empty()) {
+            return Some(line);
+        }
+        if matches!(byte, b' '..=b'~') && line.len() < SENTENCE_BYTES_MAX {
+            line.push(byte);
+        }
+    }
+    is_whole.then_some(line)
 }
 
 /// The lines between the status line and the blank one, unless some line ends without a carriage return.
@@ -269,6 +305,7 @@ fn field_block(head: &[u8]) -> Option<&[u8]> {
     head.get(fields..head.len().checked_sub(2)?)
 }
 
+#[inline(never)]
 fn first<'f>(fields: &[httparse::Header<'f>], name: &str) -> Option<&'f [u8]> {
     fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value.trim_ascii())
 }

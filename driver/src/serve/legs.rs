@@ -13,6 +13,7 @@ use piko_core::http1::{self, BodyLength, Fields, Next, Part};
 use piko_core::proxy::fields::rewrite_trailers;
 use piko_core::proxy::{Failure, Leg, Step};
 use piko_core::time::Instant;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -125,6 +126,15 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
             (false, false) => Failure::Broken,
         };
         self.fail(Leg::Upstream, why)
+    }
+
+    /// As [`Self::broken`], for an upstream that may have said why.
+    fn broken_by(&mut self, error: &io::Error) -> Outcome {
+        let is_new = !self.up.heard && !self.pooled;
+        match if is_new { self.service.unheard(self.target, error) } else { None } {
+            Some(why) => self.fail(Leg::Upstream, why),
+            None => self.broken(),
+        }
     }
 
     fn write_up(&mut self, cx: &mut Context<'_>) -> bool {
@@ -274,7 +284,7 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
                     room.give_back(&mut self.client.io);
                     Ok(false)
                 }
-                Poll::Ready(Err(_)) => Err(self.broken()),
+                Poll::Ready(Err(error)) => Err(self.broken_by(&error)),
                 Poll::Ready(Ok(0)) => self.up_eof(cx).map(|()| true),
                 Poll::Ready(Ok(n)) => {
                     self.up.heard = true;

@@ -19,6 +19,7 @@ use piko_core::http1::{self, RequestHead, ResponseHead};
 use piko_core::proxy::{Answer, Exchange, Failure, Record, Step};
 use piko_core::time::Instant;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
 /// What the owner of a port decides about its requests. The HTTP of it is done here.
@@ -72,6 +73,13 @@ pub trait Service: Send + Sync + 'static {
     /// The target failed before its response, whatever becomes of the request.
     fn failed(&self, target: &mut Self::Target, why: Failure) {
         let _ = (target, why);
+    }
+
+    /// A new connection to the target broke with this error before any byte of a response. What it names is a better word
+    /// than that the connection broke; `None` where there is none.
+    fn unheard(&self, target: &Self::Target, error: &io::Error) -> Option<Failure> {
+        let _ = (target, error);
+        None
     }
 
     /// The target's final response head, with what has arrived `behind` it. A failure when it says that it did

@@ -4,6 +4,7 @@
 //! The cryptography is the program's choice and comes with [`Crypto`]; there is no process-wide default.
 
 mod accept;
+mod alert;
 mod connect;
 mod files;
 mod io;
@@ -14,6 +15,7 @@ mod sni;
 mod trust;
 
 pub use accept::{AcceptError, Acceptor, LoadedServer};
+pub use alert::is_refusal;
 pub use connect::{Connector, LoadedClient};
 pub use io::TlsIo;
 pub use load::{ClientFiles, Crypto, PairFiles, ServerFiles, Tickets};

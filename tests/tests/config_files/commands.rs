@@ -22,6 +22,7 @@ fn check_takes_every_file() {
         ("ONE", "4000"),
         ("TWO", "localhost:5000"),
         ("SERVER_URL", "http://localhost:8001"),
+        ("SECRET_FILE", "/run/secrets/piko"),
     ];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config");
     let mut count = 0;
@@ -119,6 +120,38 @@ fn mistakes_have_a_file_a_line_and_a_key() {
         assert!(err.starts_with(wanted) && err.ends_with("agent.yaml: listeners[0].addr]\n"), "{err}");
         assert_eq!(code, 1);
     }
+    // What an entry lacks has a place, too.
+    for (command, text, told) in [
+        (
+            "agent start",
+            "listeners:\n- {endpoint_id: e, addr: 80}\n- endpoint_id: f\n",
+            "config: listener: f: missing addr [FILE: listeners[1].addr]\n",
+        ),
+        (
+            "agent start",
+            "listeners:\n- addr: 80\n",
+            "config: listener: missing endpoint id [FILE: listeners[0].endpoint_id]\n",
+        ),
+        (
+            "agent start",
+            "listeners:\n- {endpoint_id: e, addr: 80, token: \"a\\n\"}\n",
+            "config: a control character (such as a line break at the end) [FILE: listeners[0].token]\n",
+        ),
+        (
+            "forward start",
+            "ports:\n- endpoint_id: f\n",
+            "config: port: f: missing addr [FILE: ports[0].addr]\n",
+        ),
+        (
+            "server",
+            "upstream: {auth: {audience: x}}\n",
+            "config: authentication is not supported yet, and without it the port would be open [FILE: upstream.auth.audience]\n",
+        ),
+    ] {
+        let path = folder.write("any.yaml", text);
+        let (_, err, code) = says("piko", command, &["--config.path", &path], &[]);
+        assert_eq!((err, code), (told.replace("FILE", &path), 1), "{text}");
+    }
 }
 
 /// Without the flag a dollar is a dollar.
@@ -159,4 +192,95 @@ fn a_file_for_the_test_cluster() {
         let (_, err, status) = says("piko", "test cluster", &["--config.path", &path], &[]);
         assert!(err.starts_with(line) && status == code, "{text}: {err}");
     }
+}
+
+/// A password in front of a host is in nothing that is printed, whatever the setting is called.
+#[test]
+fn passwords_in_urls_are_redacted() {
+    let folder = Folder::new();
+    let text = "connect: {proxy_url: \"http://user:hunter2@proxy:3128\"}\nlisteners:\n\
+                - {endpoint_id: e, addr: \"http://user:hunter2@host:80/path\"}\n";
+    let path = folder.write("agent.yaml", text);
+    let file = ["--config.path", path.as_str()];
+    for program in ["piko agent", "piko-agent"] {
+        let (program, rest) = program.split_once(' ').unwrap_or((program, ""));
+        let (out, err, code) = says(program, &format!("{rest} config print"), &file, &[]);
+        assert!(out.contains("addr: \"http://[redacted]@host:80/path\""), "{out}");
+        assert!(out.contains("proxy_url: \"http://[redacted]@proxy:3128\""), "{out}");
+        assert!(!out.contains("hunter2") && err.is_empty() && code == 0, "{out}{err}");
+    }
+    // Nor in what is said of mistakes in them.
+    let bad = "http://user:hunter2@host:port";
+    let path = folder.write("bad.yaml", &format!("listeners:\n- {{endpoint_id: e, addr: \"{bad}\"}}\n"));
+    for args in [
+        &["agent", "http", "e", bad][..],
+        &["agent", "tcp", "e", bad],
+        &["agent", "--endpoints", &format!("e/{bad}")],
+        &["agent", "--endpoints", bad],
+        &["agent", "start", "--config.path", &path],
+        &["agent", "http", "e", "80", "--connect.url", bad],
+        &["agent", "http", "e", "80", "--connect.proxy-url", bad],
+        &["agent", "http", "e", "80", "--grace-period", bad],
+        &["agent", "http", "e", "80", bad],
+        &["forward", "tcp", bad, "e"],
+        &["forward", "tcp", "80", "e", "--connect.url", bad],
+        &["server", "--cluster.join", bad],
+        &["server", "--proxy.tcp.ports", bad],
+        &["server", "--proxy.bind-addr", bad],
+        &["server", "status", "cluster", "nodes", "--server.url", bad],
+    ] {
+        for (program, args) in [("piko", args), ("piko-agent", &args[1..])] {
+            if program == "piko-agent" && args[0] != "http" && args[0] != "tcp" && args[0] != "start" {
+                continue;
+            }
+            let (out, err, code) = says(program, "", args, &[]);
+            assert!(code == 1 || code == 2, "{program} {args:?}: {code}");
+            assert!(!out.contains("hunter2") && !err.contains("hunter2"), "{program} {args:?}: {out}{err}");
+            assert_eq!(err.lines().count(), 1, "{program} {args:?}: {err}");
+        }
+    }
+}
+
+/// A wait that is less than nothing is a mistake, by whatever way it comes.
+#[test]
+fn negative_durations_are_refused_by_name() {
+    let folder = Folder::new();
+    let file = |text: &str| folder.write("any.yaml", text);
+    for (program, args, told, status) in [
+        ("piko-server", vec!["--proxy.timeout=-1s".to_owned()], "--proxy.timeout: \"-1s\" is negative", 2),
+        (
+            "piko",
+            vec!["server".into(), "--grace-period=-1s".into()],
+            "--grace-period: \"-1s\" is negative",
+            2,
+        ),
+        (
+            "piko-agent",
+            vec!["http".into(), "e".into(), "80".into(), "--timeout=-5ms".into()],
+            "--timeout: \"-5ms\" is negative",
+            2,
+        ),
+        (
+            "piko",
+            vec!["forward".into(), "tcp".into(), "80".into(), "e".into(), "--connect.timeout=-1s".into()],
+            "--connect.timeout: \"-1s\" is negative",
+            2,
+        ),
+        (
+            "piko-server",
+            vec!["--config.path".into(), file("drain_delay: -1s\n")],
+            ":1: drain_delay: \"-1s\" is negative",
+            1,
+        ),
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let (_, err, code) = says(program, "", &args, &[]);
+        assert!(err.contains(told) && code == status, "{program} {args:?}: {err} {code}");
+    }
+    // Go's servers take these for no limit at all.
+    let path = file(
+        "proxy: {http: {read_timeout: -1s, read_header_timeout: -1s, idle_timeout: -1s, write_timeout: -1s}}\n",
+    );
+    let (out, err, code) = says("piko", "server config check", &["--config.path", &path], &[]);
+    assert_eq!((err.as_str(), code), ("", 0), "{out}");
 }

@@ -36,7 +36,7 @@ fn odd_texts_are_read_or_named() {
     let laughs = format!("a: &a [x, x, x]\n{laughs}");
     let many: String = (0..600_000).map(|n| format!("  - 10.0.{}.{}\n", n / 256 % 256, n % 256)).collect();
     let good = "the configuration is good";
-    let cases: [(&[u8], i32, &str); 16] = [
+    let cases: [(&[u8], i32, &str); 19] = [
         (b"\xef\xbb\xbfproxy:\n  timeout: 1s\n", 0, good),
         (b"proxy:\r\n  timeout: 1s\r\nlog:\r\n  level: warn\r\n", 0, good),
         (b"", 0, good),
@@ -58,7 +58,10 @@ fn odd_texts_are_read_or_named() {
         (b"proxy: &p\n  tls: *p\n", 1, "odd.yaml:2: proxy.tls.tls: unknown key"),
         (laughs.as_bytes(), 1, "odd.yaml:1: a: unknown key"),
         (&[b"cluster:\n  join:\n".as_slice(), many.as_bytes()].concat(), 1, "cluster.join: too many entries"),
-        (&vec![b'['; 20_000], 1, "parse config: "),
+        (&vec![b'['; 200_000], 1, "odd.yaml:1: more than 500 sections or lists within each other"),
+        (&b"upstream: {tenants: [{a: ".repeat(20_000), 1, "odd.yaml:1: more than 500 sections"),
+        (&b"- ".repeat(100_000), 1, "parse config: "),
+        (&vec![b'x'; 10_000_000], 1, "odd.yaml:1: a word of more than 1 MiB"),
         (&[&b"#"[..], &vec![b'x'; 10_000_000], b"\nproxy: {timeout: 1s}\n"].concat(), 0, good),
         (&vec![b'#'; 17 << 20], 1, "odd.yaml: larger than 16384 KiB"),
     ];
@@ -109,9 +112,22 @@ fn odd_files_are_named() {
             assert_eq!(status, code, "{program}: {text}");
         }
     }
-    let output = run("piko-agent", &["http", "e", "1", "--connect.token-file", "/dev/zero"], &[]);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("/dev/zero: larger than"), "{text}");
+    // Every secret has a file, and no such file is large.
+    let folder = Folder::new();
+    let listener =
+        folder.write("agent.yaml", "listeners: [{endpoint_id: e, addr: 80, token_file: /dev/zero}]\n");
+    for (program, args) in [
+        ("piko-agent", vec!["http", "e", "1", "--connect.token-file", "/dev/zero"]),
+        ("piko-agent", vec!["start", "--config.path", &listener]),
+        ("piko", vec!["forward", "tcp", "1", "e", "--connect.token-file", "/dev/zero"]),
+        ("piko", vec!["server", "status", "cluster", "nodes", "--server.token-file", "/dev/zero"]),
+        ("piko-server", [crate::servers::PORTS, &["--cluster.secret-file", "/dev/zero"]].concat()),
+    ] {
+        let output = run(program, &args, &[]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("/dev/zero: larger than 64 KiB"), "{program} {args:?}: {text}");
+        assert!(!output.status.success(), "{program} {args:?}");
+    }
     let args = ["--proxy.tls.cert", "/dev/zero", "--proxy.tls.key", "/dev/zero"];
     let output = run("piko-server", &args, &[]);
     let text = [output.stdout, output.stderr].concat();

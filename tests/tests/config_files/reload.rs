@@ -23,7 +23,8 @@ impl Setup {
         let folder = Folder::new();
         let path = folder.write("server.yaml", text);
         let service = Service::start();
-        let server = Server::start_with(binary("piko-server"), &["--config.path", &path], &[]);
+        let args = ["--config.path", &path, "--config.expand-env"];
+        let server = Server::start_with(binary("piko-server"), &args, &[]);
         let agent = Agent::http(&server.connect_url(), "e", &service.addr().to_string(), &["--timeout=0"]);
         Self { folder, server, _agent: agent, _service: service }
     }
@@ -90,12 +91,18 @@ fn a_broken_file_has_no_effect() {
         ("proxy: {timeout: 1ms}\nlog: {level: loud}\n", "config: log: unsupported level: loud"),
         ("proxy: {timeout: 1ms}\nupstream: {auth: {audience: x}}\n", "authentication is not supported yet"),
         ("[", "parse config: "),
+        ("", "server.yaml: nothing but comments"),
+        ("# a template that failed\n", "server.yaml: nothing but comments"),
+        (
+            "upstream: {auth: {hmac_secret_key: \"${HKEY}\"}}\n",
+            "upstream.auth.hmac_secret_key: the variable HKEY",
+        ),
     ] {
         let record = setup.change(text, REFUSED);
         assert!(record["error"].as_str().is_some_and(|error| error.contains(words)), "{record}");
         assert_eq!(client.get("/slow?head_ms=50", &[TO_E]).expect("an answer").status(), 200);
     }
-    assert_eq!(setup.metric("piko_reloads_total{outcome=\"refused\"}"), "5");
+    assert_eq!(setup.metric("piko_reloads_total{outcome=\"refused\"}"), "8");
     assert_eq!(setup.metric("piko_reloads_total{outcome=\"loaded\"}"), "0");
     assert_eq!(setup.metric("piko_reload_current"), "0");
     // A signal asks again, and gets the same answer.

@@ -73,6 +73,17 @@ fn the_agent_shows_its_certificate() {
     assert!(why.contains("CertificateRequired"), "{why}");
 }
 
+/// The server's own sentence is the reason, not that there was no handshake.
+#[test]
+fn a_plain_url_to_a_port_with_tls_is_told() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["upstream"], &[]);
+    let mut agent = agent(Way::Flag, &server.connect_url(), "e", "127.0.0.1:9", &[]);
+    assert_eq!(agent.process.wait_exit(SOON).expect("no wait cures that").code(), Some(1));
+    let told = "400: Client sent an HTTP request to an HTTPS server.";
+    agent.process.wait_line(0, SOON, |line| line.text.contains(told)).expect(told);
+}
+
 /// Trust without a flag: `SSL_CERT_FILE`, and a clear word where the machine has nothing.
 #[test]
 fn authorities_of_the_machine_are_found_where_the_environment_says() {
@@ -124,10 +135,14 @@ fn an_https_service_is_reached_and_verified() {
     let server = Server::start(&[]);
     let mut client = Client::connect(server.proxy).expect("the proxy port");
     let own = [("tls.cert", cert.as_str()), ("tls.key", &key)];
+    let strangers = piko_tests::certs::Authority::new("strangers");
+    let [cert, key] = strangers.issue(&["agent"]).write(&setup.folder, "stranger");
+    let strange = [("tls.cert", cert.as_str()), ("tls.key", &key)];
     for (endpoint, settings, status) in [
         ("good", vec![("tls.root-cas", setup.ca.as_str()), own[0], own[1]], 200),
         ("careless", vec![("tls.insecure-skip-verify", "true"), own[0], own[1]], 200),
         ("nameless", vec![("tls.root-cas", &setup.ca)], 502),
+        ("stranger", vec![("tls.root-cas", &setup.ca), strange[0], strange[1]], 502),
     ] {
         for way in WAYS {
             let agent = agent(way, &server.connect_url(), endpoint, &addr, &settings);
@@ -136,7 +151,21 @@ fn an_https_service_is_reached_and_verified() {
             for _ in 0..2 {
                 let answer = client.get("/health", &[("x-piko-endpoint", endpoint)]).expect("an answer");
                 assert_eq!(answer.status(), status, "{endpoint}");
+                if status == 502 {
+                    let error = answer.value("x-piko-error").expect("says why");
+                    assert_eq!(error, "hop=agent; cause=tls-failed", "{endpoint}");
+                    assert!(answer.body.text().contains("\"cause\":\"tls-failed\""), "{endpoint}");
+                }
             }
+            // With TLS 1.3 the refusal comes behind a handshake that went well, and is told all the same.
+            let told = "the service ended the TLS connection";
+            let alert = match endpoint {
+                "nameless" => "CertificateRequired",
+                "stranger" => "UnknownCA",
+                _ => continue,
+            };
+            let (_, record) = agent.process.wait_record(0, SOON, told).expect("a reason");
+            assert!(record["error"].as_str().expect("a reason").contains(alert), "{record}");
         }
     }
     // Nobody asked for a certificate, but nobody believes ours either: the reason is in the agent's log.

@@ -175,6 +175,12 @@ fn other_paths_count_without_a_restart() {
         TlsClient::connect(server.proxy, "named.example", &known).expect("a handshake").shown(),
         named.der
     );
+    // Whoever lets everybody in is told what he does.
+    put(&format!("cert: {fresh_cert}, key: {fresh_key}"));
+    let told = "what kept others out is gone: everybody is let in from here on";
+    let (_, record) = server.process.wait_record(mark, SOON, told).expect("a warning");
+    assert_eq!((&record["level"], &record["flags"]), (&"warn".into(), &"proxy.tls.client-cas".into()));
+    assert_eq!(setup.client(server.proxy).get("/", &[]).expect("an answer").0, 400);
     // The connection of the beginning has seen none of this.
     assert_eq!(old.get("/", &[]).expect("an answer").0, 400);
     assert_eq!(old.shown(), setup.pair.der);

@@ -223,9 +223,9 @@ fn a_refusal_waits_for_its_message() {
 
 #[test]
 fn a_refusal_without_a_json_message_does_not_wait() {
-    let head = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\r\n";
+    let head = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 18\r\n\r\n";
     assert_eq!(answer(head.as_bytes(), false), refused(404, ""));
-    assert_eq!(answer(b"HTTP/1.0 503 \r\n\r\n", false), refused(503, ""));
+    assert_eq!(answer(b"HTTP/1.1 503 \r\n\r\n", false), refused(503, ""));
     let json = "HTTP/1.1 502 Bad\r\nContent-Type: Application/JSON\r\n";
     assert_eq!(answer(format!("{json}Content-Length: 0\r\n\r\n").as_bytes(), false), refused(502, ""));
     assert_eq!(answer(format!("{json}Content-Length: 2\r\n\r\n{{}}").as_bytes(), false), refused(502, ""));
@@ -263,4 +263,35 @@ fn a_verdict_on_damaged_answers_stays_when_more_bytes_come() {
         }
     }
     assert!(decided.iter().all(|count| *count > 100), "{decided:?}");
+}
+
+/// A port that speaks TLS, and whatever answers in front of a server, say it in plain words.
+#[test]
+fn a_refusal_in_plain_words_is_told() {
+    let sentence = "Client sent an HTTP request to an HTTPS server.";
+    for (text, eof, wanted) in [
+        (format!("HTTP/1.0 400 Bad Request\r\n\r\n{sentence}\n"), false, refused(400, sentence)),
+        ("HTTP/1.0 400 Bad Request\r\n\r\n".into(), false, Answer::Partial),
+        ("HTTP/1.0 400 Bad Request\r\n\r\n".into(), true, refused(400, "")),
+        (
+            "HTTP/1.1 404 N\r\nContent-Type: Text/Plain; charset=utf-8\r\nContent-Length: 9\r\n\r\nnot found"
+                .into(),
+            false,
+            refused(404, "not found"),
+        ),
+        ("HTTP/1.1 404 N\r\nContent-Length: 9\r\n\r\nnot f".into(), false, Answer::Partial),
+        ("HTTP/1.1 404 N\r\nContent-Length: 9\r\n\r\nnot f".into(), true, refused(404, "not f")),
+        ("HTTP/1.1 404 N\r\nContent-Length: 3\r\n\r\nnot found".into(), false, refused(404, "not")),
+        ("HTTP/1.1 404 N\r\nContent-Length: 0\r\n\r\nx".into(), false, refused(404, "")),
+        ("HTTP/1.0 404 N\r\n\r\n \r\na \x1b[31mb\u{e9}\r\nc".into(), false, refused(404, "a [31mb")),
+        (
+            "HTTP/1.1 404 N\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwords\r\n".into(),
+            false,
+            refused(404, ""),
+        ),
+        ("HTTP/1.1 404 N\r\nContent-Type: text/html\r\n\r\n<html>".into(), false, refused(404, "")),
+        (format!("HTTP/1.0 404 N\r\n\r\n{}", "x".repeat(5000)), false, refused(404, &"x".repeat(200))),
+    ] {
+        assert_eq!(answer(text.as_bytes(), eof), wanted, "{text}");
+    }
 }
