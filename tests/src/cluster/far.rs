@@ -36,6 +36,7 @@ impl Far {
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)[0]));
         let listener = TcpListener::bind(addr).expect("the port is free");
         let near = Arc::new(UdpSocket::bind(addr).expect("the port is free"));
+        ENDS.lock().unwrap_or_else(PoisonError::into_inner).insert(target, Arc::clone(&near));
         let road = Arc::new(Road { one_way, jitter, ..Road::default() });
         let (own, tcp) = (Arc::clone(&road), Arc::clone(&road));
         thread::spawn(move || datagrams(&near, target, &own));
@@ -74,6 +75,9 @@ impl Drop for Far {
         self.road.changed.notify_all();
     }
 }
+
+/// The far ends of this process, by whom they lead to: what such a node sends arrives from there, as it says of itself.
+static ENDS: Mutex<BTreeMap<SocketAddr, Arc<UdpSocket>>> = Mutex::new(BTreeMap::new());
 
 /// A datagram on its way: who sends it, to whom (`None`: whom the socket is connected to), and what.
 type Packet = (Arc<UdpSocket>, Option<SocketAddr>, Vec<u8>);
@@ -143,6 +147,11 @@ fn datagrams(near: &Arc<UdpSocket>, target: SocketAddr, road: &Arc<Road>) {
     let _ = near.set_read_timeout(Some(LOOK));
     while !road.is_over() {
         let Ok((n, sender)) = near.recv_from(&mut buf) else { continue };
+        let end = ENDS.lock().unwrap_or_else(PoisonError::into_inner).get(&sender).cloned();
+        if let Some(end) = end {
+            road.send(&end, Some(target), &buf[..n]);
+            continue;
+        }
         let towards = senders.entry(sender).or_insert_with(|| {
             let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
             socket.connect(target).expect("an address of this machine");
