@@ -63,6 +63,23 @@ fn ten_thousand_endpoints_at_once_are_everywhere_within_a_second() {
     println!("10,000 in half a second: {took:?} after the last");
 }
 
+/// A NAT between nodes that have known each other, or a machine whose datagrams leave by another of its addresses.
+#[test]
+fn datagrams_from_elsewhere_are_not_believed_but_what_they_tell_of_is_asked_for() {
+    let mut world = cluster(3);
+    world.run_for(ms(2000));
+    world.nat = true;
+    world.run_for(ms(3000));
+    let mut slowest = ms(0);
+    for n in 0..20u32 {
+        world.set(n as usize % 3, b"endpoint:e", n.to_string().as_bytes());
+        slowest = slowest.max(settled(&mut world, ms(5000)));
+        world.run_for(ms(700));
+    }
+    println!("behind a NAT: {slowest:?} at most");
+    assert!(world.hosts.iter().all(|host| !host.log.iter().any(|e| matches!(e, GossipEvent::Unreachable(_)))));
+}
+
 #[test]
 fn loss_and_disorder_delay_but_do_not_lie() {
     let mut world = cluster(4);

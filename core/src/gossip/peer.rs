@@ -18,6 +18,8 @@ pub(super) const RETRY: Duration = Duration::from_millis(100);
 /// Such waits double up to this.
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// Own nodes and Go's are heard several times a second in small clusters; in large ones a stream more does no harm.
+const UNHEARD_AFTER: Duration = Duration::from_secs(1);
 /// What was said of a second process of an id is old after this.
 const RIVAL_FRESH: Duration = Duration::from_secs(30);
 
@@ -181,6 +183,11 @@ impl Peer {
         self.target = addrs.get(*at).copied();
         self.any_source = false;
         *at != 0
+    }
+
+    /// Nothing came from `target` for so long that its datagrams may have taken to another way.
+    pub(super) fn is_unheard(&self, now: Instant) -> bool {
+        self.detector.silence(now) > UNHEARD_AFTER
     }
 
     /// Somebody who is where it says, or is proven, speaks of this node at an address.

@@ -130,6 +130,7 @@ impl Node {
             return Sender::Stranger;
         }
         self.readdress(&id, header.addr, stated.unwrap_or(0), peer::parse(header.addr) == Some(from));
+        let now = self.now;
         let Some(peer) = self.peers.get_mut(&id) else { return Sender::Stranger };
         if peer.target == Some(from) {
             peer.any_source = false;
@@ -137,6 +138,8 @@ impl Node {
                 self.prove(&id);
             }
         } else if !peer.any_source {
+            // Its way may have changed (a NAT, another interface): a stream to where it is known to be tells.
+            peer.sync.wanted |= peer.proven && peer.is_unheard(now);
             return Sender::Stranger;
         }
         if self.peers.get(&id).is_some_and(|peer| peer.proven) {

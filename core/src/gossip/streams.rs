@@ -489,11 +489,13 @@ impl Node {
 
     /// A node answered on a stream to `at`: it is there, and knows what it says.
     fn answered(&mut self, id: &NodeId, at: SocketAddr, delta: &[Section<'_>]) {
+        let now = self.now;
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.target == Some(at) && !peer.proven {
+        if peer.target == Some(at) && (!peer.proven || peer.is_unheard(now)) {
             // Its datagrams may come from elsewhere, until one comes from there.
             peer.any_source = true;
             peer.ask = true;
+            peer.detector.report(now);
             self.prove(id);
         }
         for section in delta {

@@ -81,6 +81,8 @@ pub struct World {
     pub hosts: Vec<Host>,
     /// Of 256 datagrams so many are lost.
     pub loss: u8,
+    /// Every datagram arrives from another port than the one that its sender advertises.
+    pub nat: bool,
     /// Of 256 datagrams so many come twice.
     pub twice: u8,
     /// The least time on the way.
@@ -122,6 +124,7 @@ impl World {
             now: Instant::from_millis(1_000),
             hosts: Vec::new(),
             loss: 0,
+            nat: false,
             twice: 0,
             latency: Duration::from_micros(100),
             jitter: Duration::from_micros(50),
@@ -365,7 +368,10 @@ impl World {
     fn deliver(&mut self, parcel: Parcel) {
         let now = self.now;
         match parcel {
-            Parcel::Datagram { from, to, bytes } => {
+            Parcel::Datagram { mut from, to, bytes } => {
+                if self.nat {
+                    from.set_port(30_000);
+                }
                 if let Some(n) = self.at(to).filter(|n| self.hosts[*n].up) {
                     let _ = self.hosts[n].node.handle_packet(now, from, &bytes);
                     self.settle(n);
