@@ -77,7 +77,9 @@ fn datagrams_from_elsewhere_are_not_believed_but_what_they_tell_of_is_asked_for(
         world.run_for(ms(700));
     }
     println!("behind a NAT: {slowest:?} at most");
-    assert!(world.hosts.iter().all(|host| !host.log.iter().any(|e| matches!(e, GossipEvent::Unreachable(_)))));
+    assert!(
+        world.hosts.iter().all(|host| !host.log.iter().any(|e| matches!(e, GossipEvent::Unreachable(_))))
+    );
 }
 
 #[test]
