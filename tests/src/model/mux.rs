@@ -452,7 +452,7 @@ impl World {
         }
         let mut out = core::mem::take(&mut self.wires[side]);
         let n = self.sessions[side].poll_transmit(self.now, &mut out);
-        ensure!(out.len() <= 80 * 1024, "an outbox of {} bytes", out.len());
+        ensure!(out.len() <= 280 * 1024, "an outbox of {} bytes", out.len());
         ensure!((n == 0) == out.is_empty(), "{n} bytes said, {} given", out.len());
         if n > 0 {
             ensure!(out.len() == n + self.front_room, "front room is missing");
