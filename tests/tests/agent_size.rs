@@ -44,11 +44,14 @@ fn the_smallest_agent_says_what_it_cannot_do() {
         ("config.path", "agent.yaml", "this build reads no configuration files"),
     ] {
         let (flag, variable) = (format!("--{name}"), variable(name));
-        let asked: [(&str, &[&str], &[(&str, &str)]); 2] =
-            [(&flag, &[&flag, value], &[]), (&variable, &[], &[(&variable, value)])];
-        for (origin, args, env) in asked {
+        for (origin, is_flag) in [(&flag, true), (&variable, false)] {
             let mut command = Command::new(&program);
-            command.args(["http", "small", "127.0.0.1:9"]).args(args).envs(env.iter().copied());
+            command.args(["http", "small", "127.0.0.1:9"]);
+            if is_flag {
+                command.args([origin, value]);
+            } else {
+                command.env(origin, value);
+            }
             let output = command.output().expect("the agent starts");
             assert_eq!(String::from_utf8_lossy(&output.stderr), format!("{origin}: {sentence}\n"));
             assert_eq!(output.status.code(), Some(2), "{origin}");
