@@ -73,6 +73,10 @@ impl<I: Io> Io for MaybeTls<I> {
         each!(self, io => io.probe())
     }
 
+    fn is_broken(&mut self) -> bool {
+        each!(self, io => io.is_broken())
+    }
+
     fn write_hint(&self) -> usize {
         each!(self, io => io.write_hint())
     }

@@ -1,7 +1,7 @@
 //! Opaque bytes both ways, with half-close: TCP connections, and what is left of an exchange after a switch.
 
 use crate::buffer::with_read_buffer;
-use crate::runtime::{Io, Runtime};
+use crate::runtime::{Io, Runtime, Timer};
 use crate::serve::Opaque;
 use crate::wait::timeout_at;
 use crate::wire::{Out, room};
@@ -16,7 +16,10 @@ use std::time::Duration;
 /// Rounds of one poll before the task wakes itself and lets others run.
 const ROUNDS_MAX: usize = 16;
 /// How often TCP asks a client that has a connection to a target whether it is still there.
-const CLIENT_PROBES: Duration = Duration::from_secs(30);
+pub(crate) const CLIENT_PROBES: Duration = Duration::from_secs(30);
+/// How often a relay that cannot read a side, because the other takes nothing, looks whether that side still stands: a
+/// reset is not read then, and the target of a client that gave up would be held for as long as it does not read.
+const STALL_CHECK: Duration = Duration::from_secs(2);
 /// What a side still says that nobody wants to hear any more is read for at most this long, and up to this much, so that
 /// the last bytes sent to it are not overtaken by a reset (RFC 9112 9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -53,6 +56,8 @@ struct Way {
     out: Out,
     read_end: bool,
     closed: bool,
+    /// There was no room to read for.
+    waits: bool,
     /// The end of what is read from is that of both directions.
     whole: bool,
     bytes: u64,
@@ -60,7 +65,7 @@ struct Way {
 
 impl Way {
     fn new(out: Out, whole: bool) -> Self {
-        Self { out, read_end: false, closed: false, whole, bytes: 0 }
+        Self { out, read_end: false, closed: false, waits: false, whole, bytes: 0 }
     }
 
     /// One step from `from` to `to`. True when something moved.
@@ -70,7 +75,9 @@ impl Way {
         }
         let mut progress = self.out.flush(to, cx)? > 0;
         if self.out.queue.is_empty() && !self.read_end {
-            let Poll::Ready(room) = room(to, cx) else { return Ok(progress) };
+            let room = room(to, cx);
+            self.waits = room.is_pending();
+            let Poll::Ready(room) = room else { return Ok(progress) };
             progress |= with_read_buffer(|buf| match Pin::new(from).poll_read(cx, room.of(buf)) {
                 Poll::Pending => {
                     room.give_back(to);
@@ -101,6 +108,11 @@ impl Way {
             }
         }
         Ok(progress)
+    }
+
+    /// What was read is not taken, or there is no room to read for: what becomes of the side read from goes unseen.
+    fn stalls(&self) -> bool {
+        !self.read_end && (self.waits || !self.out.queue.is_empty())
     }
 
     /// Everything from `from` has been delivered, and nothing can be written to it any more.
@@ -155,6 +167,7 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
     ends: Ends,
 ) -> Relayed {
     let (mut up, mut down) = (Way::new(b_out, false), Way::new(a_out, ends.b_is_whole));
+    let (mut timer, mut check_at) = (rt.timer(), None);
     let result = poll_fn(|cx| {
         for _ in 0..ROUNDS_MAX {
             let moved = up.step(cx, a, b).and_then(|moved| Ok(moved | down.step(cx, b, a)?));
@@ -164,7 +177,19 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
                 Ok(_) if up.is_over(cx, a) => return Poll::Ready(Ok(Last::LingerB)),
                 Ok(_) if down.is_over(cx, b) => return Poll::Ready(Ok(Last::LingerA)),
                 Ok(true) => {}
-                Ok(false) => return Poll::Pending,
+                Ok(false) => {
+                    let stalls = up.stalls() || down.stalls();
+                    if check_at.is_none() && stalls {
+                        check_at = Some(rt.now() + STALL_CHECK);
+                    }
+                    if timer.poll_until(cx, check_at).is_pending() {
+                        return Poll::Pending;
+                    }
+                    if (up.stalls() && a.is_broken()) || (down.stalls() && b.is_broken()) {
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                    }
+                    check_at = None;
+                }
             }
         }
         cx.waker().wake_by_ref();

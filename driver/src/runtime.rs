@@ -152,6 +152,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn abort(&mut self);
     /// Looks without waiting and without consuming.
     fn probe(&mut self) -> Probe;
+    /// True when the connection has been reset or given up, although bytes that came before may still be unread: for
+    /// whoever cannot read at the moment. May be told once only.
+    fn is_broken(&mut self) -> bool {
+        false
+    }
     /// How many bytes are worth reading from the other leg for one write. Zero: [`Self::poll_room`] says.
     fn write_hint(&self) -> usize {
         CHUNK_BYTES

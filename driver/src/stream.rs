@@ -170,6 +170,10 @@ impl Io for Stream {
         })
     }
 
+    fn is_broken(&mut self) -> bool {
+        self.tunnel.with_last(|shared, now| shared.tunnel.recv(now, self.id).is_reset())
+    }
+
     fn write_hint(&self) -> usize {
         if self.asked || self.tunnel.is_crowded() { 0 } else { CHUNK_BYTES }
     }

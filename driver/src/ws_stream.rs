@@ -311,6 +311,10 @@ impl<I: Io> Io for WsStream<I> {
         self.io.probe()
     }
 
+    fn is_broken(&mut self) -> bool {
+        self.io.is_broken()
+    }
+
     fn write_hint(&self) -> usize {
         if self.out.is_empty() { MESSAGE_BYTES_MAX } else { 0 }
     }

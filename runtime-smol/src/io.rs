@@ -175,6 +175,15 @@ impl Io for SmolIo {
         }
     }
 
+    fn is_broken(&mut self) -> bool {
+        let error = match &self.socket {
+            Socket::Tcp(stream) => stream.get_ref().take_error(),
+            Socket::Unix(stream) => stream.get_ref().take_error(),
+            Socket::Gone => return true,
+        };
+        !matches!(error, Ok(None))
+    }
+
     fn limit_unsent(&self, bytes_max: u32) {
         if let Socket::Tcp(stream) = &self.socket {
             piko_sockets::limit_unsent(stream.get_ref(), bytes_max);

@@ -103,6 +103,10 @@ impl<I: Io> Io for Fronted<I> {
         each!(self, io => io.probe())
     }
 
+    fn is_broken(&mut self) -> bool {
+        each!(self, io => io.is_broken())
+    }
+
     fn write_hint(&self) -> usize {
         match self {
             Self::Plain(io) => io.write_hint(),

@@ -64,6 +64,10 @@ impl<T: Io> Io for Leg<T> {
         each!(self, io => io.probe())
     }
 
+    fn is_broken(&mut self) -> bool {
+        each!(self, io => io.is_broken())
+    }
+
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         each!(self, io => io.poll_room(cx))
     }

@@ -212,6 +212,12 @@ impl<'a> RecvStream<'a> {
         }
     }
 
+    /// True when [`ReadError::Reset`] comes next or behind the bytes that arrived before it.
+    pub fn is_reset(&self) -> bool {
+        let stream = self.at.and_then(|at| self.session.table.get(at));
+        stream.is_none_or(|stream| stream.reset) || self.session.phase != Phase::Open
+    }
+
     /// Takes `n` bytes of what [`Self::chunk`] showed away (more: as many as there are); credit goes back to the
     /// peer from half a window on.
     pub fn consume(&mut self, n: usize) {

@@ -5,7 +5,7 @@ use super::legs::Legs;
 use super::up::Up;
 use super::{Attempt, Connected, Decision, Opaque, Service};
 use crate::buffer::with_read_buffer;
-use crate::relay::{Ends, Relayed, relay_from};
+use crate::relay::{CLIENT_PROBES, Ends, Relayed, relay_from};
 use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::Out;
 use piko_core::http1::{Next, RequestHead, Reuse};
@@ -157,6 +157,8 @@ pub(super) async fn pipe<R: Runtime, C: Io, S: Service>(
     let Piped { mut up, rest, target, work, opaque } = *piped;
     let Work { mut exchange, note } = work;
     let rt = client.rt.clone();
+    // Nobody else would notice that a client is gone which owes nothing.
+    client.io.keep_alive(Some(CLIENT_PROBES));
     let relayed = match opaque {
         Some(opaque) => {
             let early = client.rest.pending().to_vec();

@@ -332,6 +332,10 @@ impl<I: Io> Io for TlsIo<I> {
         Probe::Spoilt
     }
 
+    fn is_broken(&mut self) -> bool {
+        self.broken || self.io.is_broken()
+    }
+
     fn limit_unsent(&self, bytes_max: u32) {
         self.io.limit_unsent(bytes_max);
     }
