@@ -338,6 +338,7 @@ impl<R: Runtime> Service for ProxyService<R> {
                 None
             }
             Some(trouble) => {
+                pick.heard();
                 pick.fail(self.clock.now(), trouble.fault);
                 trouble.failure
             }

@@ -20,6 +20,8 @@ const STALLED_MIN: usize = 5;
 /// … once the first of them has waited this long, in milliseconds. An upstream whose every answer takes
 /// longer looks stalled too, as do its equals then, so that nothing changes between them.
 const STALLED_MS: usize = 250;
+/// How many of a node's may be of one endpoint: a node stands still when two are silent.
+const NODE_SHARE: usize = 3;
 /// One that looks stalled gets one request per so many milliseconds, to find out whether it is.
 const STALLED_TRIAL_MS: usize = 5_000;
 /// How long another node's word about its load is believed, in milliseconds.
@@ -98,6 +100,11 @@ impl Load {
         self.silence.request(now);
     }
 
+    /// Whether a further request that is not answered may say something about the node.
+    pub(super) fn tells_of_node(&self) -> bool {
+        self.silence.unanswered.load(Ordering::Relaxed) < NODE_SHARE
+    }
+
     /// Stops at zero, so that no order of calls can make a tunnel look endlessly busy.
     pub(super) fn count_out(&self) {
         let less = |n: usize| n.checked_sub(1);
@@ -112,6 +119,11 @@ impl Load {
 
     pub(super) fn rank(&self, now: Instant) -> Rank {
         self.health.rank(now).max(self.silence.rank(now))
+    }
+
+    /// Set aside after failures in a row, whether or not a trial is due.
+    pub(super) fn is_aside(&self) -> bool {
+        self.health.aside_until.load(Ordering::Relaxed) != 0
     }
 
     /// True for one caller when this upstream, which is passed over, is due for a trial.

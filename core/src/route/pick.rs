@@ -81,10 +81,11 @@ impl Pick {
         node: Option<&Arc<NodeState>>,
         trial: Option<Trial>,
     ) -> Self {
-        load.count_in(now);
-        if let Some(node) = node {
+        // An endpoint that is slow (long polls, a service that hangs) tells of its node only so much.
+        if let Some(node) = node.filter(|_| load.tells_of_node()) {
             node.silence.request(now);
         }
+        load.count_in(now);
         Self { route, load: Arc::clone(load), node: node.cloned(), trial }
     }
 
@@ -100,6 +101,14 @@ impl Pick {
         if let Some(node) = &self.node {
             node.answered();
         }
+    }
+
+    /// A response head came that says what is wrong with the upstream: its node is well. Comes before [`Self::fail`].
+    pub fn heard(&mut self) {
+        if let Some(node) = &self.node {
+            node.answered();
+        }
+        self.trial = self.trial.filter(|trial| *trial != Trial::Node);
     }
 
     /// The upstream failed. After 5 failures in a row it is set aside for 10 s, then for longer, up to 60 s,

@@ -329,7 +329,8 @@ impl Router {
             if !remote.state.is_up() || remote.rank(choice.now) == Rank::Good {
                 continue;
             }
-            let of_node = remote.state.claim_trial(choice.now);
+            // What was set aside itself waits for its own time, whatever its node needs.
+            let of_node = if remote.load.is_aside() { None } else { remote.state.claim_trial(choice.now) };
             let trial = of_node.or_else(|| remote.load.claim_trial(choice.now));
             if trial.is_some() {
                 return self.pick_of(remote, choice.now, trial);
