@@ -259,6 +259,40 @@ fn faults_that_come_out_of_the_environment_name_their_variables() {
     }
 }
 
+/// Only two of the same source leave open which one is meant.
+#[test]
+fn a_token_and_its_file_are_one_setting() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/token");
+    let token = |given: &[(&str, &str)], variables: &[(&str, &str)]| {
+        let given: Vec<_> = given.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+        let env =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| text.into());
+        let values = Values::resolve(http("e", "1"), &given, &env).expect("is well-formed");
+        let options = AgentOptions::from_values(&values).map_err(|error| error.to_string())?;
+        Ok(options.connect.token.expect("there is one").reveal().to_owned())
+    };
+    let of_file: Result<String, String> = Ok("a-token-of-tests".to_owned());
+    let variable = ("PIKO_CONNECT_TOKEN", "of the variable");
+    let variable_of_file = ("PIKO_CONNECT_TOKEN_FILE", path);
+    assert_eq!(token(&[("connect.token-file", path)], &[variable]), of_file);
+    // What does not count is not judged, either.
+    assert_eq!(token(&[("connect.token-file", path)], &[("PIKO_CONNECT_TOKEN", "a\nb")]), of_file);
+    let of_flag = Ok("of the flag".to_owned());
+    assert_eq!(token(&[("connect.token", "of the flag")], &[variable_of_file]), of_flag);
+    assert_eq!(token(&[("connect.token", "of the flag")], &[("PIKO_CONNECT_TOKEN_FILE", "/none")]), of_flag);
+    // Empty text is no token.
+    assert_eq!(token(&[("connect.token", "")], &[variable_of_file]), of_file);
+    let both = "config: connect: token and token-file cannot both be set";
+    assert_eq!(
+        token(&[], &[variable, variable_of_file]),
+        Err(format!("{both} [PIKO_CONNECT_TOKEN, PIKO_CONNECT_TOKEN_FILE]"))
+    );
+    assert_eq!(
+        token(&[("connect.token", "t"), ("connect.token-file", path)], &[variable]),
+        Err(format!("{both} [--connect.token, --connect.token-file]"))
+    );
+}
+
 #[test]
 fn headers_for_the_service_have_a_version() {
     for (text, version) in [("", None), ("v1", Some(ProxyProtocol::V1)), ("v2", Some(ProxyProtocol::V2))] {
