@@ -99,6 +99,13 @@ fn connect_timeout(values: &Values) -> Result<std::time::Duration, UsageError> {
         .ok_or_else(|| fault(values, &["connect.timeout"], "connect: missing timeout"))
 }
 
+/// Tells of settings of TLS next to servers none of which is spoken TLS with. A build without TLS has no such settings.
+fn note_idle_tls(notices: &mut Vec<String>, tls: &ClientTlsOptions, uses_tls: bool) {
+    if cfg!(feature = "tls") && !uses_tls && *tls != ClientTlsOptions::default() {
+        notices.push("connect.tls: no effect without an https:// URL in connect.url".to_owned());
+    }
+}
+
 /// The token itself or that of its file, fit for a header (RFC 9110 5.5).
 fn token(values: &Values, section: &str) -> Result<Option<Secret>, UsageError> {
     token_at(values, section, &format!("{section}.token"))

@@ -65,8 +65,10 @@ fn every_flag_changes_the_options() {
                 "server.bind-addr" => &[("server.enabled", "true")],
                 // A certificate and its key come together.
                 "connect.tls.cert" | "connect.tls.key" => {
-                    &[("connect.tls.cert", "a"), ("connect.tls.key", "a")]
+                    &[("connect.url", "https://h"), ("connect.tls.cert", "a"), ("connect.tls.key", "a")]
                 }
+                // A server that is spoken no TLS with makes them idle, which is told.
+                name if name.starts_with("connect.tls.") => &[("connect.url", "https://h")],
                 "tls.cert" | "tls.key" => &[("tls.cert", "a"), ("tls.key", "a")],
                 _ => &[],
             };
@@ -257,6 +259,26 @@ fn faults_that_come_out_of_the_environment_name_their_variables() {
         let values = Values::resolve(http("e", "1"), &[], &env).expect("is well-formed");
         assert_eq!(AgentOptions::from_values(&values).expect_err("is refused").to_string(), line);
     }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_without_a_server_that_speaks_it_is_told() {
+    let notices = |url: &str, given: &[(&str, &str)]| {
+        resolve(http("e", "1"), &[&[("connect.url", url)], given].concat()).expect("is good").notices
+    };
+    let line = "connect.tls: no effect without an https:// URL in connect.url";
+    let pair = [("connect.tls.cert", "c.pem"), ("connect.tls.key", "k.pem")];
+    for given in
+        [&[("connect.tls.root-cas", "ca.pem")][..], &[("connect.tls.insecure-skip-verify", "true")], &pair]
+    {
+        assert_eq!(notices("http://a:8001", given), [line]);
+        assert_eq!(notices("ws://a:8001,http://b", given), [line]);
+        assert!(notices("https://a", given).is_empty());
+        assert!(notices("http://a,wss://b", given).is_empty());
+    }
+    // That of a service is another matter.
+    assert!(notices("http://a", &[("tls.insecure-skip-verify", "true")]).is_empty());
 }
 
 /// Only two of the same source leave open which one is meant.
