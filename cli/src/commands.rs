@@ -294,14 +294,19 @@ mod tests {
             ("server status cluster nodes --output xml", "--output: \"xml\" is none of json, table and yaml"),
             ("completion tcsh", "<shell>: \"tcsh\" is none of bash, fish, zsh"),
             ("man", "missing argument: <folder>"),
-            ("test cluster --nodes 101", "validate: more than 100 nodes"),
+            ("test cluster --nodes 0", "config: missing nodes [--nodes]"),
+            ("test cluster --nodes 101", "config: more than 100 nodes [--nodes]"),
+            ("server status cluster nodes --server.url=", "config: server: missing url [--server.url]"),
+            (
+                "server status cluster nodes --server.url foo",
+                "config: server: invalid url: not of the form http[s]://host[:port][/path] [--server.url]",
+            ),
             ("demo extra", "unexpected argument: \"extra\""),
             ("demo --bogus", "unknown flag: --bogus"),
         ] {
             let error = ask(args).expect_err(args);
             assert_eq!(error.to_string(), line, "{args}");
-            let nothing_to_do = line.starts_with("no ") || line.starts_with("validate: ");
-            assert_eq!(error.exit_code(), if nothing_to_do { 1 } else { 2 }, "{args}");
+            assert_eq!(error.exit_code(), if line.starts_with("no ") { 1 } else { 2 }, "{args}");
         }
     }
 }

@@ -142,7 +142,7 @@ pub(crate) fn secret(path: &Path) -> Result<String, String> {
 /// A secret of any bytes from its file, which has at most 64 KiB: all but white space around it, or what is wrong with
 /// it, without its path.
 #[cfg(feature = "server")]
-pub fn secret_bytes(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn secret_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let bytes = read(path, SECRET_BYTES_MAX)?;
     match bytes.trim_ascii() {
         [] => Err("the file is empty".to_owned()),

@@ -177,7 +177,9 @@ pub fn server_invocation(
         return Err(UsageError::usage("server status: ask with the program piko: piko server status"));
     }
     ignored.into_iter().for_each(|word| values.notice_ignored_word(word));
-    ServerOptions::from_values(&values).map(ServerInvocation::Run)
+    let mut options = ServerOptions::from_values(&values)?;
+    options.cluster.read_secret()?;
+    Ok(ServerInvocation::Run(options))
 }
 
 /// The whole way of an agent's command line behind clap: help where nothing was asked for, else its options.

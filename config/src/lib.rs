@@ -79,8 +79,6 @@ mod values;
 
 pub use env::{Env, process_env};
 pub use error::UsageError;
-#[cfg(feature = "server")]
-pub use file::secret_bytes;
 pub use options::{
     AccessLogOptions, AgentInvocation, AgentOptions, ClientTlsOptions, ConnectOptions, ENDPOINT_ID_BYTES_MAX,
     HeaderFilter, KeyPairFiles, ListenerOptions, LogLevel, LogOptions, PoolOptions, ProxyProtocol,

@@ -37,6 +37,7 @@ pub use tools::{BenchOptions, Form, StatusOptions, TestClusterOptions};
 use crate::error::UsageError;
 use crate::value::{BadUrl, BindAddr, ConnectUrl, ProxyUrl, Secret};
 use crate::values::{Source, Values};
+use std::cmp::Ordering;
 
 /// The address under `key`, or `config: <section>: missing bind addr`.
 fn bind(values: &Values, section: &str, key: &str) -> Result<BindAddr, UsageError> {
@@ -98,6 +99,13 @@ fn connect_timeout(values: &Values) -> Result<std::time::Duration, UsageError> {
         .ok_or_else(|| fault(values, &["connect.timeout"], "connect: missing timeout"))
 }
 
+/// Tells of settings of TLS next to servers none of which is spoken TLS with. A build without TLS has no such settings.
+fn note_idle_tls(notices: &mut Vec<String>, tls: &ClientTlsOptions, uses_tls: bool) {
+    if cfg!(feature = "tls") && !uses_tls && *tls != ClientTlsOptions::default() {
+        notices.push("connect.tls: no effect without an https:// URL in connect.url".to_owned());
+    }
+}
+
 /// The token itself or that of its file, fit for a header (RFC 9110 5.5).
 fn token(values: &Values, section: &str) -> Result<Option<Secret>, UsageError> {
     token_at(values, section, &format!("{section}.token"))
@@ -105,13 +113,18 @@ fn token(values: &Values, section: &str) -> Result<Option<Secret>, UsageError> {
 
 /// As [`token`], for the one at `key`; `section` begins a complaint.
 fn token_at(values: &Values, section: &str, key: &str) -> Result<Option<Secret>, UsageError> {
-    header_text(values, key)?;
-    let token = secret(values, section, key)?;
-    if token.as_ref().is_some_and(|token| token.reveal().bytes().any(|byte| byte.is_ascii_control())) {
-        let message = format!("{section}: token-file: a control character");
-        return Err(fault(values, &[&format!("{key}-file")], &message));
+    let file = match either(values, section, key)? {
+        (_, "") => return Ok(header_text(values, key)?.map(Secret::new)),
+        (_, file) => file,
+    };
+    let refuse = |message: &str| fault(values, &[&format!("{key}-file")], &format!("{section}: {message}"));
+    match crate::file::secret(file.as_ref()) {
+        Ok(token) if token.bytes().any(|byte| byte.is_ascii_control()) => {
+            Err(refuse("token-file: a control character"))
+        }
+        Ok(token) => Ok(Some(Secret::new(token))),
+        Err(error) => Err(refuse(&error)),
     }
-    Ok(token)
 }
 
 /// Text that goes into a header, `None` when empty. A line break at its end is the usual mistake of tokens that come out
@@ -128,18 +141,22 @@ fn header_text<'v>(values: &'v Values, key: &str) -> Result<Option<&'v str>, Usa
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// A secret, given itself or by the file that holds it; `None` when neither was given.
-fn secret(values: &Values, section: &str, key: &str) -> Result<Option<Secret>, UsageError> {
+/// The secret under `key` and the file under `<key>-file` that holds it instead, one of which is empty: the one from the
+/// weaker source does not count.
+///
+/// # Errors
+///
+/// Both are from the same source, so nobody can tell which one is meant.
+fn either<'v>(values: &'v Values, section: &str, key: &str) -> Result<(&'v str, &'v str), UsageError> {
     let file_key = format!("{key}-file");
     let (text, file) = (values.text(key), values.text(&file_key));
-    match (text, file) {
-        ("", "") => Ok(None),
-        (text, "") => Ok(Some(Secret::new(text))),
-        ("", file) => match crate::file::secret(file.as_ref()) {
-            Ok(text) => Ok(Some(Secret::new(text))),
-            Err(error) => Err(fault(values, &[&file_key], &format!("{section}: {error}"))),
-        },
-        _ => {
+    if text.is_empty() || file.is_empty() {
+        return Ok((text, file));
+    }
+    match values.source(key).cmp(&values.source(&file_key)) {
+        Ordering::Greater => Ok((text, "")),
+        Ordering::Less => Ok(("", file)),
+        Ordering::Equal => {
             let name = key.get(section.len() + 1..).unwrap_or(key);
             let message = format!("{section}: {name} and {name}-file cannot both be set");
             Err(fault(values, &[key, &file_key], &message))

@@ -41,7 +41,9 @@ impl Task {
         let mut notices = values.notices().to_vec();
         match values.program() {
             Program::Agent => {
-                if AgentOptions::of_values(values)?.listeners.is_empty() {
+                let options = AgentOptions::of_values(values)?;
+                notices = options.notices;
+                if options.listeners.is_empty() {
                     notices.push("no listeners: `agent start` needs some".to_owned());
                 }
             }
@@ -49,12 +51,18 @@ impl Task {
             Program::Bench => drop(BenchOptions::from_values(values)?),
             #[cfg(feature = "server")]
             Program::Forward => {
-                if ForwardOptions::of_values(values)?.ports.is_empty() {
+                let options = ForwardOptions::of_values(values)?;
+                notices = options.notices;
+                if options.ports.is_empty() {
                     notices.push("no ports: `forward start` needs some".to_owned());
                 }
             }
             #[cfg(feature = "server")]
-            Program::Server => drop(ServerOptions::from_values(values)?),
+            Program::Server => {
+                let mut options = ServerOptions::from_values(values)?;
+                options.cluster.read_secret()?;
+                notices = options.notices;
+            }
             #[cfg(feature = "server")]
             Program::Status => {}
             #[cfg(feature = "server")]

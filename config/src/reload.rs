@@ -144,9 +144,11 @@ impl<O> fmt::Debug for Reload<O> {
     }
 }
 
-/// Whether the configuration was in something that can be read once.
+/// Whether the configuration was in something that can be read once. A directory is not such a thing but a mistake, which
+/// reading it tells.
 fn is_gone(start: &Start) -> bool {
-    start.file().is_some_and(|path| std::fs::metadata(path).is_ok_and(|about| !about.is_file()))
+    let can_be_read_once = |about: std::fs::Metadata| !about.is_file() && !about.is_dir();
+    start.file().is_some_and(|path| std::fs::metadata(path).is_ok_and(can_be_read_once))
 }
 
 /// What two configurations of one program do not have in common. Entries of a list are compared where there are as many.

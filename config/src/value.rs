@@ -18,6 +18,8 @@ pub use list::parse_list;
 pub use net::IpNet;
 #[cfg(feature = "server")]
 pub use number::parse_float;
+#[cfg(feature = "yaml")]
+pub(crate) use number::parse_whole;
 pub use number::{parse_bool, parse_int, parse_size};
 pub use secret::Secret;
 pub use service::{Protocol, ServiceAddr, Target, UNIX_PATH_BYTES_MAX};

@@ -163,7 +163,10 @@ impl<R: Runtime> Server<R> {
             NodeIdRule::Generate { prefix } => generate_id(prefix),
         };
         let id = NodeId::new(&id);
-        let secret = secret(&options)?;
+        let secret = options
+            .cluster
+            .secret_bytes()
+            .map_err(|reason| StartError::of("config", io::Error::new(io::ErrorKind::InvalidData, reason)))?;
         let gossip_text = ports::advertised(options.cluster.gossip.advertise.as_ref(), gossip_bound);
         let gossip_addr = find(&rt, &gossip_text, gossip_bound).await.map_err(|error| StartError {
             what: format!("cluster: gossip: advertise addr: {gossip_text}"),
@@ -435,19 +438,6 @@ async fn stay<R: Runtime>(joiner: &Joiner<R>, joined: bool, options: &ServerOpti
         tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
     }
     match joiner.look().await {}
-}
-
-/// The cluster's secret, from the flag or from its file.
-fn secret(options: &ServerOptions) -> Result<Option<Vec<u8>>, StartError> {
-    if let Some(secret) = &options.cluster.secret {
-        return Ok(Some(secret.reveal().as_bytes().to_vec()));
-    }
-    let Some(path) = &options.cluster.secret_file else { return Ok(None) };
-    let secret = piko_config::secret_bytes(path.as_ref()).map_err(|reason| StartError {
-        what: format!("cluster: secret file: {path}"),
-        error: io::Error::new(io::ErrorKind::InvalidData, reason),
-    })?;
-    Ok(Some(secret))
 }
 
 /// The address behind `host:port`: of several one at which this node can be, bound as it is.

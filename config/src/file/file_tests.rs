@@ -73,3 +73,38 @@ fn a_file_of_comments_is_blank() {
         assert!(!load(text).expect(text).is_blank, "{text}");
     }
 }
+
+/// A file may hold either form of a secret, and a variable or a flag the other one.
+#[test]
+fn a_secret_beats_the_other_form_of_it_in_a_weaker_source() {
+    use crate::options::{ClusterOptions, ServerOptions};
+    use crate::values::{Command, Values};
+    let path = std::env::temp_dir().join(format!("piko-secret-{}.yaml", std::process::id()));
+    let told = path.to_str().expect("is text").to_owned();
+    let cluster = |text: &str, variable: &str, flag: &str| -> Result<ClusterOptions, String> {
+        std::fs::write(&path, text).expect("there is room");
+        let mut given = vec![("config.path", told.clone())];
+        given.extend((!flag.is_empty()).then(|| (flag, "of the flag".to_owned())));
+        let env = |name: &str| (name == variable).then(|| "of the variable".into());
+        let values = Values::resolve(Command::Server, &given, &env).expect("is well-formed");
+        let options = ServerOptions::from_values(&values).map_err(|error| {
+            assert_eq!(error.exit_code(), 1, "{error}");
+            error.to_string().replace(&told, "FILE")
+        });
+        options.map(|options| options.cluster)
+    };
+    let given = |options: Result<ClusterOptions, String>| {
+        let options = options.expect("is accepted");
+        (options.secret.map(|secret| secret.reveal().to_owned()), options.secret_file)
+    };
+    let (secret, file) = ("cluster: {secret: of the file}\n", "cluster: {secret_file: of the file}\n");
+    let (variable, flag) = (Some("of the variable".to_owned()), Some("of the flag".to_owned()));
+    assert_eq!(given(cluster(file, "PIKO_CLUSTER_SECRET", "")), (variable.clone(), None));
+    assert_eq!(given(cluster(secret, "PIKO_CLUSTER_SECRET_FILE", "")), (None, variable));
+    assert_eq!(given(cluster(file, "PIKO_CLUSTER_SECRET", "cluster.secret-file")), (None, flag.clone()));
+    assert_eq!(given(cluster(file, "", "cluster.secret")), (flag, None));
+    let both = cluster("cluster: {secret: a, secret_file: b}\n", "", "").expect_err("is refused");
+    let origins = "[FILE: cluster.secret, FILE: cluster.secret_file]";
+    assert_eq!(both, format!("config: cluster: secret and secret-file cannot both be set {origins}"));
+    let _ = std::fs::remove_file(&path);
+}

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use super::Settings;
 use crate::error::{did_you_mean, nearest, quoted, shortened};
 use crate::table::{Effect, Flag, Program, Yaml, flags};
-use crate::value::{Kind, Value};
+use crate::value::{Kind, Value, parse_whole};
 
 /// What is wrong with a file.
 #[derive(Debug)]
@@ -191,12 +191,14 @@ impl Reader {
             let text = error.to_string();
             // The parser puts its own path in front and the position behind; a wrong type is about a key, all else
             // about the text.
-            match text.find("invalid type") {
-                Some(at) if !self.at.is_empty() => {
+            match text.find("invalid type").or_else(|| text.find("invalid value")) {
+                Some(at) => {
                     let told = text[at..].rsplit_once(" at line ").map_or(&text[at..], |(told, _)| told);
-                    format!("{}: {}", self.at, without_value(told))
+                    // Of a file that is no mapping at all no key has been read.
+                    let key = if self.at.is_empty() { String::new() } else { format!("{}: ", self.at) };
+                    key + &without_value(told)
                 }
-                _ => text,
+                None => text,
             }
         });
         Fault { line, message }
@@ -564,7 +566,8 @@ impl<'de> Visitor<'de> for Unread<'_> {
 }
 
 /// The value of a key. Beyond what a flag takes: the switches of YAML 1.1, which Go takes where a switch is wanted, and
-/// addresses that are a port alone are not among them.
+/// addresses that are a port alone are not among them; and whole numbers with a point or an exponent, as Helm writes
+/// large ones.
 fn value(kind: Kind, text: &str) -> Option<Value> {
     if kind == Kind::Bool {
         match text {
@@ -573,7 +576,11 @@ fn value(kind: Kind, text: &str) -> Option<Value> {
             _ => {}
         }
     }
-    kind.parse(text)
+    kind.parse(text).or_else(|| match kind {
+        Kind::Int => parse_whole(text).map(Value::Int),
+        Kind::Size => parse_whole(text).map(Value::Size),
+        _ => None,
+    })
 }
 
 /// Whether a text has parts behind commas, which may stand as a list in a file.

@@ -65,8 +65,10 @@ fn every_flag_changes_the_options() {
                 "server.bind-addr" => &[("server.enabled", "true")],
                 // A certificate and its key come together.
                 "connect.tls.cert" | "connect.tls.key" => {
-                    &[("connect.tls.cert", "a"), ("connect.tls.key", "a")]
+                    &[("connect.url", "https://h"), ("connect.tls.cert", "a"), ("connect.tls.key", "a")]
                 }
+                // A server that is spoken no TLS with makes them idle, which is told.
+                name if name.starts_with("connect.tls.") => &[("connect.url", "https://h")],
                 "tls.cert" | "tls.key" => &[("tls.cert", "a"), ("tls.key", "a")],
                 _ => &[],
             };
@@ -257,6 +259,60 @@ fn faults_that_come_out_of_the_environment_name_their_variables() {
         let values = Values::resolve(http("e", "1"), &[], &env).expect("is well-formed");
         assert_eq!(AgentOptions::from_values(&values).expect_err("is refused").to_string(), line);
     }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_without_a_server_that_speaks_it_is_told() {
+    let notices = |url: &str, given: &[(&str, &str)]| {
+        resolve(http("e", "1"), &[&[("connect.url", url)], given].concat()).expect("is good").notices
+    };
+    let line = "connect.tls: no effect without an https:// URL in connect.url";
+    let pair = [("connect.tls.cert", "c.pem"), ("connect.tls.key", "k.pem")];
+    for given in
+        [&[("connect.tls.root-cas", "ca.pem")][..], &[("connect.tls.insecure-skip-verify", "true")], &pair]
+    {
+        assert_eq!(notices("http://a:8001", given), [line]);
+        assert_eq!(notices("ws://a:8001,http://b", given), [line]);
+        assert!(notices("https://a", given).is_empty());
+        assert!(notices("http://a,wss://b", given).is_empty());
+    }
+    // That of a service is another matter.
+    assert!(notices("http://a", &[("tls.insecure-skip-verify", "true")]).is_empty());
+}
+
+/// Only two of the same source leave open which one is meant.
+#[test]
+fn a_token_and_its_file_are_one_setting() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/token");
+    let token = |given: &[(&str, &str)], variables: &[(&str, &str)]| {
+        let given: Vec<_> = given.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+        let env =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, text)| text.into());
+        let values = Values::resolve(http("e", "1"), &given, &env).expect("is well-formed");
+        let options = AgentOptions::from_values(&values).map_err(|error| error.to_string())?;
+        Ok(options.connect.token.expect("there is one").reveal().to_owned())
+    };
+    let of_file: Result<String, String> = Ok("a-token-of-tests".to_owned());
+    let variable = ("PIKO_CONNECT_TOKEN", "of the variable");
+    let variable_of_file = ("PIKO_CONNECT_TOKEN_FILE", path);
+    assert_eq!(token(&[("connect.token-file", path)], &[variable]), of_file);
+    // What does not count is not judged, either.
+    assert_eq!(token(&[("connect.token-file", path)], &[("PIKO_CONNECT_TOKEN", "a\nb")]), of_file);
+    let of_flag = Ok("of the flag".to_owned());
+    assert_eq!(token(&[("connect.token", "of the flag")], &[variable_of_file]), of_flag);
+    assert_eq!(token(&[("connect.token", "of the flag")], &[("PIKO_CONNECT_TOKEN_FILE", "/none")]), of_flag);
+    // Empty text is no token.
+    assert_eq!(token(&[("connect.token", "")], &[variable_of_file]), of_file);
+    let both = "config: connect: token and token-file cannot both be set";
+    assert_eq!(
+        token(&[], &[variable, variable_of_file]),
+        Err(format!("{both} [PIKO_CONNECT_TOKEN, PIKO_CONNECT_TOKEN_FILE]"))
+    );
+    assert_eq!(
+        token(&[("connect.token", "t"), ("connect.token-file", path)], &[variable]),
+        Err(format!("{both} [--connect.token, --connect.token-file]"))
+    );
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The options of a node among others.
 
-use super::{bind, fault};
+use super::{bind, either, fault};
 use crate::error::UsageError;
 use crate::value::url::{is_host_name, parse_port};
 use crate::value::{BindAddr, Secret};
-use crate::values::Values;
+use crate::values::{Source, Values};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -27,6 +27,27 @@ pub struct ClusterOptions {
     pub secret: Option<Secret>,
     /// The file that the secret is read from, instead.
     pub secret_file: Option<String>,
+    /// Who named [`Self::secret_file`].
+    secret_origin: Option<Origin>,
+    /// What is in [`Self::secret_file`], once it was read.
+    secret_read: Option<Bytes>,
+}
+
+/// Where a value came from, for a complaint.
+#[derive(Clone, Debug, PartialEq)]
+struct Origin {
+    name: String,
+    is_file: bool,
+}
+
+/// A secret of any bytes. `Debug` does not show them.
+#[derive(Clone, PartialEq)]
+struct Bytes(Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// How nodes talk to each other.
@@ -105,7 +126,6 @@ const NODE_ID_BYTES_MAX: usize = 128;
 
 impl ClusterOptions {
     pub(super) fn from_values(values: &Values) -> Result<Self, UsageError> {
-        let text = |key| Some(values.text(key)).filter(|text| !text.is_empty());
         if values.go_duration("cluster.join-timeout").as_nanos() == 0 {
             return Err(fault(values, &["cluster.join-timeout"], "cluster: missing join timeout"));
         }
@@ -116,10 +136,7 @@ impl ClusterOptions {
                 fault(values, &["cluster.join"], &message)
             })?);
         }
-        if text("cluster.secret").is_some() && text("cluster.secret-file").is_some() {
-            let keys = ["cluster.secret", "cluster.secret-file"];
-            return Err(fault(values, &keys, "cluster: secret and secret-file cannot both be set"));
-        }
+        let (secret, secret_file) = either(values, "cluster", "cluster.secret")?;
         for key in ["cluster.node-id", "cluster.node-id-prefix"] {
             if values.text(key).len() > NODE_ID_BYTES_MAX {
                 let message = format!("cluster: node id: longer than {NODE_ID_BYTES_MAX} bytes");
@@ -135,9 +152,53 @@ impl ClusterOptions {
                 "" => NodeIdRule::Generate { prefix: values.text("cluster.node-id-prefix").to_owned() },
                 id => NodeIdRule::Given(id.to_owned()),
             },
-            secret: text("cluster.secret").map(Secret::new),
-            secret_file: text("cluster.secret-file").map(str::to_owned),
+            secret: Some(secret).filter(|text| !text.is_empty()).map(Secret::new),
+            secret_file: Some(secret_file).filter(|path| !path.is_empty()).map(str::to_owned),
+            secret_origin: Some(Origin {
+                name: values.origin("cluster.secret-file"),
+                is_file: values.source("cluster.secret-file") == Source::File,
+            }),
+            secret_read: None,
         })
+    }
+
+    /// Reads [`Self::secret_file`], where there is one, and keeps what is in it: for whoever starts a node, and not for
+    /// every new configuration, since a node has one secret for as long as it runs.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read, or that there is nothing in it or more than 64 KiB, with the flag, variable or key that
+    /// names the file.
+    pub fn read_secret(&mut self) -> Result<(), UsageError> {
+        let origin = self.secret_origin.as_ref();
+        let read = self.secret_bytes_of_file().map_err(|reason| {
+            let behind = origin.map(|origin| format!(" [{}]", origin.name)).unwrap_or_default();
+            UsageError::located(&format!("config: {reason}{behind}"), origin.is_some_and(|from| from.is_file))
+        })?;
+        self.secret_read = read.map(Bytes);
+        Ok(())
+    }
+
+    /// The secret: [`Self::secret`], or what is in [`Self::secret_file`], which is read now unless
+    /// [`Self::read_secret`] did so.
+    ///
+    /// # Errors
+    ///
+    /// The file and what is wrong with it.
+    pub fn secret_bytes(&self) -> Result<Option<Vec<u8>>, String> {
+        match (&self.secret, &self.secret_read) {
+            (Some(secret), _) => Ok(Some(secret.reveal().as_bytes().to_vec())),
+            (None, Some(Bytes(read))) => Ok(Some(read.clone())),
+            (None, None) => self.secret_bytes_of_file(),
+        }
+    }
+
+    fn secret_bytes_of_file(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(path) = &self.secret_file else { return Ok(None) };
+        match crate::file::secret_bytes(path.as_ref()) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(reason) => Err(format!("cluster: {path}: {reason}")),
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ClientTlsOptions, LogOptions, connect_proxy, connect_timeout, connect_urls, fault, token};
+use super::{
+    ClientTlsOptions, LogOptions, connect_proxy, connect_timeout, connect_urls, fault, note_idle_tls, token,
+};
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{ConnectUrl, ListenAddr, ProxyUrl, Secret};
 use crate::values::{Command, Start, Values};
@@ -93,16 +95,19 @@ impl ForwardOptions {
             _ => in_file,
         };
         let (url, fallbacks) = connect_urls(values)?;
+        let tls = ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?;
+        let mut notices = values.notices().to_vec();
+        note_idle_tls(&mut notices, &tls, url.tls || fallbacks.iter().any(|url| url.tls));
         Ok(Self {
             ports,
             url,
             fallbacks,
             proxy: connect_proxy(values)?,
             connect_timeout: connect_timeout(values)?,
-            tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
+            tls,
             token: token(values, "connect")?,
             log: LogOptions::from_values(values)?,
-            notices: values.notices().to_vec(),
+            notices,
             start: values.start().clone(),
         })
     }
@@ -158,6 +163,20 @@ mod tests {
             let line = forward(text).expect_err(text).to_string();
             assert!(line.starts_with("port: e: "), "{line}");
         }
+    }
+
+    #[test]
+    fn tls_without_a_server_that_speaks_it_is_told() {
+        let notices = |url: &str| {
+            let given =
+                [("connect.url", url.to_owned()), ("connect.tls.insecure-skip-verify", "true".to_owned())];
+            let command = Command::ForwardTcp { addr: "1".to_owned(), endpoint: "e".to_owned() };
+            let values = Values::resolve(command, &given, &|_| None).expect("is well-formed");
+            ForwardOptions::from_values(&values).expect("is good").notices
+        };
+        assert_eq!(notices("http://a"), ["connect.tls: no effect without an https:// URL in connect.url"]);
+        assert!(notices("http://a,https://b").is_empty());
+        assert!(forward("1").expect("is good").notices.is_empty());
     }
 
     #[test]

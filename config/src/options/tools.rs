@@ -49,25 +49,30 @@ impl BenchOptions {
             _ => Err(fault(values, &[key], &format!("missing {key}"))),
         };
         let int = |key: &str| number(key, values.int(key));
-        let url = |key: &str, name: &str| match values.text(key) {
-            "" => Err(fault(values, &[key], &format!("server: missing {name} url"))),
-            text => ConnectUrl::parse(text)
-                .map_err(|error| fault(values, &[key], &format!("server: invalid {name} url: {error}"))),
-        };
         Ok(Self {
             requests: int("requests")?,
             clients: int("clients")?,
             endpoints: int("endpoints")?,
             upstreams: int("upstreams")?,
             size: number("size", values.size("size"))?,
-            proxy_url: url("connect.proxy-url", "proxy")?,
-            upstream_url: url("connect.upstream-url", "upstream")?,
+            proxy_url: url_of(values, "connect.proxy-url", "proxy url")?,
+            upstream_url: url_of(values, "connect.upstream-url", "upstream url")?,
             timeout: values
                 .optional_duration("connect.timeout")
                 .ok_or_else(|| fault(values, &["connect.timeout"], "server: missing timeout"))?,
             log: LogOptions::from_values(values)?,
             notices: values.notices().to_vec(),
         })
+    }
+}
+
+/// The URL of a server's port under `key`, which a complaint calls `name`.
+fn url_of(values: &Values, key: &str, name: &str) -> Result<ConnectUrl, UsageError> {
+    match values.text(key) {
+        "" => Err(fault(values, &[key], &format!("server: missing {name}"))),
+        // A bad URL may hold a password, so only its fault is told, not its text.
+        text => ConnectUrl::parse(text)
+            .map_err(|error| fault(values, &[key], &format!("server: invalid {name}: {error}"))),
     }
 }
 
@@ -87,7 +92,7 @@ impl TestClusterOptions {
     /// More would not find threads and descriptors on most machines.
     pub const NODES_MAX: usize = 100;
 
-    /// Checks the values. A wrong number of nodes is told in Go's words, with its exit status of 1.
+    /// Checks the values.
     ///
     /// # Errors
     ///
@@ -105,7 +110,7 @@ impl TestClusterOptions {
             Ok(nodes) if nodes > Self::NODES_MAX => format!("more than {} nodes", Self::NODES_MAX),
             _ => "missing nodes".to_owned(),
         };
-        Err(UsageError::nothing_to_do(&format!("validate: {message}")))
+        Err(fault(values, &["nodes"], &message))
     }
 }
 
@@ -132,12 +137,12 @@ pub struct StatusOptions {
     pub tls: ClientTlsOptions,
     /// The token, for `Authorization: Bearer …`; fit for a header.
     pub token: Option<Secret>,
-    /// The admin port, as it was given.
-    pub url: String,
+    /// The admin port.
+    pub url: ConnectUrl,
 }
 
 impl StatusOptions {
-    /// Checks the values. The URL is judged by whoever asks, whose words are those of Go.
+    /// Checks the values, with the words of Go (behaviour reference, CLI 3.4).
     ///
     /// # Errors
     ///
@@ -162,7 +167,7 @@ impl StatusOptions {
             forward,
             tls: ClientTlsOptions::without_pair(values, "server.tls"),
             token: token(values, "server")?,
-            url: values.text("server.url").to_owned(),
+            url: url_of(values, "server.url", "url")?,
         })
     }
 }

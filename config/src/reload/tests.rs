@@ -101,6 +101,10 @@ fn a_bad_file_changes_nothing() {
     }
     std::fs::remove_file(folder.file()).expect("is there");
     assert!(reload.reload().expect_err("is gone").contains("no such file"));
+    std::fs::create_dir(folder.file()).expect("the folder can be written");
+    assert_eq!(reload.files(), [folder.file()]);
+    assert!(reload.reload().expect_err("is no file").contains("server.yaml: is a directory"));
+    std::fs::remove_dir(folder.file()).expect("is there");
     assert_eq!(part.taken(), [0; 0]);
     folder.write("grace_period: 3s\n");
     assert_eq!(reload.reload().expect("is good").applied, ["grace-period"]);

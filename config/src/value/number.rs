@@ -49,6 +49,36 @@ pub fn parse_int(text: &str) -> Option<i64> {
     if negative { 0_i64.checked_sub_unsigned(magnitude) } else { 0_i64.checked_add_unsigned(magnitude) }
 }
 
+/// A whole number that is written with a point or an exponent, such as `1e+06` and `1.048576e+06`: a float of YAML 1.2
+/// (10.2.1.4), which Go's parser takes where a whole number is wanted. One with a fraction is none.
+#[cfg(feature = "yaml")]
+pub(crate) fn parse_whole(text: &str) -> Option<i64> {
+    let (negative, body) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let (mantissa, exponent) = match body.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (body, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // Without zeros at its end the number is whole when what is left needs no digit behind the point.
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    let places = i64::try_from(digits.len() - significant.len()).ok()?;
+    let places = places.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(exponent)?;
+    let factor = 10_u64.checked_pow(u32::try_from(places).ok()?)?;
+    let magnitude = significant.parse::<u64>().ok()?.checked_mul(factor)?;
+    if negative { 0_i64.checked_sub_unsigned(magnitude) } else { 0_i64.checked_add_unsigned(magnitude) }
+}
+
 /// A number of bytes: a whole number as in [`parse_int`], or a decimal one with a unit: `B`; `k`, `KiB`, `M`, `MiB`, `G`,
 /// `GiB` (1,024 each); `KB`, `MB`, `GB` (1,000 each). Letter case does not matter.
 ///
@@ -140,6 +170,53 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "yaml")]
+    #[test]
+    fn whole_numbers_as_decimal_ones() {
+        for (text, number) in [
+            ("1e+06", 1_000_000),
+            ("1E6", 1_000_000),
+            ("1.048576e+06", 1 << 20),
+            ("-1e3", -1000),
+            ("+2.50e1", 25),
+            ("65536.0", 65_536),
+            ("3.", 3),
+            (".5e1", 5),
+            ("100e-2", 1),
+            ("0.0", 0),
+            ("0e99999", 0),
+            ("9.223372036854775807e18", i64::MAX),
+            ("-9.223372036854775808e+18", i64::MIN),
+        ] {
+            assert_eq!(parse_whole(text), Some(number), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "e3",
+            "-",
+            "1.5",
+            "1e-1",
+            "1.5e0",
+            "1e19",
+            "1e",
+            "1e+",
+            "1e+-1",
+            "--1e3",
+            "1 e3",
+            "0x1e3.0",
+            "1.0.0",
+            "1e9223372036854775807",
+            "1e99999999999999999999",
+            "inf",
+            "nan",
+            "ten",
+            "1.0k",
+        ] {
+            assert_eq!(parse_whole(text), None, "{text}");
+        }
+    }
+
     #[cfg(feature = "server")]
     #[test]
     fn decimal_numbers() {
@@ -178,6 +255,8 @@ mod tests {
         fn no_text_panics(text in "[-+0-9_xXobkKmMiIgGB. ]{0,24}|\\PC{0,12}") {
             #[cfg(feature = "server")]
             let _ = parse_float(&text);
+            #[cfg(feature = "yaml")]
+            let _ = parse_whole(&text);
             let _ = (parse_int(&text), parse_size(&text), parse_bool(&text));
         }
 

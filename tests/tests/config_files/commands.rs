@@ -183,15 +183,56 @@ fn programs_judge_their_settings_before_they_do_anything() {
 fn a_file_for_the_test_cluster() {
     let folder = Folder::new();
     for (text, line, code) in [
-        ("nodes: 0\n", "validate: missing nodes\n", 1),
+        ("nodes: 0\n", "config: missing nodes [PATH: nodes]\n", 1),
         ("log: {level: loud}\n", "config: log: unsupported level: loud", 1),
         ("log: {subsystems: x}\n", "parse config: ", 1),
         ("node: 3\n", "parse config: ", 1),
     ] {
         let path = folder.write("test.yaml", text);
         let (_, err, status) = says("piko", "test cluster", &["--config.path", &path], &[]);
+        let err = err.replace(&path, "PATH");
         assert!(err.starts_with(line) && status == code, "{text}: {err}");
     }
+}
+
+/// What is wrong with the file of the cluster's secret, `check` says as a start does.
+#[test]
+fn the_file_of_the_cluster_secret_is_judged() {
+    let folder = Folder::new();
+    let empty = folder.write("empty", " \n");
+    let large = folder.write("large", &"x".repeat(64 * 1024 + 1));
+    let good = folder.write("good", "a secret\n");
+    let (missing, directory) = (folder.path("missing"), folder.path("."));
+    for (path, why) in [
+        (&missing, "no such file or directory"),
+        (&directory, "is a directory"),
+        (&empty, "the file is empty"),
+        (&large, "larger than 64 KiB"),
+    ] {
+        let file = folder.write("server.yaml", &format!("cluster: {{secret_file: '{path}'}}\n"));
+        let told = |origin: &str| format!("config: cluster: {path}: {why} [{origin}]\n");
+        for (args, env, line, code) in [
+            (["--cluster.secret-file", path], &[][..], told("--cluster.secret-file"), 2),
+            (["--config.path", &file], &[], told(&format!("{file}: cluster.secret_file")), 1),
+            (
+                ["--log.level", "info"],
+                &[("PIKO_CLUSTER_SECRET_FILE", path.as_str())],
+                told("PIKO_CLUSTER_SECRET_FILE"),
+                2,
+            ),
+        ] {
+            for (program, words) in [
+                ("piko", "server config check"),
+                ("piko-server", "config check"),
+                ("piko", "server"),
+                ("piko-server", ""),
+            ] {
+                assert_eq!(says(program, words, &args, env), (String::new(), line.clone(), code), "{words}");
+            }
+        }
+    }
+    let (out, err, code) = says("piko", "server config check", &["--cluster.secret-file", &good], &[]);
+    assert_eq!((out.as_str(), err.as_str(), code), ("the configuration is good\n", "", 0));
 }
 
 /// A password in front of a host is in nothing that is printed, whatever the setting is called.

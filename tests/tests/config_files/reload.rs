@@ -115,6 +115,30 @@ fn a_broken_file_has_no_effect() {
 }
 
 #[test]
+fn a_directory_in_place_of_the_file_is_refused() {
+    let mut setup = Setup::start("proxy: {timeout: 1m}\n");
+    let from = setup.server.process.mark();
+    let path = setup.folder.path("server.yaml");
+    std::fs::remove_file(&path).expect("is there");
+    std::fs::create_dir(&path).expect("the folder can be written");
+    let is_told = |line: &piko_tests::process::Line| {
+        let record = line.json().filter(|record| record["msg"] == REFUSED);
+        record.is_some_and(|record| {
+            record["error"].as_str().is_some_and(|e| e.ends_with("server.yaml: is a directory"))
+        })
+    };
+    setup.server.process.wait_line(from, SOON, is_told).expect("it is seen");
+    assert_eq!(setup.metric("piko_reload_current"), "0");
+    let from = setup.server.process.mark();
+    setup.server.process.signal(Signal::Hup).expect("sent");
+    setup.server.process.wait_line(from, SOON, is_told).expect("the answer");
+    std::fs::remove_dir(&path).expect("is there");
+    setup.change("proxy: {timeout: 2m}\n", NEW_VALUES);
+    setup.server.process.wait_record(from, SOON, APPLIED).expect("is good");
+    assert_eq!(setup.metric("piko_reload_current"), "1");
+}
+
+#[test]
 fn what_needs_a_restart_says_so() {
     let setup = Setup::start("{}\n");
     let record = setup.change("cluster: {join: [10.0.0.1]}\n", "new values that count after a restart only");

@@ -147,12 +147,15 @@ fn what_cannot_be_answered_is_said_in_one_line() {
         assert_eq!(piko(server, command), (String::new(), line.to_owned(), Some(1)), "{command}");
     }
     for (url, line) in [
-        ("", "config: server: missing url\n"),
-        ("nonsense", "config: server: invalid url: not of the form http[s]://host[:port][/path]\n"),
+        ("", "config: server: missing url [--server.url]\n"),
+        (
+            "nonsense",
+            "config: server: invalid url: not of the form http[s]://host[:port][/path] [--server.url]\n",
+        ),
     ] {
         let output = run("piko", &["server", "status", "cluster", "nodes", "--server.url", url], &[]);
         assert_eq!(String::from_utf8_lossy(&output.stderr), line);
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(2));
     }
     let gone = unused_addr();
     let url = format!("http://{gone}");

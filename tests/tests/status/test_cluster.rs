@@ -29,6 +29,9 @@ fn some_nodes_form_a_cluster() {
     assert!(process.wait_exit(SOON).expect("the end").success(), "{}", process.tail());
 
     let output = run("piko", &["test", "cluster", "--nodes", "0"], &[]);
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "validate: missing nodes\n");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "config: missing nodes [--nodes]\n");
+    assert_eq!(output.status.code(), Some(2));
+    let output = run("piko", &["test", "cluster"], &[("PIKO_NODES", "0")]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "config: missing nodes [PIKO_NODES]\n");
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -220,6 +220,58 @@ fn faults_have_a_line_and_a_key() {
 fn secrets_are_not_repeated() {
     let (_, message) = bad(Program::Agent, "connect: {token: [hunter2]}");
     assert!(!message.contains("hunter2"), "{message}");
+    // A whole file may be the secret, when a path was mistaken for another.
+    for text in [
+        "hunter2\n",
+        "\"hunter2\"\n",
+        "# A comment.\nhunter2 and `more`, expected nothing\n",
+        "|\n  hunter2\n",
+        "&anchor hunter2",
+        "!!int hunter2",
+        "!hunter2 x",
+        "*hunter2",
+        "- hunter2",
+        "hunter2: x",
+    ] {
+        let (_, message) = bad(Program::Server, text);
+        assert!(!message.contains("hunter2") || text == "hunter2: x", "{text}: {message}");
+    }
+    let type_of_all = "invalid type: string, expected a section of keys";
+    assert_eq!(bad(Program::Server, "hunter2\n"), (Some(1), type_of_all.to_owned()));
+    let (_, message) = bad(Program::Server, "4711\n");
+    assert!(!message.contains("4711"), "{message}");
+    for value in
+        ["!!int hunter2", "!!bool hunter2", "!!float hunter2", "!hunter2 [x]", "{hunter2: x}", "*hunter2"]
+    {
+        let Err(fault) = read(Program::Agent, &format!("connect: {{token: {value}}}")) else { continue };
+        assert!(!fault.message.contains("hunter2"), "{value}: {fault:?}");
+    }
+}
+
+/// Helm prints large numbers like this, and Go's parser takes them where a whole number is wanted.
+#[test]
+fn whole_numbers_may_have_an_exponent() {
+    let text = "proxy: {http: {max_header_bytes: 1.048576e+06}}\n\
+                cluster: {gossip: {max_packet_size: 1.4e3}}\nupstream: {rebalance: {min_conns: 1e+06}}\n";
+    assert_eq!(
+        told(&good(Program::Server, text).settings),
+        [
+            "cluster.gossip.max-packet-size=Int(1400)",
+            "proxy.http.max-header-bytes=Size(1048576)",
+            "upstream.rebalance.min-conns=Int(1000000)",
+        ]
+    );
+    for (text, told_as) in [
+        (
+            "upstream: {rebalance: {min_conns: 1.5}}",
+            "upstream.rebalance.min_conns: \"1.5\" is no whole number",
+        ),
+        ("proxy: {http: {max_header_bytes: 1e-1}}", "proxy.http.max_header_bytes: \"1e-1\" is no size"),
+        ("proxy: {timeout: 1e+06}", "proxy.timeout: \"1e+06\" is no duration"),
+    ] {
+        let (_, message) = bad(Program::Server, text);
+        assert!(message.starts_with(told_as), "{message}");
+    }
 }
 
 #[test]
