@@ -135,11 +135,56 @@ impl Authority {
         self.sign(params)
     }
 
+    /// An authority below this one, with these names.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::issue`].
+    pub fn issue_authority(&self, names: &[&str]) -> Pair {
+        self.sign(params_of_authority(names))
+    }
+
     fn sign(&self, params: CertificateParams) -> Pair {
         let key = KeyPair::generate().expect("randomness");
         let cert = params.signed_by(&key, &self.0).expect("the authority signs");
         Pair { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().to_vec() }
     }
+}
+
+impl Pair {
+    /// What plain `openssl req -x509` makes: an authority of itself (CA:TRUE), with these names.
+    ///
+    /// # Panics
+    ///
+    /// When one is no name.
+    pub fn of_itself(names: &[&str]) -> Self {
+        Self::self_signed(params_of_authority(names))
+    }
+
+    /// One that ended years ago.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::of_itself`].
+    pub fn of_itself_expired(names: &[&str]) -> Self {
+        let mut params = params_of_authority(names);
+        params.not_before = date_time_ymd(2001, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+        Self::self_signed(params)
+    }
+
+    fn self_signed(params: CertificateParams) -> Self {
+        let key = KeyPair::generate().expect("randomness");
+        let cert = params.self_signed(&key).expect("a fresh key signs");
+        Self { cert: cert.pem(), key: key.serialize_pem(), der: cert.der().to_vec() }
+    }
+}
+
+fn params_of_authority(names: &[&str]) -> CertificateParams {
+    let mut params = params(names);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages.clear();
+    params
 }
 
 fn params(names: &[&str]) -> CertificateParams {

@@ -10,6 +10,10 @@ mod files;
 mod forward;
 #[path = "tls/hostile.rs"]
 mod hostile;
+#[path = "tls/itself.rs"]
+mod itself;
+#[path = "tls/old.rs"]
+mod old;
 #[path = "tls/openssl.rs"]
 mod openssl;
 #[path = "tls/ports.rs"]

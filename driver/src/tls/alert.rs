@@ -1,6 +1,8 @@
-//! What a peer says when it ends a connection.
+//! What a peer says when it ends a connection, and what is said of a peer.
 
-use rustls::{AlertDescription, Error};
+use super::itself::is_authority;
+use super::x509::OldVersion;
+use rustls::{AlertDescription, CertificateError, Error, OtherError};
 use std::io;
 
 /// Whether the peer refused what it was shown: a certificate, its absence, a name, a version. In TLS 1.3 a server says
@@ -28,6 +30,20 @@ pub fn is_refusal(error: &io::Error) -> bool {
     };
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     matches!(inner, Some(Error::AlertReceived(alert)) if refused(alert))
+}
+
+/// The error of a connection. rustls has no words for what is wrong with some certificates.
+pub(super) fn in_words(error: Error) -> io::Error {
+    let why = match &error {
+        error if is_authority(error) => {
+            "that of an authority (CA:TRUE; webpki: CaUsedAsEndEntity), and none of the roots".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) if inner.is::<OldVersion>() => {
+            inner.to_string()
+        }
+        _ => return io::Error::new(io::ErrorKind::InvalidData, error),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, format!("invalid peer certificate: {why}"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A byte stream under TLS.
 
+use super::alert;
 use super::session::{Session, Sinks};
 use crate::buffer::Queue;
 use crate::runtime::{Io, IoInfo, Probe};
@@ -181,7 +182,7 @@ impl<I: Io> TlsIo<I> {
             }
             Err(error) => {
                 self.broken = true;
-                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+                Err(alert::in_words(error))
             }
         }
     }

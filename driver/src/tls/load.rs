@@ -1,16 +1,20 @@
 //! Files to configurations of rustls.
 
 use super::files::{certs, key};
-use super::roots;
+use super::itself::{OrItself, of_own};
+use super::roots::{self, Roots};
 use super::sni::Certificates;
 use super::trust::TrustAnybody;
+use super::x509::{is_current, kind_of_key, may_have_names};
 use crate::reload::{LoadError, Stamp};
-use rustls::RootCertStore;
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, Resumption, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ProducesTickets, ServerConfig, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ConfigBuilder, SignatureScheme, WantsVerifier};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,16 +81,50 @@ pub struct ClientFiles {
 fn pair(files: &PairFiles, crypto: &Crypto) -> Result<CertifiedKey, LoadError> {
     let fail = |error: String| LoadError::new(format!("load key pair: {error}"));
     let (chain, key) = (certs(&files.cert).map_err(fail)?, key(&files.key).map_err(fail)?);
+    if let Some(Err(old)) = chain.first().map(is_current) {
+        return Err(fail(format!("{}: {old}", files.cert.display())));
+    }
+    let refused = unusable_key(&key, &crypto.provider);
     let key = crypto.provider.key_provider.load_private_key(key);
-    let key = key.map_err(|error| fail(format!("{}: {error}", files.key.display())))?;
+    let key = key.map_err(|_| fail(format!("{}: {refused}", files.key.display())))?;
     let pair = CertifiedKey::new(chain, key);
     match pair.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(pair),
         Err(rustls::Error::InconsistentKeys(_)) => {
             Err(fail(format!("{} is not the key of {}", files.key.display(), files.cert.display())))
         }
-        Err(error) => Err(fail(format!("{}: {error}", files.cert.display()))),
+        Err(error) => Err(fail(format!("{}: {}", files.cert.display(), of_own(&error)))),
     }
+}
+
+/// What to say of a key that the cryptography does not take: it says the same of all.
+fn unusable_key(key: &PrivateKeyDer<'_>, provider: &CryptoProvider) -> String {
+    let kind = kind_of_key(key).unwrap_or("an unknown kind");
+    let verified = provider.signature_verification_algorithms.supported_schemes();
+    // Whoever verifies signatures of this curve also makes them.
+    let curves = match verified.contains(&SignatureScheme::ECDSA_NISTP521_SHA512) {
+        true => "P-256, P-384 and P-521",
+        false => "P-256 and P-384",
+    };
+    format!(
+        "a private key that cannot be used ({kind}): RSA of at least 2048 bits, ECDSA {curves}, and Ed25519 can"
+    )
+}
+
+/// Believes servers with a certificate of these authorities, and those that are one of them.
+fn trust(
+    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+    mut trusted: Roots,
+    crypto: &Crypto,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, LoadError> {
+    if trusted.store.is_empty() {
+        return Ok(builder.with_root_certificates(trusted.store));
+    }
+    trusted.certs.retain(may_have_names);
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(trusted.store), crypto.provider.clone());
+    let verifier = OrItself::new(verifier.build().map_err(unusable)?, trusted.certs);
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
 fn unusable(error: impl fmt::Display) -> LoadError {
@@ -119,8 +157,9 @@ impl ServerFiles {
                 let cas = roots::of_file(path)
                     .map_err(|error| LoadError::new(error.to_string().replace("root cas", "client cas")))?;
                 let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(cas), crypto.provider.clone());
-                builder.with_client_cert_verifier(verifier.build().map_err(unusable)?)
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(cas.store), crypto.provider.clone());
+                let verifier: Arc<dyn ClientCertVerifier> = verifier.build().map_err(unusable)?;
+                builder.with_client_cert_verifier(Arc::new(OrItself::new(verifier, cas.certs)))
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(certs?)));
@@ -148,10 +187,10 @@ impl ClientFiles {
             builder.dangerous().with_custom_certificate_verifier(verifier)
         } else {
             let trusted = match own.map_or_else(roots::of_machine, Ok) {
-                Err(_) if self.may_trust_nobody => RootCertStore::empty(),
+                Err(_) if self.may_trust_nobody => Roots::empty(),
                 trusted => trusted?,
             };
-            builder.with_root_certificates(trusted)
+            trust(builder, trusted, crypto)?
         };
         let mut config = match &self.cert {
             None => builder.with_no_client_auth(),

@@ -8,11 +8,13 @@ mod alert;
 mod connect;
 mod files;
 mod io;
+mod itself;
 mod load;
 mod roots;
 mod session;
 mod sni;
 mod trust;
+mod x509;
 
 pub use accept::{AcceptError, Acceptor, LoadedServer};
 pub use alert::is_refusal;

@@ -14,7 +14,7 @@ fn url(server: &Server) -> String {
 }
 
 /// The agent's own words about why it has no tunnel.
-fn failure(agent: &Agent) -> String {
+pub(crate) fn failure(agent: &Agent) -> String {
     let line = agent.process.wait_line(0, SOON, |line| {
         line.json().is_some_and(|v| v["msg"].as_str().is_some_and(|m| m.starts_with("connect failed")))
     });
