@@ -2,12 +2,15 @@
 
 use crate::runtime::{Listener, Runtime, Timer};
 use crate::shutdown::{Shutdown, TaskGuard, Tasks};
+use piko_core::time::Instant;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 use std::time::Duration;
 
 /// After a failed accept (out of descriptors) the listener rests, so that it does not spin.
 const REST: Duration = Duration::from_millis(50);
+/// How often a port tells that it cannot accept: out of descriptors it fails after every rest, for hours.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 
 /// How long handshakes that are under way take to end before a listener is closed: a round trip to a load balancer.
 /// Whoever begins one meanwhile is not heard, asks again after a second and is refused then, which loses nothing.
@@ -31,6 +34,7 @@ where
     let guard = tasks.enter();
     let mut stopped = stop.listener();
     let mut timer = rt.timer();
+    let mut complaints = Complaints::default();
     loop {
         let accepted = poll_fn(|cx| {
             if stopped.poll(cx).is_ready() {
@@ -54,10 +58,31 @@ where
             }
             Some(Ok(io)) => rt.spawn(serve(io, tasks.enter())),
             Some(Err(error)) => {
-                tracing::warn!(%error, "accept failed");
+                if let Some(silent) = complaints.next(rt.now()) {
+                    tracing::warn!(%error, silent, "accept failed");
+                }
                 rest(&rt, &mut timer, REST).await;
             }
         }
+    }
+}
+
+/// When the next failure may be told, and how many were not.
+#[derive(Debug, Default)]
+struct Complaints {
+    not_before: Option<Instant>,
+    silent: u32,
+}
+
+impl Complaints {
+    /// A failure: `Some` when it is to be told, with how many were not told since the last one that was.
+    fn next(&mut self, now: Instant) -> Option<u32> {
+        if self.not_before.is_some_and(|at| now < at) {
+            self.silent = self.silent.wrapping_add(1);
+            return None;
+        }
+        self.not_before = Some(now + COMPLAINT_EVERY);
+        Some(std::mem::take(&mut self.silent))
     }
 }
 
@@ -72,4 +97,20 @@ async fn rest<R: Runtime>(rt: &R, timer: &mut R::Timer, time: Duration) {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_accept_says_so_every_ten_seconds() {
+        let start = Instant::from_nanos(0);
+        let mut complaints = Complaints::default();
+        let failures = (0..).map(|n| start + REST * n).take_while(|at| *at <= start + COMPLAINT_EVERY * 2);
+        let told: Vec<_> = failures.filter_map(|at| complaints.next(at).map(|silent| (at, silent))).collect();
+        let between = 10_000 / 50 - 1;
+        let expected = [0, 1, 2].map(|n| (start + COMPLAINT_EVERY * n, if n == 0 { 0 } else { between }));
+        assert_eq!(told, expected);
+    }
 }
