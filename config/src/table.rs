@@ -189,7 +189,7 @@ impl Flag {
         self
     }
 
-    #[cfg(feature = "server")]
+    #[cfg(any(feature = "server", not(feature = "tls")))]
     const fn refused(mut self, reason: &'static str) -> Self {
         self.effect = Effect::Refused(reason);
         self

@@ -141,6 +141,10 @@ impl ClientTlsOptions {
         section: &str,
         has_server_name: bool,
     ) -> Result<Self, UsageError> {
+        if cfg!(not(feature = "tls")) {
+            // The flags are refused.
+            return Ok(Self::default());
+        }
         let server_name = if has_server_name { text(values, prefix, "server-name") } else { None };
         Ok(Self {
             cert: pair(values, prefix, section)?,

@@ -34,9 +34,15 @@ const fn proxy_protocol(help: &'static str) -> Flag {
     flag
 }
 
-/// What a build without TLS, which refuses every URL that asks for it, says of its flags.
-const fn tls(help: &'static str) -> &'static str {
-    if cfg!(feature = "tls") { help } else { common::NOT_HERE }
+/// A build without TLS refuses its flags: what they ask for would not come about.
+const fn tls(flag: Flag) -> Flag {
+    #[cfg(not(feature = "tls"))]
+    let flag = {
+        let mut flag = flag.refused("this build speaks no TLS");
+        flag.help = common::help_of(flag.effect, flag.help);
+        flag
+    };
+    flag
 }
 
 /// Settings of an HTTP listener.
@@ -60,10 +66,10 @@ pub(super) const FLAGS: &[Flag] = &[
     common::connect_proxy_url(VERBS).reloadable(),
     flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as").reloadable(),
     flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
-    flag("connect.tls.cert", Kind::Text, "", tls("A PEM file: the certificate to show to a server that asks for one")).reloadable(),
-    flag("connect.tls.insecure-skip-verify", Kind::Bool, "false", tls("Take whatever certificate the server shows: for tests only")).reloadable(),
-    flag("connect.tls.key", Kind::Text, "", tls("A PEM file: the key of --connect.tls.cert")).reloadable(),
-    flag("connect.tls.root-cas", Kind::Text, "", tls("A PEM file: the authorities to trust; those of the machine when empty")).reloadable(),
+    tls(flag("connect.tls.cert", Kind::Text, "", "A PEM file: the certificate to show to a server that asks for one").reloadable()),
+    tls(flag("connect.tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the server shows: for tests only").reloadable()),
+    tls(flag("connect.tls.key", Kind::Text, "", "A PEM file: the key of --connect.tls.cert").reloadable()),
+    tls(flag("connect.tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust; those of the machine when empty").reloadable()),
     flag("connect.token", Kind::Text, "", "The token to authenticate with").secret().reloadable(),
     flag("connect.token-file", Kind::Text, "", "A file that holds the token").reloadable(),
     flag("connect.url", Kind::Text, "http://localhost:8001", "The server's upstream port: http, https, ws or wss; a path is kept as prefix; several, separated by commas, are tried in order").reloadable(),
@@ -93,10 +99,10 @@ pub(super) const FLAGS: &[Flag] = &[
     #[cfg(feature = "yaml")]
     entry("tenant-id", "", "The tenant to register this endpoint as, in place of connect.tenant_id").reloadable(),
     listener("timeout", Kind::Duration, "10s", "How long to wait for the service: to connect, and for the head of a response; 0 is for ever").reloadable(),
-    http("tls.cert", Kind::Text, "", tls("A PEM file: the certificate to show to an https service that asks for one")).reloadable(),
-    http("tls.insecure-skip-verify", Kind::Bool, "false", tls("Take whatever certificate the service shows: for tests only")).reloadable(),
-    http("tls.key", Kind::Text, "", tls("A PEM file: the key of --tls.cert")).reloadable(),
-    http("tls.root-cas", Kind::Text, "", tls("A PEM file: the authorities to trust for the service; those of the machine when empty")).reloadable(),
+    tls(http("tls.cert", Kind::Text, "", "A PEM file: the certificate to show to an https service that asks for one").reloadable()),
+    tls(http("tls.insecure-skip-verify", Kind::Bool, "false", "Take whatever certificate the service shows: for tests only").reloadable()),
+    tls(http("tls.key", Kind::Text, "", "A PEM file: the key of --tls.cert").reloadable()),
+    tls(http("tls.root-cas", Kind::Text, "", "A PEM file: the authorities to trust for the service; those of the machine when empty").reloadable()),
     #[cfg(feature = "yaml")]
     entry("token", "", "The token for this endpoint, in place of connect.token").secret().reloadable(),
     #[cfg(feature = "yaml")]

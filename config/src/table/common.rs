@@ -40,10 +40,8 @@ pub(super) const fn connect_proxy_url(verbs: &'static [Verb]) -> Flag {
 
 /// What a build that refuses a flag says of it. A small one has no bytes to spare for what it does not do.
 pub(super) const fn help_of(effect: Effect, help: &'static str) -> &'static str {
-    if let Effect::Refused(_) = effect { NOT_HERE } else { help }
+    if let Effect::Refused(_) = effect { "Not in this build" } else { help }
 }
-
-pub(super) const NOT_HERE: &str = "Not in this build";
 
 pub(super) const fn log_level(verbs: &'static [Verb]) -> Flag {
     let help = "The least severe records to log: debug, info, warn or error";
