@@ -19,6 +19,7 @@ mod metrics;
 mod status;
 
 use crate::node::Node;
+use crate::seldom::Seldom;
 use crate::tls::NodeTls;
 use crate::{answers, path};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
@@ -47,6 +48,8 @@ pub(crate) struct AdminService<R> {
     config: Config,
     /// The files of all ports, and how the admin ports of other nodes are reached.
     tls: NodeTls,
+    /// Nodes with which there is no agreement on TLS.
+    tls_failures: Seldom,
     /// Takes the node down.
     drain: Shutdown,
     /// What the requests of a disconnected tunnel may take to end.
@@ -71,6 +74,7 @@ impl<R: Runtime> AdminService<R> {
             clock: Clock::of(rt),
             config: Config::new(Place::Admin),
             tls: tls.clone(),
+            tls_failures: Seldom::default(),
             drain: drain.clone(),
             grace,
         }
@@ -226,7 +230,7 @@ impl<R: Runtime> Service for AdminService<R> {
         target: &forward::Target,
         attempt: Attempt,
     ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
-        forward::connect(&self.rt, self.tls.connector(), target, attempt.until).await
+        forward::connect(&self.rt, self.tls.connector(), &self.tls_failures, target, attempt.until).await
     }
 
     fn again(&self, _: &mut forward::Target, _: Failure) -> bool {

@@ -19,6 +19,7 @@ mod proxy;
 mod raw;
 mod rebalance;
 mod reload;
+mod seldom;
 mod server;
 mod settings;
 mod tcp;

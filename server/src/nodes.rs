@@ -2,6 +2,7 @@
 //! advertise them.
 
 use crate::link::{self, Found, Link};
+use crate::seldom::Seldom;
 
 use piko_core::id::NodeId;
 use piko_core::mux;
@@ -63,6 +64,8 @@ pub(crate) struct Nodes<R: Runtime> {
     pub(crate) members: Option<Arc<Members>>,
     /// Connections that were opened, for the metrics.
     pub(crate) dials: Arc<Counter>,
+    /// Nodes with which there is no agreement on TLS.
+    tls_failures: Seldom,
 }
 
 impl<R: Runtime> fmt::Debug for Nodes<R> {
@@ -125,7 +128,7 @@ impl<R: Runtime> Nodes<R> {
         dials: Arc<Counter>,
     ) -> Self {
         let places = RwLock::new(Places { up: BTreeMap::new(), take_links: BTreeSet::new() });
-        Self { rt, tls, places, links: link::limits(), members, dials }
+        Self { rt, tls, places, links: link::limits(), members, dials, tls_failures: Seldom::default() }
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Places<R>> {
@@ -184,8 +187,15 @@ impl<R: Runtime> Nodes<R> {
         let cause = match timeout_at(&self.rt, Some(until), self.dial(proxy)).await {
             Ok(Ok(io)) => return Ok(Connected { io, pooled: false }),
             Ok(Err(error)) => {
-                tracing::debug!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "failed to dial node");
+                let is_tls = self.tls.is_some() && error.kind() == io::ErrorKind::InvalidData;
+                if is_tls && self.tls_failures.is_due(proxy, self.rt.now()) {
+                    // What no retry cures, and every request would repeat.
+                    tracing::warn!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "no TLS with node");
+                } else {
+                    tracing::debug!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "failed to dial node");
+                }
                 match error.kind() {
+                    _ if is_tls => cause::TLS_FAILED,
                     io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
                     io::ErrorKind::TimedOut => cause::CONNECT_TIMEOUT,
                     _ => cause::CONNECT_FAILED,

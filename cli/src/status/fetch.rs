@@ -16,6 +16,8 @@ const LIMIT: Duration = Duration::from_secs(15);
 const BODY_BYTES_MAX: usize = 256 << 20;
 /// One read of the connection.
 const READ_BYTES: usize = 16 * 1024;
+/// What is shown of a server's reason.
+const REASON_CHARS_MAX: usize = 300;
 
 /// Where to ask.
 #[derive(Debug)]
@@ -139,7 +141,21 @@ impl Source {
 }
 
 fn judge(status: u16, body: Vec<u8>) -> Result<Vec<u8>, String> {
-    if status == 200 { Ok(body) } else { Err(format!("bad status: {status}")) }
+    match reason(&body) {
+        _ if status == 200 => Ok(body),
+        Some(reason) => Err(format!("bad status: {status}: {reason}")),
+        None => Err(format!("bad status: {status}")),
+    }
+}
+
+/// What a server says of its refusal, where it says something: the members `error` and `cause` of its JSON, without what
+/// could move a terminal's cursor.
+fn reason(body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let error = answer.get("error")?.as_str()?;
+    let cause = answer.get("cause").and_then(serde_json::Value::as_str);
+    let words = cause.map_or_else(|| error.to_owned(), |cause| format!("{error} ({cause})"));
+    Some(words.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect())
 }
 
 /// One path segment or query value (RFC 3986): unreserved bytes stay, others are escaped.
@@ -155,4 +171,21 @@ pub(super) fn segment(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_server() {
+        let told = |body: &[u8]| judge(502, body.to_vec()).expect_err("refused");
+        let body = br#"{"error":"upstream unreachable","hop":"server","cause":"tls-failed"}"#;
+        assert_eq!(told(body), "bad status: 502: upstream unreachable (tls-failed)");
+        assert_eq!(told(br#"{"error":"go \u001b[2Jaway"}"#), "bad status: 502: go [2Jaway");
+        for nothing in [&b""[..], b"<html>", b"{}", b"{\"error\":1}"] {
+            assert_eq!(told(nothing), "bad status: 502");
+        }
+        assert_eq!(judge(200, body.to_vec()), Ok(body.to_vec()));
+    }
 }

@@ -45,7 +45,7 @@ pub mod cause {
     pub const RESPONSE_TIMEOUT: &str = "response-timeout";
     /// The stream was reset, or the connection broke, before the response (502).
     pub const STREAM_RESET: &str = "stream-reset";
-    /// The service and its agent do not agree on TLS: a certificate, a version, an authority (502).
+    /// The service and its agent, or two nodes, do not agree on TLS: a certificate, a version, an authority (502).
     pub const TLS_FAILED: &str = "tls-failed";
     /// Other nodes have as many links to this one as it takes (503).
     pub const TOO_MANY_LINKS: &str = "too-many-links";

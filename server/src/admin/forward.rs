@@ -1,6 +1,7 @@
 //! To the admin port of another node.
 
 use crate::cluster::ADMIN_ADDR;
+use crate::seldom::Seldom;
 use piko_core::gossip::NodeStatus;
 use piko_core::id::NodeId;
 use piko_core::proxy::{Failure, cause};
@@ -37,6 +38,7 @@ pub(super) fn find(gossip: &Gossip, id: &[u8]) -> Option<Target> {
 pub(super) async fn connect<R: Runtime>(
     rt: &R,
     tls: Option<&Connector>,
+    tls_failures: &Seldom,
     target: &Target,
     until: Option<Instant>,
 ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
@@ -59,6 +61,12 @@ pub(super) async fn connect<R: Runtime>(
         last = match timeout_at(rt, until, dial(rt, tls, addr, target.host())).await {
             Ok(Ok(io)) => return Ok(Connected { io, pooled: false }),
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
+            Ok(Err(error)) if tls.is_some() && error.kind() == io::ErrorKind::InvalidData => {
+                if tls_failures.is_due(addr, rt.now()) {
+                    tracing::warn!(target: "admin", %addr, %error, "no TLS with node");
+                }
+                cause::TLS_FAILED
+            }
             Ok(Err(error)) => {
                 tracing::debug!(target: "admin", %addr, %error, "no connection to the node");
                 cause::CONNECT_FAILED

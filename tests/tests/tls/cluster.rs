@@ -1,7 +1,9 @@
 //! Node to node, and the admin port of another node.
 
+use std::process::Command;
+
 use piko_tests::flags::Way;
-use piko_tests::process::{Agent, Server};
+use piko_tests::process::{Agent, Line, Server, binary};
 use piko_tests::service::Service;
 
 use crate::{SOON, Setup, TO_E, wait_for};
@@ -69,11 +71,33 @@ fn a_node_that_cannot_be_verified_gets_no_requests() {
     let _agent = agent_at(&one, &service);
     wait_for("the route", || {
         let (status, body) = setup.client(two.proxy).get("/hello", &TO_E).expect("an answer");
-        status == 502 && String::from_utf8_lossy(&body).contains("connect-failed")
+        status == 502 && String::from_utf8_lossy(&body).contains("\"cause\":\"tls-failed\"")
     });
     assert_eq!(service.counts().requests, 0);
-    let (status, _) = setup.client(two.admin).get("/health?forward=one", &[]).expect("an answer");
-    assert_eq!(status, 502);
+    // Who has to mend it finds the reason in the log, once.
+    for _ in 0..3 {
+        let (status, body) = setup.client(two.admin).get("/health?forward=one", &[]).expect("an answer");
+        assert_eq!(status, 502);
+        assert!(String::from_utf8_lossy(&body).contains("\"cause\":\"tls-failed\""));
+        assert_eq!(setup.client(two.proxy).get("/hello", &TO_E).expect("an answer").0, 502);
+    }
+    let is_about = |line: &Line, port: &str| {
+        line.json().is_some_and(|v| v["msg"] == "no TLS with node" && v["subsystem"] == port)
+    };
+    for port in ["proxy.http", "admin"] {
+        let line = two.process.wait_line(0, SOON, |line| is_about(line, port)).expect("a reason");
+        assert!(line.text.contains("UnknownIssuer") && line.text.contains("\"warn\""), "{}", line.text);
+    }
+    let url = format!("https://localhost:{}", two.admin.port());
+    let mut command = Command::new(binary("piko"));
+    command.args(["server", "status", "cluster", "nodes", "--server.url", &url, "--forward", "one"]);
+    let output = command.args(["--server.tls.root-cas", &setup.ca]).output().expect("piko starts");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("bad status: 502: ") && told.contains("tls-failed"), "{told}");
+    for port in ["proxy.http", "admin"] {
+        let said = two.process.lines(0).iter().filter(|line| is_about(line, port)).count();
+        assert_eq!(said, 1, "{port}");
+    }
 }
 
 /// `*.tls.client.server-name`: one name for all nodes, whatever their addresses.
