@@ -99,11 +99,18 @@ fn connect_timeout(values: &Values) -> Result<std::time::Duration, UsageError> {
         .ok_or_else(|| fault(values, &["connect.timeout"], "connect: missing timeout"))
 }
 
-/// Tells of settings of TLS next to servers none of which is spoken TLS with. A build without TLS has no such settings.
-fn note_idle_tls(notices: &mut Vec<String>, tls: &ClientTlsOptions, uses_tls: bool) {
-    if cfg!(feature = "tls") && !uses_tls && *tls != ClientTlsOptions::default() {
+/// What the user of a program that connects has to hear: what the values say themselves, and that `connect.tls` is idle
+/// next to servers none of which is spoken TLS with.
+#[cfg(feature = "tls")]
+fn connect_notices(values: &Values) -> Result<Vec<String>, UsageError> {
+    let mut notices = values.notices().to_vec();
+    let (url, fallbacks) = connect_urls(values)?;
+    let tls = ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?;
+    let uses_tls = url.tls || fallbacks.iter().any(|url| url.tls);
+    if !uses_tls && tls != ClientTlsOptions::default() {
         notices.push("connect.tls: no effect without an https:// URL in connect.url".to_owned());
     }
+    Ok(notices)
 }
 
 /// The token itself or that of its file, fit for a header (RFC 9110 5.5).

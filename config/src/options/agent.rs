@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     AccessLogOptions, ClientTlsOptions, LogOptions, bind, connect_proxy, connect_timeout, connect_urls,
-    fault, grace_period, header_text, note_idle_tls, token,
+    fault, grace_period, header_text, token,
 };
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{BindAddr, ConnectUrl, Protocol, ProxyUrl, Secret, ServiceAddr};
@@ -204,19 +204,20 @@ impl AgentOptions {
     }
 
     fn without_listeners(values: &Values) -> Result<Self, UsageError> {
-        let connect = ConnectOptions::from_values(values)?;
-        let mut notices = values.notices().to_vec();
-        note_idle_tls(&mut notices, &connect.tls, connect.uses_tls());
         Ok(Self {
             listeners: Vec::new(),
-            connect,
+            connect: ConnectOptions::from_values(values)?,
             metrics: match values.flag("server.enabled") {
                 true => Some(bind(values, "server", "server.bind-addr")?),
                 false => None,
             },
             log: LogOptions::from_values(values)?,
             grace_period: grace_period(values)?,
-            notices,
+            // A build without TLS has nothing to add, and no room for it.
+            #[cfg(feature = "tls")]
+            notices: super::connect_notices(values)?,
+            #[cfg(not(feature = "tls"))]
+            notices: values.notices().to_vec(),
             #[cfg(feature = "yaml")]
             start: values.start().clone(),
             #[cfg(feature = "yaml")]

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    ClientTlsOptions, LogOptions, connect_proxy, connect_timeout, connect_urls, fault, note_idle_tls, token,
-};
+use super::{ClientTlsOptions, LogOptions, connect_proxy, connect_timeout, connect_urls, fault, token};
 use crate::error::{UsageError, quoted, shortened};
 use crate::value::{ConnectUrl, ListenAddr, ProxyUrl, Secret};
 use crate::values::{Command, Start, Values};
@@ -95,19 +93,19 @@ impl ForwardOptions {
             _ => in_file,
         };
         let (url, fallbacks) = connect_urls(values)?;
-        let tls = ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?;
-        let mut notices = values.notices().to_vec();
-        note_idle_tls(&mut notices, &tls, url.tls || fallbacks.iter().any(|url| url.tls));
         Ok(Self {
             ports,
             url,
             fallbacks,
             proxy: connect_proxy(values)?,
             connect_timeout: connect_timeout(values)?,
-            tls,
+            tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
             token: token(values, "connect")?,
             log: LogOptions::from_values(values)?,
-            notices,
+            #[cfg(feature = "tls")]
+            notices: super::connect_notices(values)?,
+            #[cfg(not(feature = "tls"))]
+            notices: values.notices().to_vec(),
             start: values.start().clone(),
         })
     }
