@@ -111,7 +111,7 @@ fn server_asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError>
 /// A question, or the help of a command that has no meaning alone. `words` are those in front of `matches`.
 fn status_asked(words: &[&str], matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageError> {
     Ok(match status::asked(matches, env)? {
-        status::Asked::Query(query) => Asked::Status(query),
+        status::Asked::Query(query) => Asked::Status(*query),
         status::Asked::Help(inner) => {
             let all: Vec<&str> = words.iter().copied().chain(inner.iter().map(String::as_str)).collect();
             help_of(&all)
@@ -243,8 +243,8 @@ mod tests {
         };
         let plain = query("server status cluster nodes");
         assert_eq!(
-            (plain.options.url.as_str(), plain.options.forward.as_deref()),
-            ("http://localhost:8002", None)
+            (plain.options.url.to_string(), plain.options.forward.as_deref()),
+            ("http://localhost:8002".to_owned(), None)
         );
         assert_eq!((plain.subject, plain.options.form), (Subject::ClusterNodes(None), Form::Yaml));
         let left = query("server status --forward n2 cluster nodes --status left --output=json");
@@ -252,7 +252,10 @@ mod tests {
         assert_eq!((left.options.forward.as_deref(), left.options.form), (Some("n2"), Form::Json));
         let last = query("server status gossip node n3 --server.url http://h:1/base --output table");
         assert_eq!(last.subject, Subject::GossipNode("n3".to_owned()));
-        assert_eq!((last.options.url.as_str(), last.options.form), ("http://h:1/base", Form::Table));
+        assert_eq!(
+            (last.options.url.to_string(), last.options.form),
+            ("http://h:1/base".to_owned(), Form::Table)
+        );
         assert_eq!(query("status proxy endpoints --forward n2").subject, Subject::ProxyEndpoints);
         assert_eq!(query("status cluster nodes --forward n2").options.forward.as_deref(), Some("n2"));
         assert_eq!(query("server status upstream endpoints").subject, Subject::UpstreamEndpoints);

@@ -55,7 +55,7 @@ fn id() -> Arg {
 pub(crate) enum Asked {
     /// Nothing: these are the words of a command that has no meaning alone, whose help is wanted.
     Help(Vec<String>),
-    Query(Query),
+    Query(Box<Query>),
 }
 
 /// Reads the matches of [`command`] or [`old_command`].
@@ -79,5 +79,5 @@ pub(crate) fn asked(matches: &ArgMatches, env: Env<'_>) -> Result<Asked, UsageEr
         _ => return Ok(Asked::Help(words)),
     };
     let options = front_clap::status_options(matches, env)?;
-    Ok(Asked::Query(Query { subject, options }))
+    Ok(Asked::Query(Box::new(Query { subject, options })))
 }
