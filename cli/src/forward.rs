@@ -12,6 +12,7 @@ pub(crate) fn run(options: ForwardOptions) -> ExitCode {
     if let Err(code) = program::prepare(&options) {
         return code;
     }
+    piko_server::program::raise_file_limit();
     piko_runtime_tokio::block_on(|rt| async move {
         let mut signals = match Signals::new() {
             Ok(signals) => signals,

@@ -16,6 +16,7 @@ pub(crate) fn run(options: &TestClusterOptions) -> ExitCode {
         piko_observe::complain("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }
+    piko_server::program::raise_file_limit();
     piko_runtime_tokio::block_on(|_| async move {
         match cluster(options.nodes).await {
             Ok(code) => code,

@@ -1,8 +1,9 @@
 //! Connections to endpoints, through the proxy port of a server.
 
 use crate::error::DialError;
+use crate::favourite::{Favourite, server_share};
 use crate::options::reach_options;
-use crate::reach::{Reach, Wish, share};
+use crate::reach::{Reach, Wish};
 use crate::url::{BadUrl, Url};
 use piko_core::id::EndpointId;
 use piko_core::time::Instant;
@@ -11,7 +12,6 @@ use piko_core::ws::Role;
 use piko_driver::{Io, MaybeTls, Runtime, Upgraded, WsStream, random_bytes, sleep_until};
 use std::fmt;
 use std::future::Future;
-#[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub type Connection<R> = <R as Runtime>::Wrapped<Raw<R>>;
 pub struct Dialer<R> {
     reach: Reach<R>,
     timeout: Duration,
+    /// Shared by clones, whose connections go to the same servers.
+    favourite: Arc<Favourite>,
 }
 
 impl<R> fmt::Debug for Dialer<R> {
@@ -84,7 +86,7 @@ impl<R: Runtime> Dialer<R> {
 
     /// As [`Self::new`], for a URL that has been parsed.
     pub fn to(rt: R, url: Url) -> Self {
-        Self { reach: Reach::new(rt, url), timeout: TIMEOUT }
+        Self { reach: Reach::new(rt, url), timeout: TIMEOUT, favourite: Arc::default() }
     }
 
     reach_options!();
@@ -104,6 +106,10 @@ impl<R: Runtime> Dialer<R> {
     /// An attempt that may succeed later (the server cannot be reached, is busy or about to go) is made again within the
     /// [timeout](Self::timeout), after pauses that grow from 100 ms to 1 s. A server that knows no upstream for the
     /// endpoint is asked again for 3 s.
+    ///
+    /// Of several servers each has 5 s in the first round, and twice as much in each further one, within an even share of
+    /// what is left. One that lies behind others that took longer than 250 ms comes first for 30 s, for all clones of
+    /// this dialer; then one connection begins with the first again.
     ///
     /// # Errors
     ///
@@ -125,9 +131,9 @@ impl<R: Runtime> Dialer<R> {
         let rt = &self.reach.rt;
         let started = rt.now();
         let until = started + self.timeout;
-        let mut pause = PAUSE;
+        let (mut pause, mut round) = (PAUSE, 0);
         loop {
-            let (error, patience) = match self.round(&endpoint, started, until).await {
+            let (error, patience) = match self.round(&endpoint, started, until, round).await {
                 Ok(connection) => return Ok(connection),
                 Err(failed) => failed,
             };
@@ -138,6 +144,7 @@ impl<R: Runtime> Dialer<R> {
             tracing::debug!(endpoint = %endpoint, %error, ?wait, "dial failed; retrying");
             sleep_until(rt, rt.now() + wait).await;
             pause = (pause * 2).min(PAUSE_MAX);
+            round = round.saturating_add(1);
         }
     }
 
@@ -148,15 +155,20 @@ impl<R: Runtime> Dialer<R> {
         endpoint: &EndpointId,
         started: Instant,
         until: Instant,
+        round: u32,
     ) -> Result<Raw<R>, (DialError, Option<Instant>)> {
         let caps = Caps { half_close: true, ..Caps::default() };
         let wish = Wish { path: "/_piko/v1/tcp/", endpoint, tenant: None, caps };
         let (rt, urls) = (&self.reach.rt, &self.reach.urls);
         let mut failed = (DialError::Timeout, None);
-        for (n, url) in urls.iter().enumerate() {
-            let at = rt.now() + share(until.since(rt.now()), urls.len() - n);
-            match self.reach.reach(url, &wish, at).await {
+        let begun = rt.now();
+        let first = self.favourite.begin(begun, urls.len());
+        for n in 0..urls.len() {
+            let (at, now) = ((first + n) % urls.len(), rt.now());
+            let share = server_share(until.since(now), urls.len() - n, urls.len(), round);
+            match self.reach.reach(&urls[at], &wish, now + share).await {
                 Ok((Upgraded { io, early }, caps)) => {
+                    self.favourite.answered(at, first, now.since(begun), rt.now());
                     io.keep_alive(Some(PROBES));
                     return Ok(WsStream::new(io, Role::Client, early, caps.half_close));
                 }

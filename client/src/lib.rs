@@ -33,6 +33,7 @@
 
 mod dialer;
 mod error;
+mod favourite;
 mod forward;
 mod listener;
 mod options;

@@ -4,7 +4,8 @@
 macro_rules! reach_options {
     () => {
         /// A further server, tried when those before it could not be connected to. Every round of attempts begins with
-        /// the first; a server that is lost is no reason to begin elsewhere.
+        /// the first; a server that is lost is no reason to begin elsewhere. (A dialer passes over servers that cost
+        /// time lately.)
         ///
         /// # Errors
         ///

@@ -13,7 +13,7 @@ use crate::options::{
 };
 use crate::print::{TASKS, Task};
 use crate::table::{Flag, Program, Verb, flags};
-use crate::value::Kind;
+use crate::value::{Kind, ListenAddr};
 use crate::values::{Command, Values};
 
 /// The positional arguments, and the words that a server ignores. No flag is called like them.
@@ -37,20 +37,26 @@ pub fn agent_command() -> clap::Command {
     command("agent", Verb::Agent, "Register endpoints and forward requests to your upstream services")
         .arg(version())
         .subcommand(command("start", Verb::AgentStart, "Run the listeners of the configuration"))
-        .subcommand(with_service(command("http", Verb::AgentHttp, "Register one HTTP service")))
-        .subcommand(with_service(command("tcp", Verb::AgentTcp, "Register one TCP service")))
+        .subcommand(with_service(
+            command("http", Verb::AgentHttp, "Register one HTTP service"),
+            "Where the service is: 4000, host:4000, https://host/path or unix:/path",
+        ))
+        .subcommand(with_service(
+            command("tcp", Verb::AgentTcp, "Register one TCP service"),
+            "Where the service is: 4000, host:4000 or unix:/path",
+        ))
         .subcommand(config(Verb::AgentStart))
 }
 
 /// `forward` with its commands `start`, `tcp` and `config`; `forward <addr> <endpoint>` is `forward tcp`.
 pub fn forward_command() -> clap::Command {
     command("forward", Verb::ForwardTcp, "Forward local ports to an upstream endpoint")
-        .arg(ignored())
+        .override_usage("piko forward [OPTIONS] <addr> <endpoint>\n       piko forward [OPTIONS] <COMMAND>")
+        .args(port_arguments().map(|argument| argument.required(false)))
         .subcommand(command("start", Verb::ForwardStart, "Forward the ports of the configuration"))
         .subcommand(
             command("tcp", Verb::ForwardTcp, "Forward one local port to a TCP endpoint")
-                .arg(required(ADDR, "addr", "Where to listen: 3000 or host:3000"))
-                .arg(required(ENDPOINT, "endpoint", "The endpoint to forward to")),
+                .args(port_arguments()),
         )
         .subcommand(config(Verb::ForwardStart))
 }
@@ -218,18 +224,19 @@ pub fn agent_invocation(matches: &ArgMatches, env: Env<'_>) -> Result<AgentInvoc
 pub fn forward_invocation(matches: &ArgMatches, env: Env<'_>) -> Result<ForwardInvocation, UsageError> {
     let line = Line::of(matches);
     let inner = line.innermost();
-    let command = match (&line.words[..], &line.ignored()[..]) {
-        ([], []) | ([.., "config"], _) => {
-            return Ok(ForwardInvocation::Help(line.help(forward_command(), "piko forward")));
+    let help = || Ok(ForwardInvocation::Help(line.help(forward_command(), "piko forward")));
+    let (addr, endpoint) = (argument(inner, ADDR), argument(inner, ENDPOINT));
+    let command = match line.words[..] {
+        [.., "config"] => return help(),
+        [] if !inner.contains_id(ADDR) => return help(),
+        [] if !inner.contains_id(ENDPOINT) => {
+            // A port without its endpoint, or a command that there is not.
+            return Err(match ListenAddr::parse(&addr) {
+                Some(_) => UsageError::missing_arguments("<endpoint>"),
+                None => UsageError::unknown_command_near(&addr, None),
+            });
         }
-        ([], [addr, endpoint]) => {
-            Command::ForwardTcp { addr: (*addr).to_owned(), endpoint: (*endpoint).to_owned() }
-        }
-        ([], [word]) => return Err(UsageError::unknown_command_near(word, None)),
-        ([], [.., word]) => return Err(UsageError::unexpected_argument(word)),
-        (["tcp"], _) => {
-            Command::ForwardTcp { addr: argument(inner, ADDR), endpoint: argument(inner, ENDPOINT) }
-        }
+        [] | ["tcp"] => Command::ForwardTcp { addr, endpoint },
         _ => Command::ForwardStart,
     };
     let values = line.values(command, env)?;
@@ -360,8 +367,9 @@ fn flag_alone(shown: &str) -> &str {
     shown.split([' ', '=', '[']).next().unwrap_or(shown)
 }
 
+/// Empty where it was not given, or where the command has no such argument.
 fn argument(matches: &ArgMatches, id: &str) -> String {
-    matches.get_one::<String>(id).cloned().unwrap_or_default()
+    matches.try_get_one::<String>(id).ok().flatten().cloned().unwrap_or_default()
 }
 
 fn command(name: &'static str, verb: Verb, about: &'static str) -> clap::Command {
@@ -410,10 +418,14 @@ fn version() -> Arg {
     Arg::new("version").short('v').long("version").help("Print the version").action(ArgAction::Version)
 }
 
-fn with_service(command: clap::Command) -> clap::Command {
-    command.arg(required(ENDPOINT, "endpoint", "The endpoint to register")).arg(required(
-        ADDR,
-        "addr",
-        "Where the service is: 4000, host:4000 or a URL",
-    ))
+/// What makes a port of a forwarder.
+fn port_arguments() -> [Arg; 2] {
+    [
+        required(ADDR, "addr", "Where to listen: 3000, host:3000 or unix:/path"),
+        required(ENDPOINT, "endpoint", "The endpoint to forward to"),
+    ]
+}
+
+fn with_service(command: clap::Command, addr: &'static str) -> clap::Command {
+    command.arg(required(ENDPOINT, "endpoint", "The endpoint to register")).arg(required(ADDR, "addr", addr))
 }

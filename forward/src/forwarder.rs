@@ -1,6 +1,7 @@
 //! Local ports, each of which leads to an endpoint.
 
 use crate::listen::{self, Opened};
+use crate::reload;
 use piko_client::{BadUrl, Dialer, Url};
 use piko_config::{ClientTlsOptions, ConnectUrl, ForwardOptions};
 use piko_driver::tls::{ClientFiles, Connector, Crypto, PairFiles};
@@ -75,7 +76,7 @@ impl<R: Runtime> Forwarder<R> {
         if let Some(token) = &options.token {
             dialer = dialer.token(token.reveal());
         }
-        let mut reloader = Reloader::default();
+        let reloader = Reloader::default();
         if options.uses_tls() {
             let connector = Connector::new(files(&options.tls), crypto).map_err(RunError::Tls)?;
             let connector = Arc::new(connector);
@@ -83,13 +84,16 @@ impl<R: Runtime> Forwarder<R> {
                 tracing::warn!(target: "main", "insecure-skip-verify: whoever answers is believed");
             }
             let part: Arc<dyn Reload> = connector.clone();
-            reloader = Reloader::new(vec![("connect: tls".to_owned(), part)]);
+            reloader.add("connect: tls".to_owned(), part);
             dialer = dialer.tls(connector);
+        }
+        if let Some(file) = reload::configuration(&options) {
+            reloader.add("configuration".to_owned(), file);
         }
         Ok(Self { rt, options, dialer, reloader })
     }
 
-    /// What reads the files of certificates again.
+    /// What reads the files of certificates and the configuration again.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }

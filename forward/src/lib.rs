@@ -2,6 +2,7 @@
 
 mod forwarder;
 mod listen;
+mod reload;
 
 pub mod program;
 

@@ -107,9 +107,11 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
     }
 }
 
-/// A tunnel and a client are a descriptor each; the usual soft limit of 1,024 is for `select(2)`, which
-/// nothing here uses. Go raises it as well.
-fn raise_file_limit() {
+/// Raises the soft limit on open files of this process to the hard one; where that is not allowed, the log says so.
+///
+/// A tunnel and a client are a descriptor each; the usual soft limit of 1,024 is for `select(2)`, which nothing here
+/// uses. Go raises it as well.
+pub fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current < limit.maximum || limit.maximum.is_none() {

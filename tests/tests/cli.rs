@@ -3,7 +3,8 @@
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Process, Server, Signal, binary};
 use piko_tests::service::Service;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -31,7 +32,11 @@ fn help_and_version_go_to_stdout_and_succeed() {
 
 #[test]
 fn mistakes_are_one_line_on_stderr_and_exit_with_2() {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 10] = [
+        (&["forward", "3000"], "missing argument: <endpoint>"),
+        (&["forward", "unix:/run/redis.sock"], "<endpoint>"),
+        (&["forward", "bogus"], "unknown command: \"bogus\""),
+        (&["forward", "3000", "my-endpoint", "bogus"], "bogus"),
         (&["bogus"], "bogus"),
         (&["forward", "3000x", "my-endpoint"], "3000x"),
         (&["--bogus"], "--bogus"),
@@ -122,5 +127,35 @@ fn an_agent_raises_its_soft_limit_on_open_files() {
     for client in &mut crowd {
         let answer = client.read_response("GET");
         assert_eq!((answer.status(), &answer.body.bytes[..]), (200, &b"hello\n"[..]), "{answer:?}");
+    }
+}
+
+/// Each of its connections is two descriptors; here the limit is smaller than the usual one, and so is the crowd.
+#[test]
+fn a_forwarder_raises_its_soft_limit_on_open_files() {
+    const CROWD: usize = 100;
+    let service = Service::scripted(|mut stream| {
+        let copy = stream.try_clone();
+        let _ = copy.and_then(|mut from| std::io::copy(&mut from, &mut stream));
+    });
+    let server = Server::start(&[]);
+    let _agent = Agent::tcp(&server.connect_url(), "mine", &service.addr().to_string(), &[]);
+    let mut forward = Command::new("sh");
+    forward.args(["-c", "ulimit -S -n 64 && exec \"$@\"", "sh"]).arg(binary("piko"));
+    let url = format!("http://{}", server.proxy);
+    forward.args(["forward", "127.0.0.1:0", "mine", "--connect.url", &url]);
+    let process = Process::spawn("piko forward", &mut forward).expect("a shell");
+    let (_, record) = process.wait_record(0, END, "starting forwarder").expect("a port");
+    let addr = record["addr"].as_str().expect("an address");
+
+    let mut crowd: Vec<TcpStream> = (0..CROWD).map(|_| TcpStream::connect(addr).expect("the port")).collect();
+    for client in &mut crowd {
+        client.set_read_timeout(Some(END)).expect("an option");
+        client.write_all(b"ping").expect("sent");
+    }
+    for client in &mut crowd {
+        let mut back = [0; 4];
+        client.read_exact(&mut back).expect("an echo");
+        assert_eq!(&back, b"ping");
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn run(options: &BenchOptions) -> ExitCode {
         piko_observe::complain("failed to setup logger: a log is installed already");
         return ExitCode::FAILURE;
     }
+    piko_server::program::raise_file_limit();
     let local = LocalSet::new();
     piko_runtime_tokio::block_on(|rt| {
         local.run_until(async move {

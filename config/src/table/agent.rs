@@ -89,8 +89,8 @@ pub(super) const FLAGS: &[Flag] = &[
     http("http-client.idle-conn-timeout", Kind::SignedDuration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever").reloadable(),
     http("http-client.keep-alive-timeout", Kind::SignedDuration, "30s", "How often TCP probes an idle connection to the service; 0 is never").reloadable(),
     http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit").reloadable(),
-    common::log_level(VERBS),
-    common::log_subsystems(VERBS),
+    common::log_level(VERBS).reloadable(),
+    common::log_subsystems(VERBS).reloadable(),
     #[cfg(feature = "yaml")]
     entry("protocol", "http", "What is spoken with the service: http or tcp").reloadable(),
     proxy_protocol("Begin connections to the service with a PROXY protocol header that names the client: v1 or v2"),

@@ -45,10 +45,10 @@ pub(super) const fn help_of(effect: Effect, help: &'static str) -> &'static str 
 
 pub(super) const fn log_level(verbs: &'static [Verb]) -> Flag {
     let help = "The least severe records to log: debug, info, warn or error";
-    Flag::new(verbs, "log.level", Kind::Text, "info", help).reloadable()
+    Flag::new(verbs, "log.level", Kind::Text, "info", help)
 }
 
 pub(super) const fn log_subsystems(verbs: &'static [Verb]) -> Flag {
     let help = "Subsystems whose records are all logged, whatever the level";
-    Flag::new(verbs, "log.subsystems", Kind::List, "", help).reloadable()
+    Flag::new(verbs, "log.subsystems", Kind::List, "", help)
 }

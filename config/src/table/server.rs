@@ -147,8 +147,8 @@ pub(super) const FLAGS: &[Flag] = &[
     .reloadable(),
     flag("grace-period", Kind::Duration, "1m", "How long a shutdown waits for what is in flight")
         .reloadable(),
-    common::log_level(VERBS),
-    common::log_subsystems(VERBS),
+    common::log_level(VERBS).reloadable(),
+    common::log_subsystems(VERBS).reloadable(),
     flag("proxy.access-log.disable", Kind::Bool, "false", "Log no requests").reloadable(),
     flag(
         "proxy.access-log.level",

@@ -53,8 +53,8 @@ pub(super) const FORWARD: &[Flag] = &[
         "The server's proxy port: http, https, ws or wss; a path is kept as prefix; several, separated by commas, are tried in order",
     ),
     port("endpoint-id", "The endpoint to forward to"),
-    common::log_level(FORWARD_VERBS),
-    common::log_subsystems(FORWARD_VERBS),
+    common::log_level(FORWARD_VERBS).reloadable(),
+    common::log_subsystems(FORWARD_VERBS).reloadable(),
 ];
 
 const BENCH_VERBS: &[Verb] = &[Verb::BenchHttp];

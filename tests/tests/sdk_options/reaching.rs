@@ -176,7 +176,27 @@ async fn a_dialler_finds_the_server_that_lives<R: Runtime>(rt: R) {
     beside(move || Client::connect(proxy).map(drop).expect("the server lives")).await;
 }
 
+async fn a_dialler_remembers_which_server_answered<R: Runtime>(rt: R) {
+    let server = beside(|| Server::start(&[])).await;
+    let upstream = Upstream::new(rt.clone(), &server.connect_url()).expect("a URL");
+    let _listener = upstream.listen("e").await.expect("a listener");
+    // The kernel takes the connections, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    silent.set_nonblocking(true).expect("an option");
+    let asked = || std::iter::from_fn(|| silent.accept().ok()).count();
+    let first = format!("http://{}", silent.local_addr().expect("its address"));
+    let dialer = Dialer::new(rt, &first).expect("a URL").timeout(Duration::from_secs(2));
+    let dialer = dialer.fallback(&format!("http://{}", server.proxy)).expect("a URL");
+    dialer.dial_raw("e").await.expect("a connection");
+    assert_eq!(asked(), 1, "they are tried in order");
+    for _ in 0..3 {
+        dialer.clone().dial_raw("e").await.expect("a connection");
+    }
+    assert_eq!(asked(), 0, "the one that answered comes first");
+}
+
 on_both! {
+    a_dialler_remembers_which_server_answered
     a_dialler_finds_the_server_that_lives
     a_refusal_by_all_ends_the_listener
     a_token_is_asked_for_at_every_attempt

@@ -189,3 +189,33 @@ fn the_log_says_as_much_as_is_asked_for() {
     told.wait_record(0, PATIENCE, "connection closed").expect("a line of that subsystem");
     assert!(told.lines(0).iter().all(|line| !line.is_record("starting piko forward")), "{}", told.tail());
 }
+
+/// The log of a forwarder follows its file; what waits for a restart is named.
+#[test]
+fn a_forwarder_takes_over_its_log() {
+    let folder = Folder::new("reload");
+    let file = folder.path("forward.yaml");
+    let write = |port: &str, rest: &str| {
+        let text = format!("ports:\n  - {{addr: {port}, endpoint_id: {ENDPOINT}}}\n{rest}\n");
+        // In place at once, so that no look finds half of it.
+        std::fs::write(format!("{file}.new"), text).expect("written");
+        std::fs::rename(format!("{file}.new"), &file).expect("in place");
+    };
+    write("127.0.0.1:0", "log: {level: error}");
+    let mut process = piko(&["forward", "start", "--config.path", &file, "--log.subsystems", "forwarder"]);
+    process.wait_record(0, PATIENCE, "starting forwarder").expect("a port");
+    // Nothing of `main` is written at this level, so that its line on the hangup would not be.
+    write("127.0.0.1:0", "log: {level: info}");
+    process.signal(Signal::Hup).expect("it runs");
+    process.wait_record(0, PATIENCE, "reloaded").expect("the new file is seen");
+    let from = process.mark();
+    write("127.0.0.1:1", "log: {level: warn}");
+    let told = "new values that count after a restart only";
+    let (_, record) = process.wait_record(from, PATIENCE, told).expect("the new file is seen");
+    assert_eq!(record["flags"], "addr", "{record}");
+    let from = process.mark();
+    write("127.0.0.1:0", "log: {level: loud}");
+    let (_, record) =
+        process.wait_record(from, PATIENCE, "what is new was refused; the old stays").expect("a line");
+    assert!(record["error"].as_str().is_some_and(|error| error.contains("loud")), "{record}");
+}
