@@ -178,9 +178,6 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
                 Ok(_) if down.is_over(cx, b) => return Poll::Ready(Ok(Last::LingerA)),
                 Ok(true) => {}
                 Ok(false) => {
-                    if !cfg!(feature = "stall-watch") {
-                        return Poll::Pending;
-                    }
                     if check_at.is_none() && (up.stalls() || down.stalls()) {
                         check_at = Some(rt.now() + STALL_CHECK);
                     }
