@@ -291,7 +291,7 @@ mod tests {
             ("agent htp e 1", "unknown command: \"htp\" (did you mean http?)"),
             ("agent http e", "missing argument: <addr>"),
             ("forward start", "no ports configured"),
-            ("forward 3000", "unknown command: \"3000\""),
+            ("forward 3000", "missing argument: <endpoint>"),
             ("forward 3000 e f", "unexpected argument: \"f\""),
             ("server config chek", "unknown command: \"chek\" (did you mean check?)"),
             ("server status cluster nodes --output xml", "--output: \"xml\" is none of json, table and yaml"),
