@@ -15,14 +15,19 @@ fn says(program: &str, args: &str, more: &[&str], env: Settings<'_>) -> (String,
 /// Every file in the folder is good for its program.
 #[test]
 fn check_takes_every_file() {
+    // The file of the cluster's secret is read, those of TLS are not.
+    let secrets = Folder::new();
+    let secret = secrets.write("cluster-secret", "a secret of the cluster");
+    let certs = secret.trim_end_matches("/cluster-secret");
     let env = [
+        ("CERTS", certs),
         ("POD_NAME", "piko-0"),
         ("NODE", "n"),
         ("SEED", "10.0.0.1"),
         ("ONE", "4000"),
         ("TWO", "localhost:5000"),
         ("SERVER_URL", "http://localhost:8001"),
-        ("SECRET_FILE", "/run/secrets/piko"),
+        ("SECRET_FILE", &secret),
     ];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config");
     let mut count = 0;
