@@ -70,6 +70,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "tracing",
             "rand",
             "rustls",
+            "rustls-webpki",
             "futures-rustls",
             "chacha20poly1305",
             "hmac",
