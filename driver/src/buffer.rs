@@ -3,6 +3,7 @@
 //! An idle connection owns no buffer (performance guide 4.1): it reads into its thread's, and takes an
 //! output buffer only while bytes wait.
 
+use bytes::{Bytes, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::io::IoSlice;
 use std::sync::atomic::AtomicUsize;
@@ -17,7 +18,12 @@ const POOL_BYTES_MAX: usize = 80 * 1024;
 /// The smallest buffer.
 const POOL_BYTES_MIN: usize = 1024;
 
+/// Read buffers of tunnels that a thread keeps, though readers may still hold parts of them: of a full one all parts are
+/// usually read before the next but one is filled.
+const LENT_BUFFERS: usize = 4;
+
 thread_local! {
+    static LENT: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
     static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
@@ -29,6 +35,34 @@ pub fn with_read_buffer<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
     let result = f(&mut buf);
     READ.set(Some(buf));
     result
+}
+
+/// A buffer of [`READ_BYTES`] whose content may be shared once it is filled.
+pub(crate) fn borrow() -> BytesMut {
+    LENT.with_borrow_mut(|lent| {
+        // From the end, where the one lies that the processor knows best.
+        for at in (0..lent.len()).rev() {
+            match std::mem::take(&mut lent[at]).try_into_mut() {
+                Ok(free) => {
+                    lent.remove(at);
+                    return free;
+                }
+                Err(held) => lent[at] = held,
+            }
+        }
+        BytesMut::zeroed(READ_BYTES)
+    })
+}
+
+/// Takes back what [`borrow`] gave, also while readers hold parts of it.
+pub(crate) fn give_back(buf: Bytes) {
+    LENT.with_borrow_mut(|lent| {
+        if lent.len() >= LENT_BUFFERS {
+            // If it is held, its readers free it.
+            lent.remove(0);
+        }
+        lent.push(buf);
+    });
 }
 
 /// The right to keep large buffers between turns. Allocators that give 80 KiB back to the system at once (musl's)
@@ -193,6 +227,26 @@ mod tests {
         q.set_keep(false);
         q.consume(8);
         assert_eq!(q.bytes.capacity(), 0, "an empty queue owns nothing");
+    }
+
+    #[test]
+    fn what_readers_hold_is_not_lent_again() {
+        let mut first = borrow();
+        first[..4].copy_from_slice(b"held");
+        let first = first.freeze();
+        let held = first.slice(..4);
+        give_back(first);
+        let mut second = borrow();
+        second[..4].copy_from_slice(b"next");
+        assert_eq!(&held[..], b"held");
+        let at = second.as_ptr();
+        give_back(second.freeze());
+        assert_eq!(borrow().as_ptr(), at, "a free one is used again");
+        let held: Vec<_> = (0..10).map(|_| borrow().freeze()).collect();
+        held.iter().cloned().for_each(give_back);
+        LENT.with_borrow(|lent| assert_eq!(lent.len(), LENT_BUFFERS));
+        drop(held);
+        assert_eq!(borrow().len(), READ_BYTES, "what comes back is whole");
     }
 
     #[test]

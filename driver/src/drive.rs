@@ -1,6 +1,6 @@
 //! The loop that owns a transport (design guide A.6): one task per tunnel.
 
-use crate::buffer::{Slot, with_read_buffer};
+use crate::buffer::{Slot, borrow, give_back, with_read_buffer};
 use crate::clock::Clock;
 use crate::runtime::{IoInfo, Runtime, Timer, Turn};
 use crate::transport::{Received, Transport};
@@ -91,34 +91,47 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         if self.dead || !self.reading {
             return false;
         }
-        let Self { transport, handle, wake, rt, .. } = self;
-        let outcome = with_read_buffer(|buf| match transport.poll_recv(cx, buf) {
-            Poll::Pending => None,
-            Poll::Ready(Ok(Received::Payload(range))) => {
-                handle.shared.received.fetch_add(range.len() as u64, Relaxed);
-                let now = rt.now();
-                let mut shared = handle.shared.state.lock();
-                shared.now = now;
-                // The reason arrives as an event too.
-                let _ = shared.tunnel.handle_chunk(now, &buf[range]);
-                shared.drain_events(wake);
-                Some(None)
+        let outcome = if R::SHARES_READS {
+            let mut buf = borrow();
+            let outcome = self.transport.poll_recv(cx, &mut buf);
+            let buf = buf.freeze();
+            if let Poll::Ready(Ok(Received::Payload(range))) = &outcome {
+                let payload = buf.slice(range.clone());
+                self.take(payload.len(), |tunnel, now| tunnel.handle_shared_chunk(now, &payload));
             }
-            Poll::Ready(Ok(Received::Nothing)) => Some(None),
-            Poll::Ready(Ok(Received::End(end))) => Some(Some(end)),
+            give_back(buf);
+            outcome
+        } else {
+            with_read_buffer(|buf| {
+                let outcome = self.transport.poll_recv(cx, buf);
+                if let Poll::Ready(Ok(Received::Payload(range))) = &outcome {
+                    let payload = &buf[range.clone()];
+                    self.take(payload.len(), |tunnel, now| tunnel.handle_chunk(now, payload));
+                }
+                outcome
+            })
+        };
+        match outcome {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(Received::Payload(_) | Received::Nothing)) => {}
+            Poll::Ready(Ok(Received::End(end))) => self.lost(end),
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, "tunnel read failed");
-                Some(Some(TransportEnd::Failed))
-            }
-        });
-        match outcome {
-            None => false,
-            Some(None) => true,
-            Some(Some(end)) => {
-                self.lost(end);
-                true
+                self.lost(TransportEnd::Failed);
             }
         }
+        true
+    }
+
+    /// Gives a payload of so many bytes to the tunnel.
+    fn take(&mut self, bytes: usize, give: impl FnOnce(&mut Tunnel, Instant) -> Result<(), CloseReason>) {
+        self.handle.shared.received.fetch_add(bytes as u64, Relaxed);
+        let now = self.rt.now();
+        let mut shared = self.handle.shared.state.lock();
+        shared.now = now;
+        // The reason arrives as an event too.
+        let _ = give(&mut shared.tunnel, now);
+        shared.drain_events(&mut self.wake);
     }
 
     fn lost(&mut self, end: TransportEnd) {

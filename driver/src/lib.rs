@@ -47,7 +47,7 @@ pub use pool::Pool;
 pub use relay::{Ends, Relayed, relay, relay_early, relay_websocket};
 pub use reload::{LoadError, Reload, Reloader, Stamp, Terminal};
 pub use runtime::{
-    Addr, CHUNK_BYTES, Datagram, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
+    Addr, CHUNK_BYTES, Datagram, Fetched, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
 };
 #[cfg(feature = "cluster")]
 pub use seal::{Members, Seal};

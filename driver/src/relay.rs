@@ -1,7 +1,7 @@
 //! Opaque bytes both ways, with half-close: TCP connections, and what is left of an exchange after a switch.
 
 use crate::buffer::with_read_buffer;
-use crate::runtime::{Io, Runtime, Timer};
+use crate::runtime::{Fetched, Io, Runtime, Timer};
 use crate::serve::Opaque;
 use crate::wait::timeout_at;
 use crate::wire::{Out, room};
@@ -78,22 +78,18 @@ impl Way {
             let room = room(to, cx);
             self.waits = room.is_pending();
             let Poll::Ready(room) = room else { return Ok(progress) };
-            progress |= with_read_buffer(|buf| match Pin::new(from).poll_read(cx, room.of(buf)) {
+            progress |= with_read_buffer(|buf| match from.poll_fetch(cx, room.of(buf)) {
                 Poll::Pending => {
                     room.give_back(to);
                     Ok(false)
                 }
-                Poll::Ready(Ok(0)) => {
+                Poll::Ready(Ok(Fetched::Here(0))) => {
                     room.give_back(to);
                     self.read_end = true;
                     Ok(true)
                 }
-                Poll::Ready(Ok(n)) => {
-                    self.bytes += n as u64;
-                    self.out.push(to, cx, &buf[..n], &[])?;
-                    self.out.flush(to, cx)?;
-                    Ok(true)
-                }
+                Poll::Ready(Ok(Fetched::Here(n))) => self.pass(cx, to, &buf[..n]),
+                Poll::Ready(Ok(Fetched::There(bytes))) => self.pass(cx, to, &bytes),
                 Poll::Ready(Err(error)) => Err(error),
             })?;
         }
@@ -108,6 +104,14 @@ impl Way {
             }
         }
         Ok(progress)
+    }
+
+    /// What was read goes on.
+    fn pass<T: Io>(&mut self, cx: &mut Context<'_>, to: &mut T, bytes: &[u8]) -> io::Result<bool> {
+        self.bytes += bytes.len() as u64;
+        self.out.push(to, cx, bytes, &[])?;
+        self.out.flush(to, cx)?;
+        Ok(true)
     }
 
     /// What was read is not taken, or there is no room to read for: what becomes of the side read from goes unseen.

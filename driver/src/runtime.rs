@@ -1,12 +1,14 @@
 //! What a runtime lends to the driver: sockets, time, tasks. No protocol.
 
 use crate::stream::Stream;
+use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::time::Instant;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +26,11 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     type Stream: From<Stream> + Send + Unpin + 'static;
     /// Any other byte stream of the driver with those traits.
     type Wrapped<I: Io>: From<I> + Send + Unpin + 'static;
+
+    /// Whether long payloads that a tunnel receives stay where they were read, up to 128 KiB each, until somebody has used
+    /// them. That saves two copies, and takes up to four such buffers of each thread, besides what slow readers hold;
+    /// false where memory counts for more.
+    const SHARES_READS: bool = true;
 
     /// Monotonic time. Compare only with times of the same runtime.
     fn now(&self) -> Instant;
@@ -141,6 +148,15 @@ pub enum Probe {
 /// What is read from one leg and written to the other at once, in bytes: 64 KiB of body with a head.
 pub const CHUNK_BYTES: usize = 68 * 1024;
 
+/// Where the bytes of one read are.
+#[derive(Debug)]
+pub enum Fetched {
+    /// So many in the buffer that was given; zero is the end.
+    Here(usize),
+    /// Elsewhere; never empty.
+    There(Bytes),
+}
+
 /// Every byte stream the product handles: TCP, TLS over it, a Unix socket, a tunnel stream, memory.
 /// Nothing outside the runtimes names a socket type.
 ///
@@ -148,6 +164,10 @@ pub const CHUNK_BYTES: usize = 68 * 1024;
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Addresses and TLS facts.
     fn info(&self) -> &IoInfo;
+    /// Reads as `poll_read` does, up to as many bytes as `buf` has room for, which need not go there.
+    fn poll_fetch(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<Fetched>> {
+        Pin::new(self).poll_read(cx, buf).map_ok(Fetched::Here)
+    }
     /// Ends the connection so that the peer cannot take it for a clean end: RST instead of FIN.
     fn abort(&mut self);
     /// Looks without waiting and without consuming.

@@ -1,6 +1,6 @@
 //! One stream of a tunnel as a byte stream.
 
-use crate::runtime::{CHUNK_BYTES, Io, IoInfo, Probe};
+use crate::runtime::{CHUNK_BYTES, Fetched, Io, IoInfo, Probe};
 use crate::tunnel::TunnelHandle;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::id::StreamId;
@@ -95,12 +95,16 @@ fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+impl Stream {
+    /// Reads; what lies in shared memory is taken from there if `share` says so.
+    fn fetch(&self, cx: &mut Context<'_>, buf: &mut [u8], share: bool) -> Poll<io::Result<Fetched>> {
         let id = self.id;
         self.tunnel.with_last(|shared, now| {
             let mut recv = shared.tunnel.recv(now, id);
             let mut filled = 0;
+            if let Some(bytes) = if share { recv.take_shared(buf.len()) } else { None } {
+                return Poll::Ready(Ok(Fetched::There(bytes)));
+            }
             loop {
                 match recv.chunk() {
                     Ok(Some(chunk)) => {
@@ -109,11 +113,11 @@ impl AsyncRead for Stream {
                         recv.consume(n);
                         filled += n;
                         if filled == buf.len() {
-                            return Poll::Ready(Ok(filled));
+                            return Poll::Ready(Ok(Fetched::Here(filled)));
                         }
                     }
-                    _ if filled > 0 => return Poll::Ready(Ok(filled)),
-                    Ok(None) => return Poll::Ready(Ok(0)),
+                    _ if filled > 0 => return Poll::Ready(Ok(Fetched::Here(filled))),
+                    Ok(None) => return Poll::Ready(Ok(Fetched::Here(0))),
                     Err(ReadError::Blocked) => {
                         store(&mut shared.slots.entry(id).reader, cx);
                         return Poll::Pending;
@@ -123,6 +127,16 @@ impl AsyncRead for Stream {
                     }
                 }
             }
+        })
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.fetch(cx, buf, false).map_ok(|fetched| match fetched {
+            Fetched::Here(n) => n,
+            // Was not asked for.
+            Fetched::There(_) => 0,
         })
     }
 }
@@ -157,6 +171,10 @@ impl AsyncWrite for Stream {
 impl Io for Stream {
     fn info(&self) -> &IoInfo {
         self.tunnel.info()
+    }
+
+    fn poll_fetch(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<Fetched>> {
+        self.fetch(cx, buf, true)
     }
 
     fn abort(&mut self) {

@@ -156,6 +156,9 @@ impl Runtime for Smol {
     type Stream = Stream;
     type Wrapped<I: Io> = I;
 
+    /// For devices with little memory.
+    const SHARES_READS: bool = false;
+
     fn now(&self) -> Instant {
         clock::now()
     }

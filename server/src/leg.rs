@@ -1,7 +1,7 @@
 //! What a request is proxied over: a stream of a tunnel, or a connection to another node.
 
 use futures::io::{AsyncRead, AsyncWrite};
-use piko_driver::{Io, IoInfo, Probe, Stream};
+use piko_driver::{Fetched, Io, IoInfo, Probe, Stream};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -58,6 +58,10 @@ impl<T: Io> Io for Leg<T> {
 
     fn abort(&mut self) {
         each!(self, io => io.abort());
+    }
+
+    fn poll_fetch(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<Fetched>> {
+        each!(self, io => io.poll_fetch(cx, buf))
     }
 
     fn probe(&mut self) -> Probe {

@@ -4,8 +4,8 @@ use super::error::{ReadError, WriteError};
 use super::session::{Phase, Session, Urgency};
 use super::stream::{RecvHalf, SendHalf};
 use super::table::List;
-use bytes::BytesMut;
 use bytes::buf::{BufMut, Limit};
+use bytes::{Bytes, BytesMut};
 
 /// Memory that a begun frame asks for at first, in bytes: a head; more comes as it is written.
 const BEGIN_BYTES: usize = 1024;
@@ -210,6 +210,16 @@ impl<'a> RecvStream<'a> {
         } else {
             Err(ReadError::Blocked)
         }
+    }
+
+    /// Takes what [`Self::chunk`] shows away, `most` bytes at most, without a copy; `None` when it does not lie in memory
+    /// that can be shared ([`Session::handle_shared_input`]).
+    pub fn take_shared(&mut self, most: usize) -> Option<Bytes> {
+        let session = &mut *self.session;
+        let stream = session.table.get_mut(self.at?)?;
+        let bytes = session.blocks.front_shared(&stream.queue, most)?;
+        self.consume(bytes.len());
+        Some(bytes)
     }
 
     /// True when [`ReadError::Reset`] comes next or behind the bytes that arrived before it.

@@ -9,6 +9,7 @@ use super::session::{Phase, Session, Urgency};
 use super::stream::{RecvHalf, Stream};
 use super::table::List;
 use crate::time::Instant;
+use bytes::Bytes;
 
 /// Where in the byte stream the next input byte stands.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,25 @@ impl Session {
     /// # Errors
     /// Why the session is over, when this input or an earlier event ended it. After
     /// [`CloseReason::Violation`] a go-away waits in [`Self::poll_transmit`].
-    pub fn handle_input(&mut self, now: Instant, mut input: &[u8]) -> Result<(), CloseReason> {
+    pub fn handle_input(&mut self, now: Instant, input: &[u8]) -> Result<(), CloseReason> {
+        self.take_input(now, input, None)
+    }
+
+    /// As [`Self::handle_input`], of memory that can be shared: a long payload is not copied, and keeps all of `input`
+    /// until it has been read. Less of it than a quarter of the budget may be unread in this way.
+    ///
+    /// # Errors
+    /// As [`Self::handle_input`].
+    pub fn handle_shared_input(&mut self, now: Instant, input: &Bytes) -> Result<(), CloseReason> {
+        self.take_input(now, input, Some(input))
+    }
+
+    fn take_input(
+        &mut self,
+        now: Instant,
+        mut input: &[u8],
+        whole: Option<&Bytes>,
+    ) -> Result<(), CloseReason> {
         self.tick(now);
         match &self.phase {
             Phase::Open => {}
@@ -51,7 +70,7 @@ impl Session {
             self.keepalive.heard(self.now);
         }
         while !input.is_empty() {
-            if let Err(violation) = self.step(&mut input) {
+            if let Err(violation) = self.step(&mut input, whole) {
                 tracing::debug!(?violation, "mux peer broke the protocol");
                 self.end(CloseReason::Violation);
                 self.owed.away = Some(GoAway::ProtocolError);
@@ -90,7 +109,7 @@ impl Session {
     }
 
     /// Takes one header, or what there is of a body.
-    fn step(&mut self, input: &mut &[u8]) -> Result<(), Violation> {
+    fn step(&mut self, input: &mut &[u8], whole: Option<&Bytes>) -> Result<(), Violation> {
         match &mut self.reading {
             Reading::Header { have, bytes } => {
                 let start = usize::from(*have);
@@ -113,7 +132,7 @@ impl Session {
                 *input = rest;
                 let (id, left, fin) = (*id, *left - n as u32, *fin);
                 self.reading = Reading::body(id, left, fin);
-                self.handle_body(id, taken, left, fin)
+                self.handle_body(id, taken, whole, left, fin)
             }
             Reading::Skip { left } => {
                 let n = (*left as usize).min(input.len());
@@ -316,8 +335,15 @@ impl Session {
         self.reap(at);
     }
 
-    /// The next bytes of a body of which `left` are still to come.
-    fn handle_body(&mut self, id: u32, bytes: &[u8], left: u32, fin: bool) -> Result<(), Violation> {
+    /// The next bytes of a body, a part of `whole` where that can be shared, of which `left` are still to come.
+    fn handle_body(
+        &mut self,
+        id: u32,
+        bytes: &[u8],
+        whole: Option<&Bytes>,
+        left: u32,
+        fin: bool,
+    ) -> Result<(), Violation> {
         let Some(at) = self.table.find(id) else { return Ok(()) };
         let now = self.now;
         let Some(stream) = self.table.get_mut(at) else { return Ok(()) };
@@ -345,7 +371,10 @@ impl Session {
             if stream.queue.is_empty() {
                 stream.unread_since = now;
             }
-            self.blocks.append(&mut stream.queue, bytes, left as usize);
+            match whole {
+                Some(whole) => self.blocks.append_shared(&mut stream.queue, bytes, left as usize, whole),
+                None => self.blocks.append(&mut stream.queue, bytes, left as usize),
+            }
             if stream.measured == 0 {
                 stream.measured_at = now;
             }

@@ -2,10 +2,12 @@
 //!
 //! Received payload is copied into blocks of 4 or 16 KiB. The blocks of all streams live in one arena, a queue
 //! is a chain of them, and freed ones are recycled while the session has streams (performance guide, 4.2, 4.3).
+//! A long payload in memory that can be shared is not copied: its block is a slice of that memory.
 
 use super::budget::Account;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use bytes::Bytes;
 
 /// Capacity of a block for a short payload, in bytes.
 const SMALL_BYTES: usize = 4 * 1024;
@@ -17,6 +19,9 @@ const SPARE_LARGE_MAX: u8 = 4;
 /// The same while the budget is hardly used: 512 KiB, what 64 small requests or two full reads of a transport need at once.
 const SPARE_SMALL_CALM: u8 = 64;
 const SPARE_LARGE_CALM: u8 = 16;
+/// A shorter payload is copied though it could be shared: it keeps all of the memory it lies in, which is that of one
+/// read of the transport, so that a quarter of the budget in shared blocks holds at most the whole of it in memory.
+const SHARED_BYTES_MIN: usize = 32 * 1024;
 /// What a block costs besides its capacity.
 const OVERHEAD_BYTES: usize = size_of::<Block>();
 /// No block.
@@ -43,10 +48,41 @@ impl Queue {
     }
 }
 
-/// One block: `data[start..]` is unread; its capacity is fixed, zero in a vacant slot.
+/// The memory of a block.
+#[derive(Debug)]
+enum Data {
+    /// Its capacity is fixed, zero in a vacant slot.
+    Own(Vec<u8>),
+    /// Others hold a part of it, too; never added to.
+    Shared(Bytes),
+}
+
+impl Data {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
+    /// What the budget is charged for it.
+    fn charged(&self) -> usize {
+        OVERHEAD_BYTES
+            + match self {
+                Self::Own(bytes) => bytes.capacity(),
+                Self::Shared(bytes) => bytes.len(),
+            }
+    }
+}
+
+/// One block: `data[start..]` is unread.
 #[derive(Debug)]
 struct Block {
-    data: Vec<u8>,
+    data: Data,
     start: u32,
     next: u32,
 }
@@ -100,24 +136,49 @@ impl Blocks {
     /// size of a new block, so that it does not depend on how the transport cut the frame.
     pub(super) fn append(&mut self, queue: &mut Queue, mut bytes: &[u8], more: usize) {
         while !bytes.is_empty() {
-            let tail = match self.slots.get_mut(queue.tail as usize) {
-                Some(block) if block.data.len() < block.data.capacity() => block,
-                _ => self.chain(queue, bytes.len().saturating_add(more)),
+            let has_room = |data: &Data| matches!(data, Data::Own(own) if own.len() < own.capacity());
+            let at = queue.tail;
+            let at = match self.slots.get(at as usize) {
+                Some(block) if has_room(&block.data) => at,
+                _ => {
+                    let block = self.take(bytes.len().saturating_add(more));
+                    self.chain(queue, block)
+                }
             };
-            let n = bytes.len().min(tail.data.capacity() - tail.data.len());
+            // A block with room is of its own memory, and so is one that `take` gave.
+            let Some(Block { data: Data::Own(tail), .. }) = self.slots.get_mut(at as usize) else { return };
+            let n = bytes.len().min(tail.capacity() - tail.len());
             let (now, later) = bytes.split_at(n);
-            tail.data.extend_from_slice(now);
+            tail.extend_from_slice(now);
             // A queue holds at most a window, which fits.
             queue.bytes += n as u32;
             bytes = later;
         }
     }
 
+    /// As [`Self::append`], for bytes that are part of `whole`: they are not copied where that is worth it.
+    pub(super) fn append_shared(&mut self, queue: &mut Queue, bytes: &[u8], more: usize, whole: &Bytes) {
+        if bytes.len() < SHARED_BYTES_MIN || !self.account.is_calm() {
+            return self.append(queue, bytes, more);
+        }
+        let at = self.insert(Data::Shared(whole.slice_ref(bytes)));
+        self.chain(queue, at);
+        queue.bytes += bytes.len() as u32;
+    }
+
+    /// As [`Self::front`], at most `most` bytes, where that is shared.
+    pub(super) fn front_shared(&self, queue: &Queue, most: usize) -> Option<Bytes> {
+        let block = self.slots.get(queue.head as usize)?;
+        let Data::Shared(data) = &block.data else { return None };
+        let start = block.start as usize;
+        Some(data.slice(start..data.len().min(start.saturating_add(most))))
+    }
+
     /// The unread bytes of the first block; empty when the queue is.
     pub(super) fn front(&self, queue: &Queue) -> &[u8] {
         self.slots
             .get(queue.head as usize)
-            .and_then(|block| block.data.get(block.start as usize..))
+            .and_then(|block| block.data.bytes().get(block.start as usize..))
             .unwrap_or_default()
     }
 
@@ -157,16 +218,15 @@ impl Blocks {
                 spare.count -= 1;
                 let block = &mut self.slots[at as usize];
                 spare.head = block.next;
-                self.account.release(block.data.capacity() + OVERHEAD_BYTES);
+                self.account.release(block.data.charged());
             }
             self.slots = Vec::new();
             self.vacant = NIL;
         }
     }
 
-    /// Puts an empty block for `want` bytes behind the last one.
-    fn chain(&mut self, queue: &mut Queue, want: usize) -> &mut Block {
-        let at = self.take(want);
+    /// Puts a block behind the last one; says which.
+    fn chain(&mut self, queue: &mut Queue, at: u32) -> u32 {
         self.filled += 1;
         if let Some(tail) = self.slots.get_mut(queue.tail as usize) {
             tail.next = at;
@@ -174,7 +234,7 @@ impl Blocks {
             queue.head = at;
         }
         queue.tail = at;
-        &mut self.slots[at as usize]
+        at
     }
 
     /// Frees the first block.
@@ -189,6 +249,7 @@ impl Blocks {
         self.give(at);
     }
 
+    /// An empty block for `want` bytes.
     fn take(&mut self, want: usize) -> u32 {
         let (spare, size) =
             if want > SMALL_BYTES { (&mut self.large, LARGE_BYTES) } else { (&mut self.small, SMALL_BYTES) };
@@ -200,8 +261,12 @@ impl Blocks {
             block.next = NIL;
             return at;
         }
-        let block = Block { data: Vec::with_capacity(size), start: 0, next: NIL };
-        self.account.charge(block.data.capacity() + OVERHEAD_BYTES);
+        self.insert(Data::Own(Vec::with_capacity(size)))
+    }
+
+    fn insert(&mut self, data: Data) -> u32 {
+        self.account.charge(data.charged());
+        let block = Block { data, start: 0, next: NIL };
         let at = self.vacant;
         if let Some(slot) = self.slots.get_mut(at as usize) {
             self.vacant = slot.next;
@@ -217,21 +282,28 @@ impl Blocks {
         let (keep, calm) = (!self.account.is_exceeded(), self.account.is_calm());
         let block = &mut self.slots[at as usize];
         block.start = 0;
-        block.data.clear();
-        let large = block.data.capacity() >= LARGE_BYTES;
+        let charged = block.data.charged();
+        let capacity = match &mut block.data {
+            Data::Own(own) => {
+                own.clear();
+                own.capacity()
+            }
+            Data::Shared(_) => 0,
+        };
+        let large = capacity >= LARGE_BYTES;
         let (spare, max) = match (large, calm) {
             (true, true) => (&mut self.large, SPARE_LARGE_CALM),
             (true, false) => (&mut self.large, SPARE_LARGE_MAX),
             (false, true) => (&mut self.small, SPARE_SMALL_CALM),
             (false, false) => (&mut self.small, SPARE_SMALL_MAX),
         };
-        if keep && spare.count < max {
+        if keep && capacity > 0 && spare.count < max {
             block.next = spare.head;
             spare.head = at;
             spare.count += 1;
         } else {
-            self.account.release(block.data.capacity() + OVERHEAD_BYTES);
-            block.data = Vec::new();
+            self.account.release(charged);
+            block.data = Data::Own(Vec::new());
             block.next = self.vacant;
             self.vacant = at;
         }
@@ -289,6 +361,48 @@ mod tests {
         for cut in [0, 1, 4095, 16_384, 16_385, 36_000, 39_999] {
             assert_eq!(borders(cut), whole, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn long_payloads_stay_where_they_are_while_memory_is_plenty() {
+        let (mut blocks, budget) = arena();
+        let mut queue = Queue::EMPTY;
+        let whole: Bytes = (0..100_000u32).map(|i| (i % 251) as u8).collect::<Vec<_>>().into();
+        blocks.append(&mut queue, &whole[..10], 0);
+        blocks.append_shared(&mut queue, &whole[10..90_000], 0, &whole);
+        blocks.append_shared(&mut queue, &whole[90_000..], 0, &whole);
+        assert_eq!(blocks.front_shared(&queue, 100), None, "a short one is copied");
+        assert_eq!(blocks.consume(&mut queue, 10), 10);
+        let part = blocks.front_shared(&queue, 40_000).unwrap();
+        assert_eq!((part.as_ptr(), part.len()), (whole[10..].as_ptr(), 40_000));
+        assert_eq!(blocks.consume(&mut queue, 40_000), 40_000);
+        let mut read = part.to_vec();
+        while !queue.is_empty() {
+            let n = blocks.front(&queue).len().min(7_000);
+            read.extend_from_slice(&blocks.front(&queue)[..n]);
+            blocks.consume(&mut queue, n);
+        }
+        assert_eq!(read, whole[10..]);
+        blocks.rest();
+        assert_eq!(budget.used(), 0);
+        drop(part);
+        assert!(whole.is_unique(), "nothing is held behind the last byte");
+    }
+
+    #[test]
+    fn payloads_are_copied_once_memory_is_short() {
+        let budget = Arc::new(super::super::Budget::new(100_000));
+        let mut blocks = Blocks::new(budget);
+        let whole = Bytes::from(vec![1; 40_000]);
+        let mut queue = Queue::EMPTY;
+        blocks.append_shared(&mut queue, &whole, 0, &whole);
+        assert!(blocks.front_shared(&queue, 1).is_some());
+        let mut second = Queue::EMPTY;
+        blocks.append_shared(&mut second, &whole, 0, &whole);
+        assert!(blocks.front_shared(&second, 1).is_none());
+        blocks.clear(&mut queue);
+        blocks.clear(&mut second);
+        assert!(whole.is_unique());
     }
 
     #[test]

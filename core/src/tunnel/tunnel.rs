@@ -5,7 +5,7 @@ use crate::id::{EndpointId, StreamId};
 use crate::mux::{CloseReason, Config, Event, GoAway, OpenError, RecvStream, SendStream, Session, Side};
 use crate::time::{Deadline, Instant};
 use alloc::sync::Arc;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 
 /// How long a drained agent stays for streams that the server opened before it read the go-away: a round trip
@@ -175,6 +175,13 @@ impl Tunnel {
     /// Takes bytes of the transport; how they are cut means nothing. The error comes as an event too.
     pub fn handle_chunk(&mut self, now: Instant, chunk: &[u8]) -> Result<(), CloseReason> {
         let result = self.session.handle_input(now, chunk);
+        self.settle(now);
+        result
+    }
+
+    /// As [`Self::handle_chunk`], of memory that can be shared ([`Session::handle_shared_input`]).
+    pub fn handle_shared_chunk(&mut self, now: Instant, chunk: &Bytes) -> Result<(), CloseReason> {
+        let result = self.session.handle_shared_input(now, chunk);
         self.settle(now);
         result
     }

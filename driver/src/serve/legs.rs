@@ -5,10 +5,9 @@ use super::client::Client;
 use super::exchange::{Outcome, Stop, Work, timeout, watch};
 use super::up::{SCRATCH, Up};
 use crate::buffer::with_read_buffer;
-use crate::runtime::{Io, Runtime, Timer};
+use crate::runtime::{Fetched, Io, Runtime, Timer};
 use crate::wire::room;
 use bytes::BytesMut;
-use futures::io::AsyncRead;
 use piko_core::http1::{self, BodyLength, Fields, Next, Part};
 use piko_core::proxy::fields::rewrite_trailers;
 use piko_core::proxy::{Failure, Leg, Step};
@@ -276,31 +275,15 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
             return Ok(false);
         }
         let Poll::Ready(room) = room(&mut self.client.io, cx) else { return Ok(false) };
-        let progress = with_read_buffer(|buf| {
-            let had = self.up.rest.len();
-            let result = Pin::new(&mut self.io).poll_read(cx, room.of(buf));
-            match result {
-                Poll::Pending => {
-                    room.give_back(&mut self.client.io);
-                    Ok(false)
-                }
-                Poll::Ready(Err(error)) => Err(self.broken_by(&error)),
-                Poll::Ready(Ok(0)) => self.up_eof(cx).map(|()| true),
-                Poll::Ready(Ok(n)) => {
-                    self.up.heard = true;
-                    if had == 0 {
-                        let used = self.download(cx, &mut buf[..n])?;
-                        self.up.rest.extend(&buf[used..n]);
-                    } else {
-                        self.up.rest.extend(&buf[..n]);
-                        let mut rest = std::mem::take(&mut self.up.rest);
-                        let used = self.download(cx, rest.pending_mut())?;
-                        rest.consume(used);
-                        self.up.rest = rest;
-                    }
-                    Ok(true)
-                }
+        let progress = with_read_buffer(|buf| match self.io.poll_fetch(cx, room.of(buf)) {
+            Poll::Pending => {
+                room.give_back(&mut self.client.io);
+                Ok(false)
             }
+            Poll::Ready(Err(error)) => Err(self.broken_by(&error)),
+            Poll::Ready(Ok(Fetched::Here(0))) => self.up_eof(cx).map(|()| true),
+            Poll::Ready(Ok(Fetched::Here(n))) => self.take(cx, &buf[..n]).map(|()| true),
+            Poll::Ready(Ok(Fetched::There(bytes))) => self.take(cx, &bytes).map(|()| true),
         })?;
         if progress {
             self.write_client(cx)?;
@@ -308,19 +291,34 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
         Ok(progress)
     }
 
-    /// Takes response parts from `input`. Gives what was used.
-    fn download(&mut self, cx: &mut Context<'_>, input: &mut [u8]) -> Result<usize, Outcome> {
+    /// Bytes of the response, behind what is left of earlier ones.
+    fn take(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(), Outcome> {
+        self.up.heard = true;
+        if self.up.rest.is_empty() {
+            let used = self.download(cx, bytes, false)?;
+            self.up.rest.extend(&bytes[used..]);
+        } else {
+            self.up.rest.extend(bytes);
+            let mut rest = std::mem::take(&mut self.up.rest);
+            let used = self.download(cx, rest.pending(), false)?;
+            rest.consume(used);
+            self.up.rest = rest;
+        }
+        Ok(())
+    }
+
+    /// Takes response parts from `input`, whose folded lines are `unfolded` or not. Gives what was used.
+    fn download(&mut self, cx: &mut Context<'_>, input: &[u8], unfolded: bool) -> Result<usize, Outcome> {
         let now = self.now;
         let mut used = 0;
-        let mut unfolded = false;
         while self.cut.is_none() {
             let (n, part) = match self.up.http.handle_input(now, &input[used..]) {
                 Ok(step) => step,
                 Err(fault) if fault.is_folded() && !unfolded => {
                     // RFC 9112 5.2: a proxy replaces folding in responses by spaces.
-                    unfolded = true;
-                    http1::unfold(&mut input[used..]);
-                    continue;
+                    let mut input = input[used..].to_vec();
+                    http1::unfold(&mut input);
+                    return Ok(used + self.download(cx, &input, true)?);
                 }
                 Err(fault) => return Err(self.fail(Leg::Upstream, Failure::Protocol(fault))),
             };
