@@ -18,5 +18,7 @@ mod load;
 mod raw;
 #[path = "tcp/sni.rs"]
 mod sni;
+#[path = "tcp/stalled.rs"]
+mod stalled;
 #[path = "tcp/upgrade.rs"]
 mod upgrade;
