@@ -4,9 +4,9 @@ use crate::common::{ENDPOINT, PATIENCE, Way, connect, echo};
 use piko_tests::cluster::unused_addr;
 use piko_tests::process::{Agent, Forward, Server, Signal};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_service_that_is_down_is_heard_of_at_once() {
@@ -139,4 +139,41 @@ fn an_agent_that_ends_lets_open_connections_finish() {
     client.read_exact(&mut [0; 4]).expect("an echo within the grace period");
     drop(client);
     assert!(way.agent.process.wait_exit(PATIENCE).expect("the end").success());
+}
+
+/// A node that is there for the kernel and does nothing: whoever asks through another one has an answer in time.
+#[test]
+fn a_node_that_hangs_is_bounded() {
+    let service = echo();
+    let mut way = Way::across_nodes_with(service.addr(), &["--proxy.timeout", "500ms"]);
+    way.servers[1].process.signal(Signal::Stop).expect("it runs");
+    let refused = crate::common::WebSocket::open(way.proxy, ENDPOINT, &[]).err();
+    assert!(matches!(refused, Some(502 | 504)), "{refused:?}");
+}
+
+/// A listener whose queue is full: the kernel answers nobody any more.
+fn swallows() -> (socket2::Socket, SocketAddr, Vec<TcpStream>) {
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    listener.listen(0).expect("it listens");
+    let addr = listener.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&addr, Duration::from_millis(500)) {
+        waiting.push(stream);
+    }
+    (listener, addr, waiting)
+}
+
+/// `--timeout` of a TCP listener: to connect.
+#[test]
+fn a_service_that_swallows_connections_is_bounded() {
+    let (_listener, addr, _waiting) = swallows();
+    let server = Server::start(&[]);
+    let agent = Agent::tcp(&server.connect_url(), ENDPOINT, &addr.to_string(), &["--timeout", "500ms"]);
+    let forward = Forward::tcp(server.proxy, ENDPOINT, &[]);
+    let error = connect(forward.addr).read(&mut [0; 1]).expect_err("a reset");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let (_, record) = agent.process.wait_record(0, PATIENCE, "failed to dial upstream").expect("a line");
+    assert_eq!(record["cause"], "connect-timeout", "{record}");
 }
