@@ -97,8 +97,10 @@ fn lines_say_what_became_of_a_connection() {
     let (_, record) = forward.process.wait_record(0, PATIENCE, "connection closed").expect("a line");
     assert_eq!((&record["bytes-in"], &record["bytes-out"]), (&4.into(), &4.into()), "{record}");
     assert_eq!(record["endpoint-id"], ENDPOINT);
+    assert!(record.get("cut").is_none(), "{record}");
     let (_, record) = way.agent.process.wait_record(0, PATIENCE, "connection closed").expect("a line");
     assert_eq!((&record["bytes-in"], &record["bytes-out"]), (&4.into(), &4.into()), "{record}");
+    assert!(record.get("cut").is_none(), "{record}");
 }
 
 #[test]

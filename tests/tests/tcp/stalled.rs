@@ -88,8 +88,10 @@ impl Road {
             // Numbers have to be asked for.
             std::thread::sleep(Duration::from_millis(20));
         }
-        let (_, record) = self.forward.process.wait_record(0, PATIENCE, "connection closed").expect("a line");
-        assert!(record["cut"].is_string(), "{record}");
+        for process in [&self.forward.process, &self.way.agent.process] {
+            let (_, record) = process.wait_record(0, PATIENCE, "connection closed").expect("a line");
+            assert!(record["cut"].as_str().is_some_and(|why| !why.is_empty()), "{record}");
+        }
     }
 }
 
