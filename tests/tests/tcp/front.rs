@@ -262,7 +262,10 @@ fn the_address_crosses_nodes() {
         client.write_all(V1).expect("it is taken");
         // A reset until gossip has brought the endpoint; nothing else tells when it has. The service ends in order.
         match client.read(&mut [0; 1]) {
-            Ok(_) => break first_line(&told),
+            Ok(n) => {
+                assert_eq!(n, 0, "it says nothing");
+                break first_line(&told);
+            }
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
         }
     };
