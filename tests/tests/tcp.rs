@@ -24,5 +24,7 @@ mod raw;
 mod sni;
 #[path = "tcp/stalled.rs"]
 mod stalled;
+#[path = "tcp/unix.rs"]
+mod unix;
 #[path = "tcp/upgrade.rs"]
 mod upgrade;
