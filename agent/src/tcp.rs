@@ -55,7 +55,7 @@ impl<R: Runtime> TcpService<R> {
         let relayed = relay(rt, &mut stream, &mut io, Ends::default()).await;
         let Relayed { from_a, from_b, result } = relayed;
         self.metrics.closed(from_a, from_b);
-        let cut = result.err().map(|error| error.to_string()).unwrap_or_default();
+        let cut = result.err().map(tracing::field::display);
         if !self.access.is_disabled() {
             tracing::info!(
                 target: "proxy.tcp.access",

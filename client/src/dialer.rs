@@ -1,5 +1,6 @@
 //! Connections to endpoints, through the proxy port of a server.
 
+use crate::away::Away;
 use crate::error::DialError;
 use crate::favourite::{Favourite, server_share};
 use crate::options::reach_options;
@@ -20,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The first pause between two attempts, and the longest one.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long a server that knows no upstream is asked again. Agents come back to a server that was restarted within a
-/// second or so; beyond that the endpoint has none, and a wait would only hide it.
+/// How long a server that knows no upstream is asked again, once it can be reached. Agents come back to a server that
+/// was restarted within a second or so; beyond that the endpoint has none, and a wait would only hide it.
 const NO_UPSTREAM_PATIENCE: Duration = Duration::from_secs(3);
 /// With less than this left, an attempt that runs out of time was cut short by us and tells nothing about the server: the
 /// error of the one before it says more.
@@ -61,6 +62,8 @@ pub struct Dialer<R> {
     timeout: Duration,
     /// Shared by clones, whose connections go to the same servers.
     favourite: Arc<Favourite>,
+    /// Shared likewise.
+    away: Arc<Away>,
 }
 
 impl<R> fmt::Debug for Dialer<R> {
@@ -89,7 +92,7 @@ impl<R: Runtime> Dialer<R> {
 
     /// As [`Self::new`], for a URL that has been parsed.
     pub fn to(rt: R, url: Url) -> Self {
-        Self { reach: Reach::new(rt, url), timeout: TIMEOUT, favourite: Arc::default() }
+        Self { reach: Reach::new(rt, url), timeout: TIMEOUT, favourite: Arc::default(), away: Arc::default() }
     }
 
     reach_options!();
@@ -108,7 +111,7 @@ impl<R: Runtime> Dialer<R> {
     ///
     /// An attempt that may succeed later (the server cannot be reached, is busy or about to go) is made again within the
     /// [timeout](Self::timeout), after pauses that grow from 100 ms to 1 s. A server that knows no upstream for the
-    /// endpoint is asked again for 3 s.
+    /// endpoint is asked again for 3 s, which begin anew when it could not be reached meanwhile.
     ///
     /// Of several servers each has 5 s in the first round, and twice as much in each further one, within an even share of
     /// what is left. One that lies behind others that took longer than 250 ms comes first for 30 s, for all clones of
@@ -184,7 +187,10 @@ impl<R: Runtime> Dialer<R> {
                     return Ok(WsStream::new(io, Role::Client, early, caps.half_close));
                 }
                 Err(error) => {
-                    let patience = patience(&error, started, until);
+                    if error.failure() == Failure::Retry && !is_no_upstream(&error) {
+                        self.away.saw(at, rt.now());
+                    }
+                    let patience = patience(&error, self.away.until(at, started), until);
                     failed = (error, failed.1.max(patience));
                 }
             }
@@ -193,12 +199,17 @@ impl<R: Runtime> Dialer<R> {
     }
 }
 
-/// Until when it makes sense to try again after `error`; `None` is not at all.
-fn patience(error: &DialError, started: Instant, until: Instant) -> Option<Instant> {
-    match error {
-        DialError::Refused(502 | 504, _) => Some(until.min(started + NO_UPSTREAM_PATIENCE)),
-        _ => (error.failure() == Failure::Retry).then_some(until),
+/// Until when it makes sense to try again after `error` of a server that has been there `since` then; `None` is not at all.
+fn patience(error: &DialError, since: Instant, until: Instant) -> Option<Instant> {
+    if is_no_upstream(error) {
+        return Some(until.min(since + NO_UPSTREAM_PATIENCE));
     }
+    (error.failure() == Failure::Retry).then_some(until)
+}
+
+/// The server is there, and whoever serves the endpoint is not.
+fn is_no_upstream(error: &DialError) -> bool {
+    matches!(error, DialError::Refused(502 | 504, _))
 }
 
 /// Half of it up to all of it, so that those who failed together do not come back together.

@@ -92,6 +92,8 @@ impl DialError {
         match self {
             Self::Timeout => true,
             Self::Io(error) | Self::Resolve(error) => error.kind() == io::ErrorKind::TimedOut,
+            #[cfg(feature = "proxy")]
+            Self::Proxy(error) => error.is_timeout(),
             _ => false,
         }
     }
@@ -110,6 +112,22 @@ impl DialError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_was_up_is_told_apart() {
+        assert!(DialError::Timeout.is_timeout());
+        assert!(DialError::Io(io::ErrorKind::TimedOut.into()).is_timeout());
+        assert!(!DialError::Io(io::ErrorKind::ConnectionReset.into()).is_timeout());
+    }
+
+    /// Behind a proxy too.
+    #[cfg(feature = "proxy")]
+    #[test]
+    fn the_time_of_a_proxy_is_the_same() {
+        let io = |kind: io::ErrorKind| DialError::Proxy(ProxyError::Io(kind.into()));
+        assert!(DialError::Proxy(ProxyError::Timeout).is_timeout());
+        assert!(io(io::ErrorKind::TimedOut).is_timeout() && !io(io::ErrorKind::ConnectionReset).is_timeout());
+    }
 
     #[test]
     fn only_statuses_that_may_change_are_tried_again() {

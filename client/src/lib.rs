@@ -31,6 +31,7 @@
 //! On Windows there is `tokio` alone: the reactor under `smol` is for Unix, so `piko_client::smol` is an empty module there
 //! and `Smol` is no type. Everything else of the crate is for both.
 
+mod away;
 mod dialer;
 mod error;
 mod favourite;

@@ -164,6 +164,17 @@ pub enum ProxyError {
     Unfit(ProxyUnfit),
 }
 
+impl ProxyError {
+    /// Whether nobody said why: the time was up.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::Io(error) | Self::Resolve(error) => error.kind() == io::ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

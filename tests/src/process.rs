@@ -18,7 +18,9 @@ pub use binaries::{binaries_in, binary, build, profile_dir};
 pub use guard::{Capture, Line, Process, Signal, Source, WaitError};
 pub use piko::{Agent, Forward, Server, variable};
 pub use previous::previous;
-pub use procfs::{Memory, cpu_time, descendants, memory, socket_fds, tree};
+pub use procfs::{
+    Memory, TcpConnection, TcpTimer, cpu_time, descendants, memory, socket_fds, tcp_connections, tree,
+};
 
 /// The path of a tool, or `None` after a visible line `skipped: <test>: <tool> not found`.
 ///

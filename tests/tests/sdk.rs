@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything that happens at once may take on a busy machine.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 /// The field that names the endpoint of these tests.
 const TO_E: (&str, &str) = ("x-piko-endpoint", "e");
 
@@ -190,7 +190,7 @@ fn close_drains<R: Runtime>(rt: R) {
     let (listener, closed) = (app.listener.clone(), Shutdown::new());
     let done = closed.clone();
     rt.spawn(async move {
-        listener.close(Duration::from_secs(60)).await;
+        listener.close(10 * SOON).await;
         done.trigger();
     });
     // The server knows that no new request may come here.
@@ -423,7 +423,7 @@ async fn dialled<R: Runtime>(rt: R, proxy_url: String, upstream_url: String) {
     let mut connection = dialer.dial_raw("tcp").await.expect("a connection");
     connection.write_all(&vec![1; 3_000_000]).await.expect("sent");
     drop(connection);
-    let refused = dialer.clone().timeout(Duration::from_millis(300)).dial_raw("nobody").await;
+    let refused = dialer.dial_raw("nobody").await;
     assert!(matches!(refused, Err(DialError::Refused(502, _))), "{:?}", refused.err());
     assert!(matches!(dialer.dial_raw("").await, Err(DialError::Endpoint(_))));
     let bad = dialer.token("line\n").dial_raw("tcp").await;

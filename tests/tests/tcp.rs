@@ -14,9 +14,17 @@ mod forward;
 mod front;
 #[path = "tcp/load.rs"]
 mod load;
+// The timers of sockets are read from `/proc`.
+#[cfg(target_os = "linux")]
+#[path = "tcp/probes.rs"]
+mod probes;
 #[path = "tcp/raw.rs"]
 mod raw;
 #[path = "tcp/sni.rs"]
 mod sni;
+#[path = "tcp/stalled.rs"]
+mod stalled;
+#[path = "tcp/unix.rs"]
+mod unix;
 #[path = "tcp/upgrade.rs"]
 mod upgrade;

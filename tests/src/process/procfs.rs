@@ -5,6 +5,9 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+/// The state of an established connection in the tables of `/proc/net`.
+const ESTABLISHED: &str = "01";
+
 /// Resident memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -103,7 +106,6 @@ pub fn socket_fds(pid: u32, port: u16) -> io::Result<Vec<u32>> {
 
 /// Inodes of the established connections of `/proc/net/tcp` that have `port` on one side.
 fn established_inodes(table: &str, port: u16) -> BTreeSet<u64> {
-    const ESTABLISHED: &str = "01";
     let port_of = |address: &str| {
         let (_, hex) = address.rsplit_once(':')?;
         u16::from_str_radix(hex, 16).ok()
@@ -121,6 +123,60 @@ fn established_inodes(table: &str, port: u16) -> BTreeSet<u64> {
         }
     }
     inodes
+}
+
+/// What the kernel waits for on a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpTimer {
+    /// Nothing: a peer that vanishes is never noticed.
+    Off,
+    /// The next keep-alive probe, that far away. What is on its way is acknowledged.
+    KeepAlive(Duration),
+    /// An acknowledgement, or another thing that passes.
+    Other,
+}
+
+/// One side of an established TCP connection over IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpConnection {
+    /// The port of this side.
+    pub local_port: u16,
+    /// The port of the other side.
+    pub remote_port: u16,
+    /// What the kernel waits for on this side.
+    pub timer: TcpTimer,
+}
+
+/// Established TCP connections over IPv4, of all processes; a connection within this machine is there twice.
+///
+/// # Errors
+///
+/// When the kernel does not show its table.
+pub fn tcp_connections() -> io::Result<Vec<TcpConnection>> {
+    Ok(connections_of(&fs::read_to_string("/proc/net/tcp")?))
+}
+
+fn connections_of(table: &str) -> Vec<TcpConnection> {
+    let port_of = |address: &str| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok();
+    let timer_of = |text: &str| {
+        let (kind, due) = text.split_once(':')?;
+        Some(match kind {
+            "00" => TcpTimer::Off,
+            // In hundredths of a second, whatever the kernel's own clock.
+            "02" => TcpTimer::KeepAlive(Duration::from_millis(10 * u64::from_str_radix(due, 16).ok()?)),
+            _ => TcpTimer::Other,
+        })
+    };
+    let connection_of = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, ESTABLISHED, _, timer, ..] = columns[..] else { return None };
+        Some(TcpConnection {
+            local_port: port_of(local)?,
+            remote_port: port_of(remote)?,
+            timer: timer_of(timer)?,
+        })
+    };
+    table.lines().skip(1).filter_map(connection_of).collect()
 }
 
 #[cfg(test)]
@@ -158,6 +214,21 @@ mod tests {
         let mut expected = vec![client.as_raw_fd() as u32, server.as_raw_fd() as u32];
         expected.sort_unstable();
         assert_eq!(fds, expected, "the two ends, and not the listener");
+    }
+
+    #[test]
+    fn timers_are_read_from_the_table() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            \u{20}  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0\n\
+            \u{20}  1: 0100007F:1F90 0100007F:C350 01 00000000:00000000 02:00000BB8 00000000     0        0 2 1 0 20 4\n\
+            \u{20}  2: 0100007F:C350 0100007F:1F90 01 00000001:00000000 01:00000014 00000000     0        0 3 1 0 20 4\n\
+            \u{20}  3: 0100007F:1F91 0100007F:C351 01 00000000:00000000 00:00000000 00000000     0        0 4 1 0 20 4\n";
+        let of = |local_port, remote_port, timer| TcpConnection { local_port, remote_port, timer };
+        let found = connections_of(table);
+        let due = TcpTimer::KeepAlive(Duration::from_secs(30));
+        let expected =
+            [of(8080, 50000, due), of(50000, 8080, TcpTimer::Other), of(8081, 50001, TcpTimer::Off)];
+        assert_eq!(found, expected);
     }
 
     #[test]

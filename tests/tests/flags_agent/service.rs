@@ -1,6 +1,5 @@
 //! `--timeout` and `--http-client.*`: what the agent does with its service.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +7,8 @@ use std::time::{Duration, Instant};
 use piko_tests::cluster::unused_addr;
 use piko_tests::flags::{WAYS, Way};
 use piko_tests::http::Client;
+#[cfg(target_os = "linux")]
+use piko_tests::process::{TcpTimer, tcp_connections};
 use piko_tests::service::Service;
 
 use crate::{SOON, Setup, TO_E};
@@ -152,19 +153,11 @@ fn tcp_probes_idle_connections_as_often_as_asked() {
 /// it has no timer at all.
 #[cfg(target_os = "linux")]
 fn keep_alive_timer(service: SocketAddr) -> Option<Option<Duration>> {
-    let remote = format!("0100007F:{:04X}", service.port());
-    let table = fs::read_to_string("/proc/net/tcp").expect("the sockets");
-    let line = table.lines().find(|line| {
-        let mut columns = line.split_whitespace().skip(2);
-        columns.next() == Some(remote.as_str()) && columns.next() == Some("01")
-    })?;
-    let timer = line.split_whitespace().nth(5)?;
-    let (kind, jiffies) = timer.split_once(':')?;
-    match kind {
-        "00" => Some(None),
-        // In hundredths of a second, whatever the kernel's own clock.
-        "02" => Some(Some(Duration::from_millis(10 * u64::from_str_radix(jiffies, 16).ok()?))),
-        _ => None,
+    let all = tcp_connections().expect("the sockets");
+    match all.iter().find(|connection| connection.remote_port == service.port())?.timer {
+        TcpTimer::Off => Some(None),
+        TcpTimer::KeepAlive(due) => Some(Some(due)),
+        TcpTimer::Other => None,
     }
 }
 

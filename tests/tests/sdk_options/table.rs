@@ -45,11 +45,14 @@ async fn a_limit_on_the_first_connection_is_none_on_the_listener<R: Runtime>(rt:
     let port = unused_addr();
     let (upstream, mut events) =
         Events::of(&rt, Upstream::new(rt.clone(), &format!("http://{port}")).expect("a URL"));
-    let limit = |millis| Some(rt.now() + Duration::from_millis(millis));
-    assert!(timeout_at(&rt, limit(100), upstream.listen("e")).await.is_err(), "nobody is there");
+    let limit = |after| Some(rt.now() + after);
+    assert!(
+        timeout_at(&rt, limit(Duration::from_millis(100)), upstream.listen("e")).await.is_err(),
+        "nobody is there"
+    );
     assert_eq!(events.until("ended").await.last().map(String::as_str), Some("ended"));
     let mut server = beside(move || Server::start(&[&format!("--upstream.bind-addr={port}")])).await;
-    let listener = timeout_at(&rt, limit(10_000), upstream.listen("e")).await.expect("in time").expect("up");
+    let listener = timeout_at(&rt, limit(SOON), upstream.listen("e")).await.expect("in time").expect("up");
     events.until("connected").await;
     // A server that closes is no end either: Go's `Accept` gives up there.
     let again = beside(move || {

@@ -124,7 +124,7 @@ fn psql_works_through_the_forwarder() {
             "-c",
             sql,
         ]);
-        command.env("PGCONNECT_TIMEOUT", "10").output().expect("psql starts")
+        command.env("PGCONNECT_TIMEOUT", "60").output().expect("psql starts")
     };
     // The socket is there before the server takes connections.
     wait_for("postgres takes no connections", || ask("select 1").status.success());
@@ -195,7 +195,7 @@ fn ssh_works_through_the_forwarder() {
     let mut command = Command::new(ssh);
     command.args(["-F", "none", "-i", &path("user"), "-p", &road.forward.addr.port().to_string()]);
     for option in
-        ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=10"]
+        ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "ConnectTimeout=60"]
     {
         command.args(["-o", option]);
     }

@@ -11,8 +11,8 @@ use piko_tests::http::{Client, pattern};
 use piko_tests::process::{Agent, Forward, Server};
 use piko_tests::service::Service;
 
-/// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take on a busy machine, before it counts as what never comes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The endpoint of these tests.
 pub(crate) const ENDPOINT: &str = "db";
 
@@ -31,9 +31,7 @@ impl Way {
 
     /// The same with further arguments for the server.
     pub(crate) fn local_with(service: SocketAddr, args: &[&str]) -> Self {
-        let server = Server::start(args);
-        let agent = Agent::tcp(&server.connect_url(), ENDPOINT, &service.to_string(), &[]);
-        Self { proxy: server.proxy, servers: vec![server], agent }
+        Self::with(service, false, args, &[])
     }
 
     /// The agent on another node than the one that is asked.
@@ -43,10 +41,21 @@ impl Way {
 
     /// The same with further arguments for the node that is asked.
     pub(crate) fn across_nodes_with(service: SocketAddr, args: &[&str]) -> Self {
+        Self::with(service, true, args, &[])
+    }
+
+    /// The same with further arguments for the node that is asked, and for the agent.
+    pub(crate) fn with(service: SocketAddr, across_nodes: bool, server: &[&str], agent: &[&str]) -> Self {
+        let service = service.to_string();
+        if !across_nodes {
+            let server = Server::start(server);
+            let agent = Agent::tcp(&server.connect_url(), ENDPOINT, &service, agent);
+            return Self { proxy: server.proxy, servers: vec![server], agent };
+        }
         let far = Server::start(&[]);
         let seed = far.gossip().to_string();
-        let near = Server::start(&[&["--cluster.join", &seed], args].concat());
-        let agent = Agent::tcp(&far.connect_url(), ENDPOINT, &service.to_string(), &[]);
+        let near = Server::start(&[&["--cluster.join", &seed], server].concat());
+        let agent = Agent::tcp(&far.connect_url(), ENDPOINT, &service, agent);
         let way = Self { proxy: near.proxy, servers: vec![near, far], agent };
         // Gossip brings the endpoint to the other node; nothing else tells when it has.
         let deadline = Instant::now() + PATIENCE;
@@ -74,6 +83,12 @@ pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
     stream
+}
+
+/// Ends the connection with a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
+    drop(stream);
 }
 
 /// `len` bytes that are not all alike.

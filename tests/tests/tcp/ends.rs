@@ -1,10 +1,11 @@
 //! Who ends first, on which way, and what the other one still hears.
 
-use crate::common::{ENDPOINT, PATIENCE, Way, WebSocket, body, connect, echo, echo_at_end, ends_first};
+use crate::common::{
+    ENDPOINT, PATIENCE, Way, WebSocket, body, connect, echo, echo_at_end, ends_first, reset,
+};
 use piko_tests::process::Process;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 
@@ -57,11 +58,6 @@ fn a_service_that_ends_first_hears_the_rest() {
 fn assert_cut(read: std::io::Result<usize>) {
     let error = read.expect_err("a cut");
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
-}
-
-fn reset(stream: std::net::TcpStream) {
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
-    drop(stream);
 }
 
 #[test]

@@ -247,3 +247,43 @@ fn agents_resume_their_sessions() {
         assert_eq!(resumed, [false, true], "{program}");
     }
 }
+
+/// `tunnel_tls` of a listener: in place of all of `connect.tls`, and for that listener alone.
+#[test]
+fn each_listener_of_a_file_has_its_own() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["upstream"], &[("upstream.tls.client-cas", &setup.ca)]);
+    let [cert, key] = setup.authority.issue(&["agent"]).write(&setup.folder, "agent");
+    let other = setup.folder.put("other.pem", &piko_tests::certs::Authority::new("others").pem());
+    let (url, ca) = (url(&server), &setup.ca);
+    let file = setup.folder.put(
+        "agent.yaml",
+        &format!(
+            "connect: {{url: \"{url}\", tls: {{root_cas: {other}, cert: {cert}, key: {key}}}}}\n\
+             listeners:\n\
+             - {{endpoint_id: shared, addr: \"9\"}}\n\
+             - {{endpoint_id: own, addr: \"9\", protocol: tcp, tunnel_tls: {{root_cas: {ca}, cert: {cert}, key: {key}}}}}\n\
+             - {{endpoint_id: bare, addr: \"9\", tunnel_tls: {{root_cas: {ca}}}}}\n"
+        ),
+    );
+    for (program, words) in [("piko", &["agent", "start"][..]), ("piko-agent", &["start"])] {
+        let mut command = Command::new(binary(program));
+        let process =
+            Process::spawn(program, command.args(words).args(["--config.path", &file])).expect("starts");
+        // The record of an endpoint, and why there is no tunnel.
+        let record = |endpoint: &str, begin: &str| {
+            let line = process.wait_line(0, SOON, |line| {
+                line.json().is_some_and(|v| {
+                    v["endpoint-id"] == endpoint && v["msg"].as_str().is_some_and(|m| m.starts_with(begin))
+                })
+            });
+            let record = line.unwrap_or_else(|error| panic!("{program}: {endpoint}: {error}")).json();
+            record.and_then(|v| v["error"].as_str().map(str::to_owned)).unwrap_or_default()
+        };
+        record("own", "tunnel connected");
+        let why = record("shared", "connect failed");
+        assert!(why.contains("UnknownIssuer"), "{program}: {why}");
+        let why = record("bare", "connect failed");
+        assert!(why.contains("CertificateRequired"), "{program}: {why}");
+    }
+}
