@@ -88,8 +88,13 @@ impl Way {
                     self.read_end = true;
                     Ok(true)
                 }
-                Poll::Ready(Ok(Fetched::Here(n))) => self.pass(cx, to, &buf[..n]),
-                Poll::Ready(Ok(Fetched::There(bytes))) => self.pass(cx, to, &bytes),
+                Poll::Ready(Ok(fetched)) => {
+                    let bytes = fetched.bytes(buf);
+                    self.bytes += bytes.len() as u64;
+                    self.out.push(to, cx, bytes, &[])?;
+                    self.out.flush(to, cx)?;
+                    Ok(true)
+                }
                 Poll::Ready(Err(error)) => Err(error),
             })?;
         }
@@ -104,14 +109,6 @@ impl Way {
             }
         }
         Ok(progress)
-    }
-
-    /// What was read goes on.
-    fn pass<T: Io>(&mut self, cx: &mut Context<'_>, to: &mut T, bytes: &[u8]) -> io::Result<bool> {
-        self.bytes += bytes.len() as u64;
-        self.out.push(to, cx, bytes, &[])?;
-        self.out.flush(to, cx)?;
-        Ok(true)
     }
 
     /// What was read is not taken, or there is no room to read for: what becomes of the side read from goes unseen.

@@ -157,6 +157,16 @@ pub enum Fetched {
     There(Bytes),
 }
 
+impl Fetched {
+    /// The bytes, of a read into `buf`.
+    pub fn bytes<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Here(n) => &buf[..*n],
+            Self::There(bytes) => bytes,
+        }
+    }
+}
+
 /// Every byte stream the product handles: TCP, TLS over it, a Unix socket, a tunnel stream, memory.
 /// Nothing outside the runtimes names a socket type.
 ///

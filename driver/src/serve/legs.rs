@@ -282,8 +282,7 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
             }
             Poll::Ready(Err(error)) => Err(self.broken_by(&error)),
             Poll::Ready(Ok(Fetched::Here(0))) => self.up_eof(cx).map(|()| true),
-            Poll::Ready(Ok(Fetched::Here(n))) => self.take(cx, &buf[..n]).map(|()| true),
-            Poll::Ready(Ok(Fetched::There(bytes))) => self.take(cx, &bytes).map(|()| true),
+            Poll::Ready(Ok(fetched)) => self.take(cx, fetched.bytes(buf)).map(|()| true),
         })?;
         if progress {
             self.write_client(cx)?;
