@@ -16,9 +16,11 @@
 mod level;
 mod line;
 mod list;
+mod reloaded;
 
 pub use level::{BadLevel, Level};
 pub use list::List;
+pub use reloaded::reloaded;
 
 use crate::sink::write_log_line;
 pub(crate) use line::Line;
