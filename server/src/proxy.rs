@@ -20,12 +20,14 @@ use piko_core::proxy::{
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
+use piko_driver::tls::is_refusal;
 use piko_driver::{
     Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
     Stream, relay_websocket, timeout_at,
 };
 use piko_observe::access::AccessNote;
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -286,6 +288,12 @@ impl<R: Runtime> Service for ProxyService<R> {
         if let Some(pick) = &mut target.pick {
             pick.fail(self.clock.now(), blame);
         }
+    }
+
+    fn unheard(&self, target: &Target, error: &io::Error) -> Option<Failure> {
+        let Some(Route::Remote { node, proxy }) = target.route() else { return None };
+        let is_no_tls = self.nodes.is_no_tls(node, *proxy, error);
+        (is_no_tls && is_refusal(error)).then_some(Failure::Connect(cause::TLS_FAILED))
     }
 
     fn is_held(&self, target: &Target) -> bool {
