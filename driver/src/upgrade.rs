@@ -49,6 +49,7 @@ pub struct Upgraded<I> {
     pub early: Vec<u8>,
 }
 
+#[cfg(feature = "tls")]
 async fn send<I: Io>(io: &mut I, request: &[u8]) -> io::Result<()> {
     io.write_all(request).await?;
     // TLS keeps what it was given until it is told to send it.
@@ -63,11 +64,6 @@ async fn last_words<I: Io>(io: &mut I, error: io::Error) -> io::Error {
         Err(told) if told.kind() == io::ErrorKind::InvalidData => told,
         _ => error,
     }
-}
-
-#[cfg(not(feature = "tls"))]
-async fn last_words<I>(_: &mut I, error: io::Error) -> io::Error {
-    error
 }
 
 /// Asks for a WebSocket at `target` of `host`, with further `fields`. `answered` is shown the fields of the answer.
@@ -85,8 +81,15 @@ pub async fn upgrade<I: Io>(
     let key = random_bytes().map_err(UpgradeError::Io)?;
     let mut request = BytesMut::new();
     handshake::write_request(&Ask { host, target, key, fields }, &mut request);
+    #[cfg(feature = "tls")]
     if let Err(error) = send(&mut io, &request).await {
         return Err(UpgradeError::Io(last_words(&mut io, error).await));
+    }
+    // The smallest agent has no room for the detour.
+    #[cfg(not(feature = "tls"))]
+    {
+        io.write_all(&request).await.map_err(UpgradeError::Io)?;
+        io.flush().await.map_err(UpgradeError::Io)?;
     }
     let mut input = Vec::new();
     let mut chunk = [0; READ_BYTES];
