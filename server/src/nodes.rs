@@ -209,6 +209,14 @@ impl<R: Runtime> Nodes<R> {
         is_tls
     }
 
+    /// The node speaks TLS on its proxy port, and this one does not.
+    pub(crate) fn wants_tls(&self, node: &NodeId, proxy: SocketAddr) {
+        if self.tls_failures.is_due(proxy, self.rt.now()) {
+            let error = "the node takes requests by TLS only, and the proxy port of this one is without";
+            tracing::warn!(target: "proxy.http", { "node-id" = %node, %proxy, error }, "no TLS with node");
+        }
+    }
+
     pub(crate) async fn dial(&self, proxy: SocketAddr) -> io::Result<MaybeTls<R::Tcp>> {
         let io = self.rt.connect(&Addr::Ip(proxy)).await?;
         io.keep_alive(Some(KEEP_ALIVE));

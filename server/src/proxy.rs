@@ -16,7 +16,7 @@ use piko_core::preface::{HeaderVersion, Source, write_header};
 use piko_core::proxy::fields::forwarded_for;
 use piko_core::proxy::{
     Answer, Exchange, Failure, Leg as Side, NODE_FIELD, Peer, Place, Record, RetryBudget, Sender, Step,
-    cause, load_of, trouble,
+    cause, is_without_tls, load_of, trouble,
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
@@ -346,6 +346,11 @@ impl<R: Runtime> Service for ProxyService<R> {
                 None
             }
             Some(trouble) => {
+                if is_without_tls(head, sender)
+                    && let Route::Remote { node, proxy } = pick.route()
+                {
+                    self.nodes.wants_tls(node, *proxy);
+                }
                 pick.heard();
                 pick.fail(self.clock.now(), trouble.fault);
                 trouble.failure

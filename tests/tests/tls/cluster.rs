@@ -4,6 +4,7 @@ use std::process::Command;
 
 use piko_tests::certs::Authority;
 use piko_tests::flags::Way;
+use piko_tests::http::Client;
 use piko_tests::process::{Agent, Line, Server, binary};
 use piko_tests::service::Service;
 use piko_tests::tls::{TlsClient, Trust};
@@ -145,6 +146,34 @@ fn a_node_that_is_refused_says_by_whom_and_why() {
         }
         assert_eq!(service.counts().requests, 0);
     }
+}
+
+/// All nodes have to agree. Where they do not, both sides say so, whichever of them has TLS.
+#[test]
+fn nodes_that_do_not_agree_are_told() {
+    let setup = Setup::new();
+    let one = Server::start(&["--cluster.node-id", "one"]);
+    let join = one.gossip().to_string();
+    let of_two = [("cluster.join", join.as_str()), ("proxy.tls.client.root-cas", &setup.ca)];
+    let two = setup.server(Way::Flag, &["proxy"], &of_two);
+    let service = Service::start();
+    let addr = service.addr().to_string();
+    let _agents =
+        [Agent::http(&one.connect_url(), "e", &addr, &[]), Agent::http(&two.connect_url(), "f", &addr, &[])];
+    wait_for("the route from TLS", || {
+        setup.client(two.proxy).get("/hello", &TO_E).expect("an answer").0 == 502
+    });
+    let mut plain = Client::connect(one.proxy).expect("the proxy port");
+    let to_f = [("x-piko-endpoint", "f")];
+    wait_for("the route to TLS", || plain.get("/hello", &to_f).expect("an answer").status() == 400);
+    for (node, why) in [
+        (&two, "tls: the server does not speak TLS on this port"),
+        (&one, "the node takes requests by TLS only, and the proxy port of this one is without"),
+    ] {
+        let line = node.process.wait_line(0, SOON, |line| is_about(line, "proxy.http")).expect("a reason");
+        assert_eq!(line.json().expect("a record")["error"], why);
+    }
+    assert_eq!(service.counts().requests, 0);
 }
 
 fn is_about(line: &Line, port: &str) -> bool {
