@@ -64,6 +64,28 @@ pub struct Dialer<R> {
     favourite: Arc<Favourite>,
     /// Shared likewise.
     away: Arc<Away>,
+    on_retry: Arc<dyn Fn(&Retry<'_>) + Send + Sync>,
+}
+
+/// An attempt of a [`Dialer`] failed and another one follows, at this server or the next one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Retry<'a> {
+    /// What is dialled.
+    pub endpoint: &'a str,
+    /// Why it failed.
+    pub error: &'a DialError,
+    /// The server.
+    pub url: &'a Url,
+}
+
+/// What a round of attempts came to.
+struct Failed {
+    /// Of the last server that was asked, and which one that was.
+    error: DialError,
+    at: usize,
+    /// Until when another round makes sense to any of them.
+    patience: Option<Instant>,
 }
 
 impl<R> fmt::Debug for Dialer<R> {
@@ -92,7 +114,13 @@ impl<R: Runtime> Dialer<R> {
 
     /// As [`Self::new`], for a URL that has been parsed.
     pub fn to(rt: R, url: Url) -> Self {
-        Self { reach: Reach::new(rt, url), timeout: TIMEOUT, favourite: Arc::default(), away: Arc::default() }
+        Self {
+            reach: Reach::new(rt, url),
+            timeout: TIMEOUT,
+            favourite: Arc::default(),
+            away: Arc::default(),
+            on_retry: Arc::new(|_| {}),
+        }
     }
 
     reach_options!();
@@ -101,6 +129,23 @@ impl<R: Runtime> Dialer<R> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Another token for attempts from here on, also those of clones; connections that are open stay. Without effect where
+    /// a provider is asked.
+    ///
+    /// # Errors
+    /// The token cannot be sent; the one before stays.
+    pub fn set_token(&self, token: Option<String>) -> Result<(), DialError> {
+        if self.reach.set_token(token) { Ok(()) } else { Err(DialError::ControlCharacter("token")) }
+    }
+
+    /// Called when an attempt failed and another one follows: what a connection waits for. The failure of the last one is
+    /// the error of [`Self::dial`]. Must not block.
+    #[must_use]
+    pub fn on_retry(mut self, f: impl Fn(&Retry<'_>) + Send + Sync + 'static) -> Self {
+        self.on_retry = Arc::new(f);
         self
     }
 
@@ -143,10 +188,10 @@ impl<R: Runtime> Dialer<R> {
         let mut told = None;
         loop {
             let short = until.since(rt.now()) < SHORT;
-            let (error, patience) = match self.round(&endpoint, started, until, round).await {
+            let Failed { error, at, patience } = match self.round(&endpoint, started, until, round).await {
                 Ok(connection) => return Ok(connection),
-                Err((error, patience)) if short && error.is_timeout() => {
-                    (told.take().unwrap_or(error), patience)
+                Err(Failed { error, at, patience }) if short && error.is_timeout() => {
+                    Failed { error: told.take().unwrap_or(error), at, patience }
                 }
                 Err(failed) => failed,
             };
@@ -155,6 +200,7 @@ impl<R: Runtime> Dialer<R> {
                 return Err(error);
             }
             tracing::debug!(endpoint = %endpoint, %error, ?wait, "dial failed; retrying");
+            self.tell(&endpoint, at, &error);
             sleep_until(rt, rt.now() + wait).await;
             told = Some(error);
             pause = (pause * 2).min(PAUSE_MAX);
@@ -162,19 +208,23 @@ impl<R: Runtime> Dialer<R> {
         }
     }
 
-    /// One attempt at every server, until one takes it. The error is that of the last one, and until when another round
-    /// makes sense to any of them.
+    fn tell(&self, endpoint: &EndpointId, at: usize, error: &DialError) {
+        let endpoint = endpoint.to_string();
+        (self.on_retry)(&Retry { endpoint: &endpoint, error, url: &self.reach.urls[at] });
+    }
+
+    /// One attempt at every server, until one takes it.
     async fn round(
         &self,
         endpoint: &EndpointId,
         started: Instant,
         until: Instant,
         round: u32,
-    ) -> Result<Raw<R>, (DialError, Option<Instant>)> {
+    ) -> Result<Raw<R>, Failed> {
         let caps = Caps { half_close: true, ..Caps::default() };
         let wish = Wish { path: "/_piko/v1/tcp/", endpoint, tenant: None, caps };
         let (rt, urls) = (&self.reach.rt, &self.reach.urls);
-        let mut failed = (DialError::Timeout, None);
+        let mut failed = Failed { error: DialError::Timeout, at: 0, patience: None };
         let begun = rt.now();
         let first = self.favourite.begin(begun, urls.len());
         for n in 0..urls.len() {
@@ -190,8 +240,11 @@ impl<R: Runtime> Dialer<R> {
                     if error.failure() == Failure::Retry && !is_no_upstream(&error) {
                         self.away.saw(at, rt.now());
                     }
+                    if n + 1 < urls.len() {
+                        self.tell(endpoint, at, &error);
+                    }
                     let patience = patience(&error, self.away.until(at, started), until);
-                    failed = (error, failed.1.max(patience));
+                    failed = Failed { error, at, patience: failed.patience.max(patience) };
                 }
             }
         }

@@ -50,7 +50,7 @@ pub use piko_runtime_smol as smol;
 #[cfg(feature = "tokio")]
 pub use piko_runtime_tokio as tokio;
 
-pub use dialer::{Connection, Dialer, Raw};
+pub use dialer::{Connection, Dialer, Raw, Retry};
 pub use error::DialError;
 pub use forward::Forwarder;
 pub use listener::{Closed, Event, Listener};

@@ -69,6 +69,16 @@ impl<R> Reach<R> {
         f.field("proxy", &self.proxy);
     }
 
+    /// Another token from the next attempt on, unless one is asked for every time. False when it cannot be sent; the one
+    /// before stays then.
+    pub(crate) fn set_token(&self, token: Option<String>) -> bool {
+        let is_good = !token.as_deref().is_some_and(has_control);
+        if let (true, Token::Fixed(setting)) = (is_good, &self.token) {
+            setting.set(token);
+        }
+        is_good
+    }
+
     /// A token that cannot be sent; one that is asked for is looked at when it comes.
     pub(crate) fn has_bad_token(&self) -> bool {
         matches!(&self.token, Token::Fixed(token) if token.get().as_deref().is_some_and(has_control))

@@ -5,7 +5,6 @@ use crate::forward::{Forwarder, Target};
 use crate::listener::{Event, Listener};
 use crate::options::reach_options;
 use crate::reach::{Reach, has_control};
-use crate::token::Token;
 use crate::url::{BadUrl, Url};
 use piko_core::id::{BadEndpointId, EndpointId};
 use piko_core::mux::Config as MuxConfig;
@@ -135,13 +134,7 @@ impl<R: Runtime> Upstream<R> {
     /// # Errors
     /// The token cannot be sent; the one before stays.
     pub fn set_token(&self, token: Option<String>) -> Result<(), ListenError> {
-        if token.as_deref().is_some_and(has_control) {
-            return Err(ListenError::ControlCharacter("token"));
-        }
-        if let Token::Fixed(setting) = &self.reach.token {
-            setting.set(token);
-        }
-        Ok(())
+        if self.reach.set_token(token) { Ok(()) } else { Err(ListenError::ControlCharacter("token")) }
     }
 
     /// The first and the longest pause between two rounds of attempts: 100 ms and 15 s unless set, as in Go. While a

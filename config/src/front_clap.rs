@@ -227,6 +227,10 @@ pub fn forward_invocation(matches: &ArgMatches, env: Env<'_>) -> Result<ForwardI
     let help = || Ok(ForwardInvocation::Help(line.help(forward_command(), "piko forward")));
     let (addr, endpoint) = (argument(inner, ADDR), argument(inner, ENDPOINT));
     let command = match line.words[..] {
+        // A port in front of a command, which counts for neither.
+        [_, ..] if matches.contains_id(ADDR) => {
+            return Err(UsageError::unexpected_argument(&argument(matches, ADDR)));
+        }
         [.., "config"] => return help(),
         [] if !inner.contains_id(ADDR) => return help(),
         [] if !inner.contains_id(ENDPOINT) => {

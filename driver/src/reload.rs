@@ -1,5 +1,9 @@
 //! Files that are read again when they change.
 
+mod reread;
+
+pub use reread::Reread;
+
 use crate::runtime::Runtime;
 use crate::shutdown::Shutdown;
 use crate::sync::Mutex;

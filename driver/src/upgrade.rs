@@ -49,6 +49,23 @@ pub struct Upgraded<I> {
     pub early: Vec<u8>,
 }
 
+#[cfg(feature = "tls")]
+async fn send<I: Io>(io: &mut I, request: &[u8]) -> io::Result<()> {
+    io.write_all(request).await?;
+    // TLS keeps what it was given until it is told to send it.
+    io.flush().await
+}
+
+/// What the peer said before it stopped listening, such as that it does not like our certificate, is a better word than
+/// that it did.
+#[cfg(feature = "tls")]
+async fn last_words<I: Io>(io: &mut I, error: io::Error) -> io::Error {
+    match io.read(&mut [0; 1]).await {
+        Err(told) if told.kind() == io::ErrorKind::InvalidData => told,
+        _ => error,
+    }
+}
+
 /// Asks for a WebSocket at `target` of `host`, with further `fields`. `answered` is shown the fields of the answer.
 /// Waits without a limit of its own.
 ///
@@ -64,9 +81,16 @@ pub async fn upgrade<I: Io>(
     let key = random_bytes().map_err(UpgradeError::Io)?;
     let mut request = BytesMut::new();
     handshake::write_request(&Ask { host, target, key, fields }, &mut request);
-    io.write_all(&request).await.map_err(UpgradeError::Io)?;
-    // TLS keeps what it was given until it is told to send it.
-    io.flush().await.map_err(UpgradeError::Io)?;
+    #[cfg(feature = "tls")]
+    if let Err(error) = send(&mut io, &request).await {
+        return Err(UpgradeError::Io(last_words(&mut io, error).await));
+    }
+    // The smallest agent has no room for the detour.
+    #[cfg(not(feature = "tls"))]
+    {
+        io.write_all(&request).await.map_err(UpgradeError::Io)?;
+        io.flush().await.map_err(UpgradeError::Io)?;
+    }
     let mut input = Vec::new();
     let mut chunk = [0; READ_BYTES];
     loop {

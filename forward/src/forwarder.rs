@@ -1,8 +1,9 @@
 //! Local ports, each of which leads to an endpoint.
 
+use crate::complaints::Complaints;
 use crate::listen::{self, Opened};
 use crate::reload;
-use piko_client::{BadUrl, Dialer, Url};
+use piko_client::{BadUrl, Dialer, Retry, Url};
 use piko_config::{ClientTlsOptions, ConnectUrl, ForwardOptions};
 use piko_driver::tls::{ClientFiles, Connector, Crypto, PairFiles};
 use piko_driver::{
@@ -76,6 +77,13 @@ impl<R: Runtime> Forwarder<R> {
         if let Some(token) = &options.token {
             dialer = dialer.token(token.reveal());
         }
+        let (complaints, clock) = (Complaints::default(), rt.clone());
+        dialer = dialer.on_retry(move |Retry { endpoint, error, url, .. }| {
+            // Otherwise nobody would know for as long as connections wait what they wait for.
+            if complaints.is_due(url.to_string(), error.to_string(), clock.now()) {
+                tracing::warn!(target: "forwarder", { "endpoint-id" = endpoint, %url, %error }, "dial failed; retrying");
+            }
+        });
         let reloader = Reloader::default();
         if options.uses_tls() {
             let connector = Connector::new(files(&options.tls), crypto).map_err(RunError::Tls)?;
@@ -87,7 +95,7 @@ impl<R: Runtime> Forwarder<R> {
             reloader.add("connect: tls".to_owned(), part);
             dialer = dialer.tls(connector);
         }
-        if let Some(file) = reload::configuration(&options) {
+        if let Some(file) = reload::configuration(&options, &dialer) {
             reloader.add("configuration".to_owned(), file);
         }
         Ok(Self { rt, options, dialer, reloader })

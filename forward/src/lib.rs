@@ -1,5 +1,6 @@
 //! The Piko forwarder, generic over its runtime: local ports that lead to endpoints.
 
+mod complaints;
 mod forwarder;
 mod listen;
 mod reload;

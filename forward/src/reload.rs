@@ -1,64 +1,41 @@
-//! A new configuration for a forwarder that runs: what it logs. Everything else of it is for the next start.
+//! A new configuration for a forwarder that runs: what it logs, and its token. Everything else of it is for the next start.
 
-use piko_config::ForwardOptions;
+use piko_client::Dialer;
 use piko_config::reload::{Part, Reload};
-use piko_driver::{LoadError, Stamp};
+use piko_config::{ForwardOptions, Secret};
+use piko_driver::{Reread, Runtime};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-/// What reads the configuration again; `None` where it is in no file.
-pub(crate) fn configuration(options: &ForwardOptions) -> Option<Arc<dyn piko_driver::Reload>> {
+/// What reads the configuration again, with the file of the token; `None` where there is no file.
+pub(crate) fn configuration<R: Runtime>(
+    options: &ForwardOptions,
+    dialer: &Dialer<R>,
+) -> Option<Arc<dyn piko_driver::Reload>> {
     let mut reload = Reload::new(&options.start, piko_config::process_env, ForwardOptions::from_values);
-    reload.add(Arc::new(Log), options);
-    let (loaded, has_files) = (stamp(&reload), !reload.files().is_empty());
-    let configuration = Configuration { loaded: Mutex::new(loaded), reload: Mutex::new(reload) };
+    reload.add(Arc::new(Live(dialer.clone())), options);
+    let configuration = Reread::new(reload, Reload::files, |reload| {
+        reload.reload().map(|reloaded| piko_observe::log::reloaded(&reloaded))
+    });
+    let has_files = configuration.has_files();
     has_files.then(|| -> Arc<dyn piko_driver::Reload> { Arc::new(configuration) })
 }
 
-/// The log of the process.
-struct Log;
+/// The log of the process, and the dialer of all ports.
+struct Live<R>(Dialer<R>);
 
-impl Part<ForwardOptions> for Log {
+impl<R: Runtime> Part<ForwardOptions> for Live<R> {
+    /// The token out of a file is part of the options.
+    fn files(&self, options: &ForwardOptions) -> Vec<PathBuf> {
+        options.token_file.iter().cloned().collect()
+    }
+
     fn prepare(&self, options: &ForwardOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
-        let log = options.log.clone();
-        Ok(Box::new(move || piko_observe::log::set((&log).into())))
-    }
-}
-
-/// The file of the configuration, as one of all files that are read again.
-struct Configuration {
-    /// What it looked like when it was read last, or refused.
-    loaded: Mutex<Stamp>,
-    reload: Mutex<Reload<ForwardOptions>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn stamp(reload: &Reload<ForwardOptions>) -> Stamp {
-    Stamp::of(reload.files().iter().map(PathBuf::as_path))
-}
-
-impl piko_driver::Reload for Configuration {
-    fn stamp(&self) -> Stamp {
-        stamp(&lock(&self.reload))
-    }
-
-    fn loaded(&self) -> Stamp {
-        lock(&self.loaded).clone()
-    }
-
-    fn reload(&self) -> Result<(), LoadError> {
-        let mut reload = lock(&self.reload);
-        // What changes from here on is another change.
-        let before = stamp(&reload);
-        *lock(&self.loaded) = before;
-        let reloaded = reload.reload().map_err(LoadError::new)?;
-        if !reloaded.waiting.is_empty() {
-            let flags = reloaded.waiting.join(", ");
-            tracing::warn!(target: "main", flags, "new values that count after a restart only");
-        }
-        Ok(())
+        let (log, token, dialer) = (options.log.clone(), options.token.clone(), self.0.clone());
+        Ok(Box::new(move || {
+            piko_observe::log::set((&log).into());
+            // Refused with the configuration when it cannot be sent.
+            let _ = dialer.set_token(token.as_ref().map(Secret::reveal).map(str::to_owned));
+        }))
     }
 }

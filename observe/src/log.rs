@@ -16,9 +16,13 @@
 mod level;
 mod line;
 mod list;
+#[cfg(feature = "yaml")]
+mod reloaded;
 
 pub use level::{BadLevel, Level};
 pub use list::List;
+#[cfg(feature = "yaml")]
+pub use reloaded::reloaded;
 
 use crate::sink::write_log_line;
 pub(crate) use line::Line;

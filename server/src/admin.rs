@@ -27,10 +27,12 @@ use piko_core::id::{NodeId, TunnelId};
 use piko_core::proxy::{Answer, Config, Exchange, Failure, Peer, Place, Record, Step};
 use piko_core::route::Hop;
 use piko_core::time::Instant;
+use piko_driver::tls::is_refusal;
 use piko_driver::{
     Attempt, Clock, Connected, Decision, Gossip, IoInfo, MaybeTls, Runtime, Service, Shutdown, sleep_until,
 };
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -231,6 +233,10 @@ impl<R: Runtime> Service for AdminService<R> {
         attempt: Attempt,
     ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
         forward::connect(&self.rt, self.tls.connector(), &self.tls_failures, target, attempt.until).await
+    }
+
+    fn unheard(&self, target: &forward::Target, error: &io::Error) -> Option<Failure> {
+        is_refusal(error).then(|| forward::refused(&self.rt, &self.tls_failures, target, error))
     }
 
     fn again(&self, _: &mut forward::Target, _: Failure) -> bool {

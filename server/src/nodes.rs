@@ -186,24 +186,35 @@ impl<R: Runtime> Nodes<R> {
         self.dials.inc();
         let cause = match timeout_at(&self.rt, Some(until), self.dial(proxy)).await {
             Ok(Ok(io)) => return Ok(Connected { io, pooled: false }),
-            Ok(Err(error)) => {
-                let is_tls = self.tls.is_some() && error.kind() == io::ErrorKind::InvalidData;
-                if is_tls && self.tls_failures.is_due(proxy, self.rt.now()) {
-                    // What no retry cures, and every request would repeat.
-                    tracing::warn!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "no TLS with node");
-                } else {
-                    tracing::debug!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "failed to dial node");
-                }
-                match error.kind() {
-                    _ if is_tls => cause::TLS_FAILED,
-                    io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
-                    io::ErrorKind::TimedOut => cause::CONNECT_TIMEOUT,
-                    _ => cause::CONNECT_FAILED,
-                }
-            }
+            Ok(Err(error)) => match error.kind() {
+                _ if self.is_no_tls(node, proxy, &error) => cause::TLS_FAILED,
+                io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
+                io::ErrorKind::TimedOut => cause::CONNECT_TIMEOUT,
+                _ => cause::CONNECT_FAILED,
+            },
             Err(_) => cause::CONNECT_TIMEOUT,
         };
         Err(Failure::Connect(cause))
+    }
+
+    /// Whether this error of a connection to a node is one of TLS: of the handshake, or the node's refusal behind it
+    /// (RFC 8446 4.4.2.4). What no retry cures every request would repeat; it is told once in a while.
+    pub(crate) fn is_no_tls(&self, node: &NodeId, proxy: SocketAddr, error: &io::Error) -> bool {
+        let is_tls = self.tls.is_some() && error.kind() == io::ErrorKind::InvalidData;
+        if is_tls && self.tls_failures.is_due(proxy, self.rt.now()) {
+            tracing::warn!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "no TLS with node");
+        } else {
+            tracing::debug!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "failed to dial node");
+        }
+        is_tls
+    }
+
+    /// The node speaks TLS on its proxy port, and this one does not.
+    pub(crate) fn wants_tls(&self, node: &NodeId, proxy: SocketAddr) {
+        if self.tls_failures.is_due(proxy, self.rt.now()) {
+            let error = "the node takes requests by TLS only, and the proxy port of this one is without";
+            tracing::warn!(target: "proxy.http", { "node-id" = %node, %proxy, error }, "no TLS with node");
+        }
     }
 
     pub(crate) async fn dial(&self, proxy: SocketAddr) -> io::Result<MaybeTls<R::Tcp>> {

@@ -16,16 +16,18 @@ use piko_core::preface::{HeaderVersion, Source, write_header};
 use piko_core::proxy::fields::forwarded_for;
 use piko_core::proxy::{
     Answer, Exchange, Failure, Leg as Side, NODE_FIELD, Peer, Place, Record, RetryBudget, Sender, Step,
-    cause, load_of, trouble,
+    cause, is_without_tls, load_of, trouble,
 };
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
+use piko_driver::tls::is_refusal;
 use piko_driver::{
     Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
     Stream, relay_websocket, timeout_at,
 };
 use piko_observe::access::AccessNote;
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -288,6 +290,12 @@ impl<R: Runtime> Service for ProxyService<R> {
         }
     }
 
+    fn unheard(&self, target: &Target, error: &io::Error) -> Option<Failure> {
+        let Some(Route::Remote { node, proxy }) = target.route() else { return None };
+        let is_no_tls = self.nodes.is_no_tls(node, *proxy, error);
+        (is_no_tls && is_refusal(error)).then_some(Failure::Connect(cause::TLS_FAILED))
+    }
+
     fn is_held(&self, target: &Target) -> bool {
         matches!(target.via, Via::Held(_))
     }
@@ -338,6 +346,11 @@ impl<R: Runtime> Service for ProxyService<R> {
                 None
             }
             Some(trouble) => {
+                if is_without_tls(head, sender)
+                    && let Route::Remote { node, proxy } = pick.route()
+                {
+                    self.nodes.wants_tls(node, *proxy);
+                }
                 pick.heard();
                 pick.fail(self.clock.now(), trouble.fault);
                 trouble.failure

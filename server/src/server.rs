@@ -11,7 +11,7 @@ use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::{Entrance, ProxyService};
 use crate::raw::{Raw, RawPart, RawPorts};
-use crate::reload::Configuration;
+use crate::reload::configuration;
 use crate::settings::{generate_id, gossip};
 use crate::tls::{NodeTls, TlsPart};
 use crate::{ports, rebalance};
@@ -199,8 +199,7 @@ impl<R: Runtime> Server<R> {
         let live = Live::new(&options);
         let parts: [Arc<dyn Part<ServerOptions>>; 3] =
             [Arc::new(LivePart(live.clone())), Arc::new(TlsPart::new(&tls)), Arc::new(RawPart(raw.clone()))];
-        let configuration = Arc::new(Configuration::new(&options, parts));
-        tls.reloader.add("configuration".to_owned(), configuration);
+        tls.reloader.add("configuration".to_owned(), configuration(&options, parts));
         let nodes = Arc::new(Nodes::new(
             rt.clone(),
             tls.to_proxy.clone(),

@@ -59,6 +59,19 @@ impl Trust {
         Self(Arc::new(builder.with_no_client_auth()))
     }
 
+    /// The first message of a client that asks for `name`, as it goes over the wire.
+    ///
+    /// # Panics
+    ///
+    /// When `name` is none.
+    pub fn hello(&self, name: &str) -> Vec<u8> {
+        let name = ServerName::try_from(name.to_owned()).expect("a server name");
+        let mut client = ClientConnection::new(self.0.clone(), name).expect("a session");
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).expect("memory takes it");
+        hello
+    }
+
     /// Without tickets: every handshake is a full one.
     #[must_use]
     pub fn without_resumption(&self) -> Self {

@@ -30,7 +30,7 @@ const LAYERS: [(&str, &str, &[&str]); 13] = [
         "agent",
         &["piko-core", "piko-driver", "piko-client", "piko-config", "piko-observe", "piko-runtime-smol"],
     ),
-    ("piko-forward", "forward", &["piko-driver", "piko-client", "piko-config", "piko-observe"]),
+    ("piko-forward", "forward", &["piko-core", "piko-driver", "piko-client", "piko-config", "piko-observe"]),
     (
         "piko-server",
         "server",

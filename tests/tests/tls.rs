@@ -2,6 +2,8 @@
 
 #[path = "tls/agent.rs"]
 mod agent;
+#[path = "tls/bundles.rs"]
+mod bundles;
 #[path = "tls/cluster.rs"]
 mod cluster;
 #[path = "tls/files.rs"]
@@ -32,6 +34,10 @@ use piko_tests::tls::{TlsClient, Trust};
 const SOON: Duration = Duration::from_secs(10);
 /// The field that names the endpoint of the agents here.
 const TO_E: [(&str, &str); 1] = [("x-piko-endpoint", "e")];
+
+/// What a program says when a server wants a certificate of it and gets none, and when it does not know who signed it.
+const NONE_SHOWN: &str = "the server refused our certificate: certificate required, and it was shown none";
+const STRANGE: &str = "the server refused our certificate: unknown CA";
 
 /// An authority, a certificate of it for this machine, and the files of both.
 struct Setup {

@@ -5,9 +5,9 @@ use crate::agent::access_options;
 use crate::tls::{Link, Prepared, ServerLink};
 use piko_config::reload::{Part, Reload};
 use piko_config::{AgentOptions, ListenerOptions};
-use piko_driver::{LoadError, Runtime, Stamp};
+use piko_driver::{Reread, Runtime};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// What reads the configuration again; `None` where it is in no file.
 pub(super) fn configuration<R: Runtime>(
@@ -16,48 +16,11 @@ pub(super) fn configuration<R: Runtime>(
 ) -> Option<Arc<dyn piko_driver::Reload>> {
     let mut reload = Reload::new(&options.start, piko_config::process_env, AgentOptions::from_values);
     reload.add(Arc::new(fleet.clone()), options);
-    let loaded = Mutex::new(stamp(&reload));
-    let configuration = Configuration { loaded, reload: Mutex::new(reload) };
-    let has_files = !lock(&configuration.reload).files().is_empty();
+    let configuration = Reread::new(reload, Reload::files, |reload| {
+        reload.reload().map(|reloaded| piko_observe::log::reloaded(&reloaded))
+    });
+    let has_files = configuration.has_files();
     has_files.then(|| -> Arc<dyn piko_driver::Reload> { Arc::new(configuration) })
-}
-
-/// The files of an agent's configuration, as one of all files that are read again.
-struct Configuration {
-    /// What they looked like when they were read last, or refused.
-    loaded: Mutex<Stamp>,
-    reload: Mutex<Reload<AgentOptions>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn stamp(reload: &Reload<AgentOptions>) -> Stamp {
-    Stamp::of(reload.files().iter().map(PathBuf::as_path))
-}
-
-impl piko_driver::Reload for Configuration {
-    fn stamp(&self) -> Stamp {
-        stamp(&lock(&self.reload))
-    }
-
-    fn loaded(&self) -> Stamp {
-        lock(&self.loaded).clone()
-    }
-
-    fn reload(&self) -> Result<(), LoadError> {
-        let mut reload = lock(&self.reload);
-        // What changes from here on is another change.
-        let before = stamp(&reload);
-        *lock(&self.loaded) = before;
-        let reloaded = reload.reload().map_err(LoadError::new)?;
-        if !reloaded.waiting.is_empty() {
-            let flags = reloaded.waiting.join(", ");
-            tracing::warn!(target: "main", flags, "new values that count after a restart only");
-        }
-        Ok(())
-    }
 }
 
 impl<R: Runtime> Part<AgentOptions> for Fleet<R> {

@@ -148,13 +148,21 @@ fn judge(status: u16, body: Vec<u8>) -> Result<Vec<u8>, String> {
     }
 }
 
-/// What a server says of its refusal, where it says something: the members `error` and `cause` of its JSON, without what
-/// could move a terminal's cursor.
+/// What a server says of its refusal, where it says something: the members `error` and `cause` of its JSON, or one line of
+/// text, such as that it speaks TLS; without what could move a terminal's cursor.
 fn reason(body: &[u8]) -> Option<String> {
-    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
-    let error = answer.get("error")?.as_str()?;
-    let cause = answer.get("cause").and_then(serde_json::Value::as_str);
-    let words = cause.map_or_else(|| error.to_owned(), |cause| format!("{error} ({cause})"));
+    let words = match serde_json::from_slice::<serde_json::Value>(body) {
+        Ok(answer) => {
+            let error = answer.get("error")?.as_str()?;
+            let cause = answer.get("cause").and_then(serde_json::Value::as_str);
+            cause.map_or_else(|| error.to_owned(), |cause| format!("{error} ({cause})"))
+        }
+        Err(_) => {
+            let text = std::str::from_utf8(body).ok()?.trim();
+            let is_line = !text.is_empty() && !text.starts_with(['<', '{']) && !text.contains('\n');
+            is_line.then(|| text.to_owned())?
+        }
+    };
     Some(words.chars().filter(|c| !c.is_control()).take(REASON_CHARS_MAX).collect())
 }
 
@@ -186,6 +194,9 @@ mod tests {
         for nothing in [&b""[..], b"<html>", b"{}", b"{\"error\":1}"] {
             assert_eq!(told(nothing), "bad status: 502");
         }
+        let plain = b"Client sent an HTTP request to an HTTPS server.\n";
+        assert_eq!(told(plain), "bad status: 502: Client sent an HTTP request to an HTTPS server.");
+        assert_eq!(told(b"two\nlines"), "bad status: 502");
         assert_eq!(judge(200, body.to_vec()), Ok(body.to_vec()));
     }
 }

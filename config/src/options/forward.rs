@@ -1,5 +1,6 @@
 //! The options of `piko forward`: local ports that lead to endpoints.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ClientTlsOptions, LogOptions, connect_proxy, connect_timeout, connect_urls, fault, token};
@@ -39,6 +40,8 @@ pub struct ForwardOptions {
     pub tls: ClientTlsOptions,
     /// The token, for `Authorization: Bearer …`; fit for a header.
     pub token: Option<Secret>,
+    /// The file that the token came from, to be looked at again.
+    pub token_file: Option<PathBuf>,
     /// The server's proxy port.
     pub url: ConnectUrl,
 }
@@ -101,6 +104,9 @@ impl ForwardOptions {
             connect_timeout: connect_timeout(values)?,
             tls: ClientTlsOptions::from_values(values, "connect.tls", "connect: tls: ", false)?,
             token: token(values, "connect")?,
+            token_file: Some(values.text("connect.token-file"))
+                .filter(|path| !path.is_empty())
+                .map(Into::into),
             log: LogOptions::from_values(values)?,
             #[cfg(feature = "tls")]
             notices: super::connect_notices(values)?,

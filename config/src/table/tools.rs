@@ -44,8 +44,8 @@ pub(super) const FORWARD: &[Flag] = &[
         "",
         "A PEM file: the authorities to trust; those of the machine when empty",
     ),
-    forward("connect.token", Kind::Text, "", "The token to authenticate with").secret(),
-    forward("connect.token-file", Kind::Text, "", "A file that holds the token"),
+    forward("connect.token", Kind::Text, "", "The token to authenticate with").secret().reloadable(),
+    forward("connect.token-file", Kind::Text, "", "A file that holds the token").reloadable(),
     forward(
         "connect.url",
         Kind::Text,

@@ -34,7 +34,7 @@ pub use config::{Config, Place};
 pub use exchange::Exchange;
 pub use record::{Ended, Method, Record};
 pub use step::{Failure, Leg, Peer, Step};
-pub use trouble::{Sender, Trouble, load_of, trouble};
+pub use trouble::{Sender, Trouble, is_without_tls, load_of, trouble};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::answer::cause;
 use super::step::Failure;
-use crate::http1::{BodyLength, LOAD_FIELD, ResponseHead};
+use crate::http1::{BodyLength, LOAD_FIELD, ResponseHead, Version};
 use crate::route::Fault;
 
 /// Who sent a response.
@@ -47,6 +47,9 @@ const GO_NO_UPSTREAM: &[u8] = b"{\"error\":\"no available upstreams\"}\n";
 /// Who speaks in `x-piko-error: hop=…; cause=…` is told by the hop: of a node, what it says of itself and what
 /// its agent says; of a tunnel, what the agent says.
 pub fn trouble(head: &ResponseHead<'_>, from: Sender, behind: &[u8]) -> Option<Trouble> {
+    if is_without_tls(head, from) {
+        return Some(refused(cause::TLS_FAILED));
+    }
     if !matches!(head.status, 502..=504) {
         return None;
     }
@@ -77,6 +80,12 @@ pub fn trouble(head: &ResponseHead<'_>, from: Sender, behind: &[u8]) -> Option<T
     }
 }
 
+/// What a port with TLS says to a request without it: ours and Go's answer in HTTP/1.0 and without any field, which is no
+/// way in which a node passes on the answer of a service. Whoever said it has looked at nothing.
+pub fn is_without_tls(head: &ResponseHead<'_>, from: Sender) -> bool {
+    from == Sender::Node && head.status == 400 && head.version == Version::Http10 && head.fields.is_empty()
+}
+
 fn refused(cause: &'static str) -> Trouble {
     Trouble { fault: Fault::Down, failure: Some(Failure::Refused(cause)) }
 }
@@ -96,13 +105,29 @@ pub fn load_of(head: &ResponseHead<'_>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::{Fields, Version};
+    use crate::http1::Fields;
 
     fn judge(status: u16, fields: &[u8], body: &[u8], from: Sender) -> Option<Trouble> {
         let body_length = BodyLength::Known(body.len() as u64);
         let fields = Fields::from_block(fields);
         let head = ResponseHead { status, reason: b"", version: Version::Http11, fields, body: body_length };
         trouble(&head, from, body)
+    }
+
+    #[test]
+    fn a_node_that_wants_tls_has_not_looked_at_the_request() {
+        let judge = |version, fields: &[u8], from| {
+            let fields = Fields::from_block(fields);
+            let head =
+                ResponseHead { status: 400, reason: b"", version, fields, body: BodyLength::UntilClose };
+            trouble(&head, from, b"")
+        };
+        let told = Some(Trouble { fault: Fault::Down, failure: Some(Failure::Refused(cause::TLS_FAILED)) });
+        assert_eq!(judge(Version::Http10, b"", Sender::Node), told);
+        // A service may say whatever it likes; through a node it says so in HTTP/1.1.
+        assert_eq!(judge(Version::Http10, b"", Sender::Tunnel), None);
+        assert_eq!(judge(Version::Http11, b"", Sender::Node), None);
+        assert_eq!(judge(Version::Http10, b"Server: x\r\n", Sender::Node), None);
     }
 
     #[test]

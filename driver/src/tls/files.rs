@@ -35,6 +35,41 @@ pub(super) fn certs(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
     }
 }
 
+/// One certificate of a bundle, or why there is none where one begins.
+pub(super) struct Section {
+    /// Its number in the file, from one.
+    pub(super) number: usize,
+    /// The line on which it begins, from one.
+    pub(super) line: usize,
+    pub(super) cert: Result<CertificateDer<'static>, String>,
+}
+
+/// The certificates in a PEM file one by one, so that a broken one costs only itself; anything else in it is passed over.
+pub(super) fn sections(path: &Path) -> Result<Vec<Section>, String> {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let text = read(path)?;
+    let mut starts: Vec<usize> = (0..text.len())
+        .filter(|&at| text[at..].starts_with(BEGIN) && (at == 0 || text[at - 1] == b'\n'))
+        .collect();
+    starts.push(text.len());
+    let mut line = 1 + starts.first().map_or(0, |&first| lines(&text[..first]));
+    let mut found = Vec::new();
+    for (n, range) in starts.windows(2).enumerate() {
+        let part = &text[range[0]..range[1]];
+        let cert = match CertificateDer::pem_slice_iter(part).next() {
+            Some(cert) => cert.map_err(|error| error.to_string()),
+            None => Err("it does not end".to_owned()),
+        };
+        found.push(Section { number: n + 1, line, cert });
+        line += lines(part);
+    }
+    Ok(found)
+}
+
+fn lines(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte == b'\n').count()
+}
+
 /// The first private key in a PEM file.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = read(path)?;

@@ -182,7 +182,7 @@ impl<I: Io> TlsIo<I> {
             }
             Err(error) => {
                 self.broken = true;
-                Err(alert::in_words(error))
+                Err(alert::in_words(error, session.is_server(), session.is_handshaking()))
             }
         }
     }

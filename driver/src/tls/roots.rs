@@ -3,7 +3,7 @@
 //! A loader of its own rather than a crate: it is a list of paths, the agent runs on images that have none of them, and
 //! there the error should say what helps.
 
-use super::files::{certs, existing};
+use super::files::{Section, existing, sections};
 use super::itself::of_own;
 use super::x509::may_have_names;
 use crate::reload::LoadError;
@@ -44,15 +44,39 @@ impl Roots {
     }
 }
 
-/// Those in a PEM file, all of which must be usable.
+/// Those in a PEM file. What cannot be used of them is passed over, as in Go (`AppendCertsFromPEM`), and told in one
+/// line; there must be one that can.
 pub(super) fn of_file(path: &Path) -> Result<Roots, LoadError> {
-    let mut store = RootCertStore::empty();
-    let certs = certs(path).map_err(|error| LoadError::new(format!("open root cas: {error}")))?;
-    for cert in &certs {
-        let fail = |why: String| LoadError::new(format!("parse root cas: {}: {why}", path.display()));
-        store.add(cert.clone()).map_err(|error| fail(of_own(&error)))?;
+    let fail = |what: &str, why: String| LoadError::new(format!("{what} root cas: {why}"));
+    let sections = sections(path).map_err(|error| fail("open", error))?;
+    let mut roots = Roots::empty();
+    let mut unusable = Vec::new();
+    for Section { number, line, cert } in sections {
+        let what = if cert.is_ok() { "parse" } else { "open" };
+        let added = cert.and_then(|cert| {
+            roots.store.add(cert.clone()).map_err(|error| of_own(&error))?;
+            roots.certs.push(cert);
+            Ok(())
+        });
+        if let Err(why) = added {
+            unusable.push((what, format!("certificate {number} (line {line}): {why}")));
+        }
     }
-    Ok(Roots { store, certs })
+    match (unusable.first(), roots.store.is_empty()) {
+        (None, true) => return Err(fail("open", format!("{}: no certificate in it", path.display()))),
+        (Some((what, why)), true) => return Err(fail(what, format!("{}: {why}", path.display()))),
+        (Some((_, first)), false) => {
+            let (file, count) = (path.display(), unusable.len());
+            tracing::warn!(target: "config", %file, count, first, "certificates of authorities that cannot be used are passed over");
+        }
+        (None, false) => {}
+    }
+    Ok(roots)
+}
+
+/// The certificates in a file of a machine that can be decoded.
+fn decodable(path: &Path) -> Vec<CertificateDer<'static>> {
+    sections(path).unwrap_or_default().into_iter().filter_map(|section| section.cert.ok()).collect()
 }
 
 /// Those of the machine: the file and the folders that `SSL_CERT_FILE` and `SSL_CERT_DIR` name (several with `:`), else
@@ -63,7 +87,7 @@ pub(super) fn of_machine() -> Result<Roots, LoadError> {
     let file = file.map(PathBuf::from).or_else(|| existing(FILES.map(PathBuf::from)).next());
     let mut roots = Roots::empty();
     if let Some(file) = &file {
-        roots.add_parsable(certs(file).unwrap_or_default());
+        roots.add_parsable(decodable(file));
     }
     let folders: Vec<PathBuf> = match folders {
         Some(folders) => env::split_paths(&folders).collect(),
@@ -73,7 +97,7 @@ pub(super) fn of_machine() -> Result<Roots, LoadError> {
     for folder in folders {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()).filter(|path| path.is_file()) {
-            roots.add_parsable(certs(&path).unwrap_or_default());
+            roots.add_parsable(decodable(&path));
         }
     }
     if roots.store.is_empty() {

@@ -9,7 +9,7 @@ use piko_core::time::Instant;
 use piko_driver::tls::Connector;
 use piko_driver::{Addr, Connected, Gossip, MaybeTls, Runtime, timeout_at};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// The admin address of a node, as it advertises it.
 #[derive(Debug)]
@@ -76,6 +76,21 @@ pub(super) async fn connect<R: Runtime>(
         tracing::debug!(target: "admin", %addr, cause = last, "failed to dial node");
     }
     Err(Failure::Connect(last))
+}
+
+/// The node refused our certificate, which in TLS 1.3 comes in place of its answer (RFC 8446 4.4.2.4).
+pub(super) fn refused<R: Runtime>(
+    rt: &R,
+    tls_failures: &Seldom,
+    target: &Target,
+    error: &io::Error,
+) -> Failure {
+    // Nodes that advertise names share one turn to be complained about.
+    let addr = target.0.parse().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    if tls_failures.is_due(addr, rt.now()) {
+        tracing::warn!(target: "admin", { addr = target.0, %error }, "no TLS with node");
+    }
+    Failure::Connect(cause::TLS_FAILED)
 }
 
 async fn dial<R: Runtime>(

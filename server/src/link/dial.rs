@@ -168,6 +168,9 @@ pub(crate) async fn dial<R: Runtime>(
             link.ended(number, now, now.since(began) >= STEADY);
         }
         Err(error) => {
+            if let UpgradeError::Io(error) = &error {
+                nodes.is_no_tls(&node, proxy, error);
+            }
             tracing::debug!(target: "proxy.http", { "node-id" = %node, %proxy, %error }, "no link to node");
             link.ended(number, began, false);
         }

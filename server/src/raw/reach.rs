@@ -97,6 +97,7 @@ async fn through_node<R: Runtime>(
     ask(raw, io, *proxy, endpoint, client).await.map_err(|error| {
         tracing::debug!(target: "proxy.tcp", { "node-id" = %node, %proxy, %error }, "node opens no connection");
         match error {
+            UpgradeError::Io(error) if raw.nodes.is_no_tls(node, *proxy, &error) => cause::TLS_FAILED,
             UpgradeError::Io(_) => cause::STREAM_RESET,
             // Its upstream left, and the news has not come yet; it has said so in its own log.
             UpgradeError::Refused(502, _) => cause::NO_UPSTREAM,

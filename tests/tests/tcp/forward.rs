@@ -129,14 +129,8 @@ fn a_refusal_is_told_and_the_client_is_cut() {
     assert_eq!(record["error"], "502: no available upstreams");
 }
 
-#[test]
-fn the_token_is_sent() {
-    let (port, addr) = {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let addr = port.local_addr().expect("its address");
-        (port, addr)
-    };
-    let forward = Forward::tcp(addr, "a b", &["--connect.token", "secret"]);
+/// What the forwarder asks the server on `port` for when a client comes. It is refused, so that it does not ask again.
+fn asked_by(forward: &Forward, port: &TcpListener) -> String {
     let _client = connect(forward.addr);
     let (mut asked, _) = port.accept().expect("a connection");
     let mut head = Vec::new();
@@ -145,7 +139,45 @@ fn the_token_is_sent() {
         asked.read_exact(&mut byte).expect("a head");
         head.push(byte[0]);
     }
-    let head = String::from_utf8(head).expect("text");
+    asked.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").expect("it waits");
+    String::from_utf8(head).expect("text")
+}
+
+/// A token out of a file is read again when the file changes; one that cannot be sent is refused, and the old one stays.
+#[test]
+fn the_token_of_a_file_may_change() {
+    let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = port.local_addr().expect("its address");
+    let folder = piko_tests::certs::Folder::new("token");
+    let file = folder.put("token", "first\n");
+    let forward = Forward::tcp(addr, ENDPOINT, &["--connect.token-file", &file]);
+    let bearer = |token: &str| format!("\r\nAuthorization: Bearer {token}\r\n");
+    assert!(asked_by(&forward, &port).contains(&bearer("first")));
+
+    let from = forward.process.mark();
+    folder.put("token", "second\n");
+    forward.process.wait_record(from, PATIENCE, "reloaded").expect("is seen");
+    let head = asked_by(&forward, &port);
+    assert!(head.contains(&bearer("second")), "{head}");
+
+    let from = forward.process.mark();
+    folder.put("token", "two\nlines\n");
+    let refused = "what is new was refused; the old stays";
+    let (_, record) = forward.process.wait_record(from, PATIENCE, refused).expect("is told");
+    assert!(record["error"].as_str().expect("a reason").contains("control character"), "{record}");
+    let head = asked_by(&forward, &port);
+    assert!(head.contains(&bearer("second")), "{head}");
+}
+
+#[test]
+fn the_token_is_sent() {
+    let (port, addr) = {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = port.local_addr().expect("its address");
+        (port, addr)
+    };
+    let forward = Forward::tcp(addr, "a b", &["--connect.token", "secret"]);
+    let head = asked_by(&forward, &port);
     assert!(head.starts_with("GET /_piko/v1/tcp/a%20b HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("\r\nAuthorization: Bearer secret\r\n"), "{head}");
     assert!(!head.to_ascii_lowercase().contains("tenant"), "{head}");

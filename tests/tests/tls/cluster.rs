@@ -2,11 +2,14 @@
 
 use std::process::Command;
 
+use piko_tests::certs::Authority;
 use piko_tests::flags::Way;
+use piko_tests::http::Client;
 use piko_tests::process::{Agent, Line, Server, binary};
 use piko_tests::service::Service;
+use piko_tests::tls::{TlsClient, Trust};
 
-use crate::{SOON, Setup, TO_E, wait_for};
+use crate::{NONE_SHOWN, SOON, STRANGE, Setup, TO_E, wait_for};
 
 /// Two nodes with TLS on the proxy and admin ports, the second joined to the first.
 fn nodes(setup: &Setup, more: &[(&str, &str)]) -> [Server; 2] {
@@ -40,8 +43,8 @@ fn nodes_reach_each_other_with_certificates_of_both() {
     let service = Service::start();
     let _agent = agent_at(&one, &service);
     let own = setup.authority.issue(&["client"]);
-    let trust = piko_tests::tls::Trust::new(&setup.authority, Some(&own), &[]);
-    let connect = |addr| piko_tests::tls::TlsClient::connect(addr, "localhost", &trust).expect("a handshake");
+    let trust = Trust::new(&setup.authority, Some(&own), &[]);
+    let connect = |addr| TlsClient::connect(addr, "localhost", &trust).expect("a handshake");
     let mut client = connect(two.proxy);
     wait_for("the route", || client.get("/hello", &TO_E).expect("an answer").0 == 200);
     // A link speaks TLS, too.
@@ -64,7 +67,7 @@ fn nodes_reach_each_other_with_certificates_of_both() {
 #[test]
 fn a_node_that_cannot_be_verified_gets_no_requests() {
     let setup = Setup::new();
-    let other = setup.folder.put("other.pem", &piko_tests::certs::Authority::new("others").pem());
+    let other = setup.folder.put("other.pem", &Authority::new("others").pem());
     let roots = [("proxy.tls.client.root-cas", other.as_str()), ("admin.tls.client.root-cas", &other)];
     let [one, two] = nodes(&setup, &roots);
     let service = Service::start();
@@ -81,9 +84,6 @@ fn a_node_that_cannot_be_verified_gets_no_requests() {
         assert!(String::from_utf8_lossy(&body).contains("\"cause\":\"tls-failed\""));
         assert_eq!(setup.client(two.proxy).get("/hello", &TO_E).expect("an answer").0, 502);
     }
-    let is_about = |line: &Line, port: &str| {
-        line.json().is_some_and(|v| v["msg"] == "no TLS with node" && v["subsystem"] == port)
-    };
     for port in ["proxy.http", "admin"] {
         let line = two.process.wait_line(0, SOON, |line| is_about(line, port)).expect("a reason");
         assert!(line.text.contains("UnknownIssuer") && line.text.contains("\"warn\""), "{}", line.text);
@@ -98,6 +98,86 @@ fn a_node_that_cannot_be_verified_gets_no_requests() {
         let said = two.process.lines(0).iter().filter(|line| is_about(line, port)).count();
         assert_eq!(said, 1, "{port}");
     }
+}
+
+/// In TLS 1.3 a node says only after the handshake that it does not like the other one's certificate: requests, links and
+/// questions of operators tell what it said, and the log once.
+#[test]
+fn a_node_that_is_refused_says_by_whom_and_why() {
+    let setup = Setup::new();
+    let strangers = Authority::new("strangers").issue(&["node"]);
+    let [cert, key] = strangers.write(&setup.folder, "stranger");
+    let own = setup.authority.issue(&["client"]);
+    let trust = Trust::new(&setup.authority, Some(&own), &[]);
+    for (shown, why) in [(Some((&cert, &key)), STRANGE), (None, NONE_SHOWN)] {
+        let mut more = Vec::new();
+        for port in ["proxy", "admin"] {
+            more.push((format!("{port}.tls.client-cas"), &setup.ca));
+            more.push((format!("{port}.tls.client.root-cas"), &setup.ca));
+            if let Some((cert, key)) = shown {
+                more.extend([
+                    (format!("{port}.tls.client.cert"), cert),
+                    (format!("{port}.tls.client.key"), key),
+                ]);
+            }
+        }
+        let more: Vec<(&str, &str)> =
+            more.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let [one, two] = nodes(&setup, &more);
+        let service = Service::start();
+        let _agent = agent_at(&one, &service);
+        let connect = |addr| TlsClient::connect(addr, "localhost", &trust).expect("a handshake");
+        let is_told = |body: &[u8]| String::from_utf8_lossy(body).contains("\"cause\":\"tls-failed\"");
+        wait_for("the route", || {
+            let (status, body) = connect(two.proxy).get("/hello", &TO_E).expect("an answer");
+            status == 502 && is_told(&body)
+        });
+        for _ in 0..3 {
+            let (status, body) = connect(two.proxy).get("/hello", &TO_E).expect("an answer");
+            assert!(status == 502 && is_told(&body), "{status}");
+            let (status, body) = connect(two.admin).get("/health?forward=one", &[]).expect("an answer");
+            assert!(status == 502 && is_told(&body), "{status}");
+        }
+        for port in ["proxy.http", "admin"] {
+            let line = two.process.wait_line(0, SOON, |line| is_about(line, port)).expect("a reason");
+            assert_eq!(line.json().expect("a record")["error"], why);
+            assert!(line.text.contains("\"warn\""), "{}", line.text);
+            assert_eq!(two.process.lines(0).iter().filter(|line| is_about(line, port)).count(), 1, "{port}");
+        }
+        assert_eq!(service.counts().requests, 0);
+    }
+}
+
+/// All nodes have to agree. Where they do not, both sides say so, whichever of them has TLS.
+#[test]
+fn nodes_that_do_not_agree_are_told() {
+    let setup = Setup::new();
+    let one = Server::start(&["--cluster.node-id", "one"]);
+    let join = one.gossip().to_string();
+    let of_two = [("cluster.join", join.as_str()), ("proxy.tls.client.root-cas", &setup.ca)];
+    let two = setup.server(Way::Flag, &["proxy"], &of_two);
+    let service = Service::start();
+    let addr = service.addr().to_string();
+    let _agents =
+        [Agent::http(&one.connect_url(), "e", &addr, &[]), Agent::http(&two.connect_url(), "f", &addr, &[])];
+    wait_for("the route from TLS", || {
+        setup.client(two.proxy).get("/hello", &TO_E).expect("an answer").0 == 502
+    });
+    let mut plain = Client::connect(one.proxy).expect("the proxy port");
+    let to_f = [("x-piko-endpoint", "f")];
+    wait_for("the route to TLS", || plain.get("/hello", &to_f).expect("an answer").status() == 400);
+    for (node, why) in [
+        (&two, "tls: the server does not speak TLS on this port"),
+        (&one, "the node takes requests by TLS only, and the proxy port of this one is without"),
+    ] {
+        let line = node.process.wait_line(0, SOON, |line| is_about(line, "proxy.http")).expect("a reason");
+        assert_eq!(line.json().expect("a record")["error"], why);
+    }
+    assert_eq!(service.counts().requests, 0);
+}
+
+fn is_about(line: &Line, port: &str) -> bool {
+    line.json().is_some_and(|v| v["msg"] == "no TLS with node" && v["subsystem"] == port)
 }
 
 /// `*.tls.client.server-name`: one name for all nodes, whatever their addresses.

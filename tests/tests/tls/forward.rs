@@ -1,8 +1,9 @@
 //! `piko forward` to a server by TLS.
 
-use crate::{SOON, Setup};
+use crate::{NONE_SHOWN, SOON, STRANGE, Setup};
+use piko_tests::certs::Authority;
 use piko_tests::flags::Way;
-use piko_tests::process::{Agent, Forward};
+use piko_tests::process::{Agent, Forward, Server};
 use piko_tests::service::Service;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -37,12 +38,47 @@ fn a_forwarder_trusts_whom_it_is_told_to_and_half_closes_over_tls() {
         assert!(back == sent, "{} bytes came back", back.len());
     }
 
-    // Without the authority it believes nobody, and without a certificate nobody believes it.
-    for args in [&pair[..], &["--connect.tls.root-cas", &setup.ca]] {
-        let args = [&flags[..], args, &["--connect.timeout", "2s"]].concat();
+    // Without the authority it believes nobody, and without a certificate of it nobody believes it: the first attempt
+    // tells, long before the last one does, and the others repeat nothing.
+    let strangers = Authority::new("strangers").issue(&["client"]);
+    let [cert, key] = strangers.write(&setup.folder, "stranger");
+    let strange = ["--connect.tls.cert", cert.as_str(), "--connect.tls.key", key.as_str()];
+    let trust = ["--connect.tls.root-cas", &setup.ca];
+    let flags = [&flags[..], &["--connect.timeout", "5s"]].concat();
+    for (args, why) in [
+        ([&flags[..], &pair].concat(), "UnknownIssuer"),
+        ([&flags[..], &trust].concat(), NONE_SHOWN),
+        ([&flags[..], &trust, &strange].concat(), STRANGE),
+    ] {
         let forward = Forward::tcp(server.proxy, "db", &args);
         let read = TcpStream::connect(forward.addr).expect("the port").read(&mut [0; 1]);
         assert!(read.is_err(), "{read:?}");
-        forward.process.wait_record(0, SOON, "failed to dial endpoint").expect("is told");
+        for message in ["dial failed; retrying", "failed to dial endpoint"] {
+            let (_, record) = forward.process.wait_record(0, SOON, message).expect("is told");
+            assert!(record["error"].as_str().expect("a reason").contains(why), "{record}");
+        }
+        let retries =
+            forward.process.lines(0).iter().filter(|line| line.is_record("dial failed; retrying")).count();
+        assert_eq!(retries, 1);
     }
+}
+
+/// Of several servers one that cannot be believed is told of, though another one serves.
+#[test]
+fn a_forwarder_tells_of_the_server_that_it_passes_over() {
+    let setup = Setup::new();
+    let (good, other) = (Server::start(&[]), setup.server(Way::Flag, &["proxy"], &[]));
+    let service = Service::scripted(|mut stream| {
+        let _ = stream.write_all(b"hello");
+    });
+    let _agent = Agent::tcp(&good.connect_url(), "db", &service.addr().to_string(), &[]);
+    let urls = format!("https://{},http://{}", other.proxy, good.proxy);
+    let forward = Forward::tcp(good.proxy, "db", &["--connect.url", &urls]);
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(forward.addr).expect("the port");
+        client.read_exact(&mut [0; 5]).expect("what the service says");
+    }
+    let (_, record) = forward.process.wait_record(0, SOON, "dial failed; retrying").expect("is told");
+    assert_eq!(record["url"], format!("https://{}", other.proxy));
+    assert!(record["error"].as_str().expect("a reason").contains("UnknownIssuer"), "{record}");
 }

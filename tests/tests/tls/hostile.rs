@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use piko_tests::flags::Way;
 
-use crate::{SOON, Setup};
+use crate::{SOON, Setup, TO_E};
 
 /// Everything until the end of the connection, however it ends.
 fn read_all(mut stream: TcpStream) -> Vec<u8> {
@@ -83,6 +83,44 @@ fn half_a_handshake_does_not_last() {
     }
     let line = server.process.wait_record(0, SOON, "TLS handshake error").expect("a line").1;
     assert!(line["error"].as_str().expect("a reason").contains("too long"), "{line}");
+}
+
+/// Many that stop, after one byte, within the first message and behind it: each ends when its time is over, on every port,
+/// and nobody else notices.
+#[test]
+fn halves_of_handshakes_disturb_nobody() {
+    let setup = Setup::new();
+    let limits = [("proxy.http.read-header-timeout", "1s")];
+    let server = setup.server(Way::Flag, &["proxy", "upstream", "admin"], &limits);
+    let service = piko_tests::service::Service::start();
+    let url = format!("https://localhost:{}", server.upstream.port());
+    let roots = [("connect.tls.root-cas", setup.ca.as_str())];
+    let agent = piko_tests::flags::agent(Way::Flag, &url, "e", &service.addr().to_string(), &roots);
+    agent.wait_connected(0, SOON).expect("the tunnel");
+    let mut before = setup.client(server.proxy);
+    let hello = setup.trust().hello("localhost");
+    let began = Instant::now();
+    let mut halves = Vec::new();
+    for n in 0..300 {
+        let addr = [server.proxy, server.upstream, server.admin][n % 3];
+        let mut stream = TcpStream::connect(addr).expect("the port is open");
+        let len = [1, hello.len() / 2, hello.len()][n / 3 % 3];
+        stream.write_all(&hello[..len]).expect("a socket");
+        halves.push((addr, stream));
+    }
+    for _ in 0..20 {
+        assert_eq!(before.get("/hello", &TO_E).expect("an old connection").0, 200);
+        assert_eq!(setup.client(server.proxy).get("/hello", &TO_E).expect("a new connection").0, 200);
+        assert_eq!(setup.client(server.admin).get("/health", &[]).expect("an answer").0, 200);
+    }
+    for (addr, stream) in halves {
+        read_all(stream);
+        if addr == server.proxy {
+            assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+        }
+    }
+    assert_eq!(before.get("/hello", &TO_E).expect("an old connection").0, 200);
+    assert_eq!(agent.process.lines(0).iter().filter(|line| line.is_record("tunnel connected")).count(), 1);
 }
 
 /// An end without a word is no end of a message: a request that is cut is not passed on as a whole one.

@@ -41,6 +41,55 @@ fn clients_see_through_wrong_certificates() {
     assert!(!good && text.contains("alert"), "{text}");
 }
 
+/// `client-cas`, as others see it: without a certificate, with one of strangers, and with the right one.
+#[test]
+fn clients_without_a_certificate_are_turned_away() {
+    let (Some(openssl), Some(curl)) = (need("openssl"), need("curl")) else { return };
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["admin"], &[("admin.tls.client-cas", &setup.ca)]);
+    let [cert, key] = setup.authority.issue(&["operator"]).write(&setup.folder, "operator");
+    let strangers = Authority::new("strangers").issue(&["operator"]);
+    let [strange_cert, strange_key] = strangers.write(&setup.folder, "stranger");
+    let url = format!("https://localhost:{}/health", server.admin.port());
+    for version in ["1.2", "1.3"] {
+        let ask = |args: &[&str]| {
+            let mut command = Command::new(&curl);
+            command.args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--cacert", &setup.ca, &url]);
+            command.args(["--tls-max", version]).args(args);
+            let output = command.output().expect("curl starts");
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            (String::from_utf8_lossy(&output.stdout).into_owned(), told)
+        };
+        assert_eq!(ask(&["--cert", &cert, "--key", &key]).0, "200", "{version}");
+        for args in [&[][..], &["--cert", &strange_cert, "--key", &strange_key]] {
+            let (status, told) = ask(args);
+            assert!(status == "000" && told.contains("alert"), "{version}: {status}, {told}");
+        }
+        let flag = format!("-tls{}", version.replace('.', "_"));
+        let ask = |args: &[&str]| {
+            let mut command = Command::new(&openssl);
+            command.args(["s_client", "-connect", &server.admin.to_string(), "-CAfile", &setup.ca, &flag]);
+            // A server of TLS 1.3 says what it thinks behind the handshake: openssl has to listen for it.
+            command.args(["-quiet", "-no_ign_eof"]).args(args).stdin(Stdio::piped());
+            let mut child =
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("openssl starts");
+            let mut input = child.stdin.take().expect("piped");
+            let _ = std::io::Write::write_all(&mut input, b"GET /health HTTP/1.0\r\n\r\n");
+            let output = child.wait_with_output().expect("openssl ends with the connection");
+            drop(input);
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        };
+        let text = ask(&["-cert", &cert, "-key", &key]);
+        assert!(text.contains("HTTP/1.1 200 OK") || text.contains("HTTP/1.0 200 OK"), "{version}: {text}");
+        let text = ask(&[]);
+        assert!(text.contains("alert certificate required"), "{version}: {text}");
+        let text = ask(&["-cert", &strange_cert, "-key", &strange_key]);
+        assert!(text.contains("alert unknown ca"), "{version}: {text}");
+    }
+    let (_, record) = server.process.wait_record(0, crate::SOON, "TLS handshake error").expect("is told");
+    assert_eq!(record["error"], "peer sent no certificates");
+}
+
 /// A server does not notice that its certificate is over; its clients do.
 #[test]
 fn clients_see_that_a_certificate_has_expired() {
