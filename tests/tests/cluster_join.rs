@@ -100,6 +100,29 @@ fn a_node_that_was_never_ready_ends_at_once() {
     }
 }
 
+/// Its first join has failed and it serves meanwhile: nobody knows it, unless an agent has come.
+#[test]
+fn a_node_that_met_nobody_ends_at_once_unless_it_serves_an_agent() {
+    let service = Service::start();
+    // Whoever waits for a minute does not end within the patience, and whoever waits for a second is seen to wait.
+    for (has_agent, delay) in [(false, "60s"), (true, "1s")] {
+        // Bound to the end of the test, so that nobody else listens there; a datagram socket refuses streams.
+        let refusing = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let seed = refusing.local_addr().expect("bound").to_string();
+        // It goes on looking while the agent is built or starts, however long that takes.
+        let stays = "--cluster.abort-if-join-fails=false";
+        let mut node = Server::start(&["--cluster.join", &seed, stays, "--drain-delay", delay]);
+        node.process.wait_record(0, PATIENCE, "failed to join cluster").expect("nobody is there");
+        let _agent =
+            has_agent.then(|| Agent::http(&node.connect_url(), "alone", &service.addr().to_string(), &[]));
+        let begun = Instant::now();
+        let status = node.terminate(PATIENCE).expect("the end");
+        let took = begun.elapsed();
+        assert_eq!(status.code(), Some(0), "{}", node.process.tail());
+        assert!(!has_agent || took >= Duration::from_secs(1), "{took:?}: {}", node.process.tail());
+    }
+}
+
 #[test]
 fn a_dead_seed_beside_a_good_one_does_not_hold_a_node_back() {
     let good = Server::start(&["--cluster.node-id", "good"]);
