@@ -381,7 +381,7 @@ impl<R: Runtime> Server<R> {
         for tunnel in node.tunnels() {
             tunnel.hint();
         }
-        if failed.is_none() && !is_unknown(&node, &options) {
+        if !is_unknown(&node, &options) {
             sleep_until(&rt, rt.now() + drain_delay).await;
         }
         proxy_stop.trigger();
