@@ -76,9 +76,10 @@ fn nodes_that_are_far_apart_hear_of_news_in_one_trip_and_take_nobody_for_dead() 
         times.len(),
         begun.elapsed()
     );
-    // One trip, and not a second one.
-    let p50 = times[times.len() / 2];
-    assert!(p50 >= ONE_WAY && p50 < ONE_WAY * 2, "{times:?}");
+    // One trip, and not a second one. Of those that a busy machine did not hold up: if a second trip were needed, all of
+    // them would have made it.
+    let fast = times[times.len() / 6];
+    assert!(times[0] >= ONE_WAY && fast < ONE_WAY * 2, "{times:?}");
     for msg in ["node unreachable", "node leave", "node expired"] {
         assert_eq!(records(&cluster, msg), 0, "{msg}");
     }
