@@ -23,6 +23,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long a server that knows no upstream is asked again. Agents come back to a server that was restarted within a
 /// second or so; beyond that the endpoint has none, and a wait would only hide it.
 const NO_UPSTREAM_PATIENCE: Duration = Duration::from_secs(3);
+/// With less than this left, an attempt that runs out of time was cut short by us and tells nothing about the server: the
+/// error of the one before it says more.
+const SHORT: Duration = Duration::from_secs(1);
 /// How often TCP asks the server whether it is still there.
 const PROBES: Duration = Duration::from_secs(30);
 
@@ -113,7 +116,8 @@ impl<R: Runtime> Dialer<R> {
     ///
     /// # Errors
     ///
-    /// Why the last attempt failed; what is wrong with the endpoint or the token.
+    /// Why the last attempt failed (the one before, where the last had less than 1 s); what is wrong
+    /// with the endpoint or the token.
     pub async fn dial(&self, endpoint: &str) -> Result<Connection<R>, DialError> {
         self.dial_raw(endpoint).await.map(Connection::<R>::from)
     }
@@ -132,9 +136,15 @@ impl<R: Runtime> Dialer<R> {
         let started = rt.now();
         let until = started + self.timeout;
         let (mut pause, mut round) = (PAUSE, 0);
+        // What the round before this one failed with.
+        let mut told = None;
         loop {
+            let short = until.since(rt.now()) < SHORT;
             let (error, patience) = match self.round(&endpoint, started, until, round).await {
                 Ok(connection) => return Ok(connection),
+                Err((error, patience)) if short && error.is_timeout() => {
+                    (told.take().unwrap_or(error), patience)
+                }
                 Err(failed) => failed,
             };
             let wait = jittered(pause);
@@ -143,6 +153,7 @@ impl<R: Runtime> Dialer<R> {
             }
             tracing::debug!(endpoint = %endpoint, %error, ?wait, "dial failed; retrying");
             sleep_until(rt, rt.now() + wait).await;
+            told = Some(error);
             pause = (pause * 2).min(PAUSE_MAX);
             round = round.saturating_add(1);
         }

@@ -87,6 +87,15 @@ impl From<UpgradeError> for DialError {
 }
 
 impl DialError {
+    /// Whether nobody said why: the time was up.
+    pub(crate) fn is_timeout(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::Io(error) | Self::Resolve(error) => error.kind() == io::ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+
     /// Which failures another attempt may cure (wire protocol 3.4).
     pub(crate) fn failure(&self) -> Failure {
         match *self {

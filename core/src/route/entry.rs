@@ -1,7 +1,7 @@
 //! Who serves one endpoint, and which of them a request gets.
 
 use super::balance;
-use super::load::{Load, Rank};
+use super::load::{Load, QUIET_LOCAL, QUIET_REMOTE, Rank};
 use super::pick::{NodeState, Pick};
 use super::router::Route;
 use crate::id::{NodeId, TunnelId};
@@ -65,7 +65,7 @@ impl Entry {
         let cost = |at: usize| {
             let (tunnel, load) = self.locals.get(at)?;
             let tried = choice.exclude.contains(&Route::Local(*tunnel));
-            (!tried).then(|| (load.rank(choice.now), load.outstanding()))
+            (!tried).then(|| (load.rank(choice.now, QUIET_LOCAL), load.outstanding()))
         };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let is_fine = |cost: &(Rank, usize)| cost.0 == Rank::Good;
@@ -100,7 +100,8 @@ impl Remote {
     }
 
     pub(super) fn rank(&self, now: Instant) -> Rank {
-        self.state.rank(now).max(self.load.rank(now))
+        let quiet = QUIET_REMOTE.saturating_mul(self.listeners as usize);
+        self.state.rank(now).max(self.load.rank(now, quiet))
     }
 
     pub(super) fn weight(&self, choice: Choice<'_>, rank: Rank) -> u32 {

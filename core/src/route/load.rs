@@ -20,6 +20,13 @@ const STALLED_MIN: usize = 5;
 /// … once the first of them has waited this long, in milliseconds. An upstream whose every answer takes
 /// longer looks stalled too, as do its equals then, so that nothing changes between them.
 const STALLED_MS: usize = 250;
+/// So many requests since its last answer, and a local tunnel gives way to others that answer. A queue moves; one that
+/// does not is no queue, however many wait elsewhere. Of upstreams that answer out of order, one in 500 requests meets
+/// nine others, and is as well served by the next one.
+pub(super) const QUIET_LOCAL: usize = 9;
+/// As [`QUIET_LOCAL`], for each listener of another node: fewer, since each node that sends there has to find out for
+/// itself.
+pub(super) const QUIET_REMOTE: usize = 4;
 /// How many of a node's may be of one endpoint: a node stands still when two are silent.
 const NODE_SHARE: usize = 3;
 /// One that looks stalled gets one request per so many milliseconds, to find out whether it is.
@@ -36,6 +43,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 pub(super) enum Rank {
     /// Nothing speaks against it.
     Good,
+    /// It has taken several requests since its last answer, which may be chance, or the start of a stall.
+    Quiet,
     /// A node that is about to go: it serves, but what is opened there does not live long.
     Draining,
     /// It has failed within the last second, or takes requests and answers none.
@@ -107,9 +116,7 @@ impl Load {
 
     /// Stops at zero, so that no order of calls can make a tunnel look endlessly busy.
     pub(super) fn count_out(&self) {
-        let less = |n: usize| n.checked_sub(1);
-        // The error case is the count that was zero already, which is what stopping at zero means.
-        let _ = self.outstanding.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        decrease(&self.outstanding);
     }
 
     pub(super) fn answered(&self) {
@@ -117,8 +124,16 @@ impl Load {
         self.health.succeed();
     }
 
-    pub(super) fn rank(&self, now: Instant) -> Rank {
-        self.health.rank(now).max(self.silence.rank(now))
+    /// A request was refused: nobody waits for its answer any more.
+    pub(super) fn refused(&self) {
+        self.silence.less();
+    }
+
+    /// `quiet` is how many requests without an answer are one too many.
+    pub(super) fn rank(&self, now: Instant, quiet: usize) -> Rank {
+        let unanswered = self.silence.unanswered.load(Ordering::Relaxed);
+        let quiet = if unanswered >= quiet { Rank::Quiet } else { Rank::Good };
+        self.health.rank(now).max(self.silence.rank(now)).max(quiet)
     }
 
     /// Set aside after failures in a row, whether or not a trial is due.
@@ -136,6 +151,12 @@ impl Load {
             None
         }
     }
+}
+
+fn decrease(count: &AtomicUsize) {
+    let less = |n: usize| n.checked_sub(1);
+    // The error case is the count that was zero already, which is what stopping at zero means.
+    let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
 }
 
 /// Requests that wait for an answer: a tunnel or node that takes them and says nothing is noticed long before
@@ -160,6 +181,10 @@ impl Silence {
 
     pub(super) fn answer(&self) {
         self.unanswered.store(0, Ordering::Relaxed);
+    }
+
+    fn less(&self) {
+        decrease(&self.unanswered);
     }
 
     /// Requests come and none is answered. That their clients give up and leave does not make it better.

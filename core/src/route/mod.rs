@@ -7,8 +7,9 @@
 //!
 //! # Who is chosen
 //!
-//! First those that nothing speaks against, then nodes that are draining, then what is suspected, then what
-//! is set aside. Among those:
+//! First those that nothing speaks against, then those that have taken several requests since their last answer (9 for
+//! a local tunnel, 4 per listener for a node), then nodes that are draining, then what is suspected, then what is set
+//! aside. Among those:
 //!
 //! * Local tunnels compete by requests under way, in turn when equal.
 //! * Other nodes are drawn by weight, which is their number of listeners: two draws, and the one with fewer
@@ -47,5 +48,7 @@ pub use pick::{Fault, Pick};
 pub use router::{Advert, Elsewhere, Hop, Preference, Route, Router};
 pub use vacancy::{HOLD, Vacancies};
 
+#[cfg(test)]
+mod hanging_tests;
 #[cfg(test)]
 mod tests;

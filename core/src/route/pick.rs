@@ -115,6 +115,9 @@ impl Pick {
     /// with one trial request at a time; what is broken or down is passed over for a second at once.
     pub fn fail(&mut self, now: Instant, fault: Fault) {
         let trial = self.trial.take();
+        if fault != Fault::Slow {
+            self.load.refused();
+        }
         match (&self.node, fault) {
             (Some(node), Fault::Broken) => {
                 node.health.suspect(now);

@@ -3,7 +3,7 @@
 use super::balance::{self, Candidate};
 use super::entry::{BestLocal, Choice, Entry, Remote};
 use super::key::{Key, Name, Wanted};
-use super::load::{Rank, Trial};
+use super::load::{QUIET_LOCAL, Rank, Trial};
 use super::pick::{NodeState, Pick};
 use crate::id::{EndpointId, NodeId, TunnelId};
 use crate::time::Instant;
@@ -316,7 +316,7 @@ impl Router {
         }
         // Where one look finds trouble, more are worth their time; a large crowd is tried one by one.
         for (tunnel, load) in entry.locals.iter().take(TRIALS_SCAN_MAX) {
-            if load.rank(choice.now) != Rank::Good {
+            if load.rank(choice.now, QUIET_LOCAL) > Rank::Quiet {
                 if let Some(trial) = load.claim_trial(choice.now) {
                     return Some(Pick::new(choice.now, Route::Local(*tunnel), load, None, Some(trial)));
                 }
@@ -326,7 +326,7 @@ impl Router {
             return None;
         }
         for remote in entry.remotes.iter().take(TRIALS_SCAN_MAX) {
-            if !remote.state.is_up() || remote.rank(choice.now) == Rank::Good {
+            if !remote.state.is_up() || remote.rank(choice.now) <= Rank::Quiet {
                 continue;
             }
             // What was set aside itself waits for its own time, whatever its node needs.

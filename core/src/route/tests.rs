@@ -639,7 +639,8 @@ fn random_histories_agree_with_a_plain_model() {
                 let has_remote = counts
                     .iter()
                     .any(|((at, peer), count)| *at == which && *count > 0 && up[usize::from(*peer)]);
-                let pick = router.select(NOW, name.as_bytes(), Hop::First, rng.next_u64(), &[]);
+                let mut pick = router.select(NOW, name.as_bytes(), Hop::First, rng.next_u64(), &[]);
+                pick.iter_mut().for_each(Pick::answered);
                 match pick.as_ref().map(Pick::route) {
                     Some(Route::Local(TunnelId(id))) => assert_eq!(tunnels.get(id), Some(&which)),
                     Some(Route::Remote { proxy, .. }) => {
@@ -648,7 +649,8 @@ fn random_histories_agree_with_a_plain_model() {
                     }
                     None => assert!(!has_local && !has_remote),
                 }
-                let forwarded = router.select(NOW, name.as_bytes(), Hop::Forwarded, rng.next_u64(), &[]);
+                let mut forwarded = router.select(NOW, name.as_bytes(), Hop::Forwarded, rng.next_u64(), &[]);
+                forwarded.iter_mut().for_each(Pick::answered);
                 assert_eq!(forwarded.is_some(), has_local);
             }
         }

@@ -119,7 +119,7 @@ fn the_timeout_bounds_a_server_that_is_silent() {
 #[test]
 fn a_refusal_is_told_and_the_client_is_cut() {
     let server = piko_tests::process::Server::start(&[]);
-    let forward = Forward::tcp(server.proxy, "nobody", &["--connect.timeout", "1s"]);
+    let forward = Forward::tcp(server.proxy, "nobody", &["--connect.timeout", "3s"]);
     let read = connect(forward.addr).read(&mut [0; 1]);
     assert!(read.is_err(), "{read:?}");
     let (_, record) = forward.process.wait_record(0, PATIENCE, "failed to dial endpoint").expect("a line");
