@@ -380,8 +380,7 @@ impl<R: Runtime> Server<R> {
         for tunnel in node.tunnels() {
             tunnel.hint();
         }
-        // Nobody has to notice a node that ends because it is alone.
-        if failed.is_none() {
+        if !is_unknown(&node, &options) {
             sleep_until(&rt, rt.now() + drain_delay).await;
         }
         proxy_stop.trigger();
@@ -437,6 +436,12 @@ async fn stay<R: Runtime>(joiner: &Joiner<R>, joined: bool, options: &ServerOpti
         tracing::warn!(target: "cluster", error, "failed to join cluster; trying on");
     }
     match joiner.look().await {}
+}
+
+/// Whether a node that looks for others has neither met one nor got an agent: all that it can answer is an error, so that
+/// nobody gains by the time to notice its end. (One without `--cluster.join` is waited for by its load balancer alone.)
+fn is_unknown(node: &Node, options: &ServerOptions) -> bool {
+    !options.cluster.join.is_empty() && !node.has_others() && node.tunnels().is_empty()
 }
 
 /// The address behind `host:port`: of several one at which this node can be, bound as it is.

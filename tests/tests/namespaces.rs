@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use piko_tests::cluster::{Cluster, Family, Ledger, Net, Nginx, agent};
+use piko_tests::cluster::{Cluster, Family, Ledger, Net, Nginx, Tunnel, agent, routes};
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Signal, need};
 
@@ -137,6 +137,36 @@ impl World {
         println!("{what}: unreachable after {:?}", start.elapsed());
     }
 
+    /// From an agent's request to be registered at a node until another node routes its endpoint: 30 times, around
+    /// the nodes. The figures are told and not judged, as they are those of this machine at this moment.
+    fn tell_how_fast_news_is(&self) {
+        let mut took: Vec<Duration> = (0..30)
+            .map(|n| {
+                let endpoint = format!("news-{n}");
+                let (from, to) =
+                    (self.cluster.members[n % 3].upstream(), self.cluster.members[(n + 1) % 3].proxy());
+                let start = Instant::now();
+                let tunnel =
+                    self.net.on(AGENTS, || Tunnel::open(from, &endpoint).expect("registered").answer());
+                self.net.on(CLIENTS, || {
+                    while !routes(to, &endpoint) {
+                        assert!(start.elapsed() < NOTICE_MAX, "{endpoint} does not come");
+                        // A look costs the node less than the news that it waits for.
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                let took = start.elapsed();
+                drop(tunnel);
+                took
+            })
+            .collect();
+        took.sort();
+        println!(
+            "news of one node is routed by another after {:?} (p50), {:?} (slowest of 30)",
+            took[15], took[29]
+        );
+    }
+
     fn signal(&mut self, node: usize, signal: Signal) {
         self.cluster.members[node].signal(signal);
     }
@@ -215,6 +245,7 @@ const ALL: &[bool] = &[true; 4];
 fn scenarios(family: Family) {
     let Some(mut world) = World::start(family) else { return };
     let front = need("nginx").map(|_| world.front());
+    world.tell_how_fast_news_is();
 
     // Node 2 on one side, nodes 0 and 1 on the other; agents and clients reach all of them.
     let from = world.mark(0);

@@ -3,6 +3,8 @@
 //! The nodes run in this process and are told about each other as gossip would tell them: each one's changes
 //! are handed to all others. What has to die goes through a relay that can be cut.
 
+#[path = "routing/again.rs"]
+mod again;
 #[path = "routing/balance.rs"]
 mod balance;
 #[path = "routing/clock.rs"]

@@ -9,6 +9,9 @@ use piko_core::gossip::wire::{self, DigestEntry, Entry, Header, PacketWriter, St
 use piko_tests::cluster::{Cluster, Tunnel, routes};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// News that takes longer was held up. It takes milliseconds, and a busy machine makes seconds of them; Go's nodes stand
+/// still for minutes or for ever behind what is done here. The figures themselves are printed.
+pub(crate) const NEWS_MAX: Duration = Duration::from_secs(5);
 
 /// Nodes that end at once when they are asked to.
 pub(crate) fn cluster(n: usize) -> Cluster {
@@ -33,7 +36,7 @@ impl Liar {
         self.0.local_addr().expect("a bound socket")
     }
 
-    /// Sends to a node; a full queue of the kernel is waited for, so that what is sent is what arrives.
+    /// Sends to a node; a full queue of the sender is waited for. That of the receiver drops what it has no room for.
     pub(crate) fn send(&self, to: SocketAddr, data: &[u8]) {
         while self.0.send_to(data, to).is_err() {
             thread::sleep(Duration::from_millis(1));
@@ -134,7 +137,7 @@ pub(crate) fn all_is_well(cluster: &Cluster) {
         assert!(piko_tests::cluster::is_ready(member.admin()), "{} is not ready", member.id);
         let other = (i + 1) % cluster.members.len();
         let took = spreads(cluster, i, other);
-        assert!(took < Duration::from_secs(1), "news of node {i} took {took:?}");
+        assert!(took < NEWS_MAX, "news of node {i} took {took:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::common::{Liar, all_is_well, cluster, delta, digest, records, spreads};
+use super::common::{Liar, NEWS_MAX, all_is_well, cluster, delta, digest, records, spreads};
 
 #[test]
 fn g11_a_third_address_gets_no_more_than_was_sent() {
@@ -34,7 +34,7 @@ fn g12_names_hold_nobody_up() {
         liar.send(cluster.members[0].gossip(), &digest("node-1", &name, true, &[]));
     }
     let took = spreads(&cluster, 1, 0);
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < NEWS_MAX, "{took:?}");
     all_is_well(&cluster);
 }
 

@@ -1,11 +1,12 @@
 //! With a secret nothing that a stranger sends has any effect but a counter.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use piko_tests::cluster::Tunnel;
 use piko_tests::http::Client;
 
-use super::common::{Liar, all_is_well, cluster_with, delta, digest, records, until_routed};
+use super::common::{Liar, PATIENCE, all_is_well, cluster_with, delta, digest, records, until_routed};
 use super::streams::{GROWTH_BYTES_MAX, nested, nils, pour};
 
 #[test]
@@ -65,6 +66,15 @@ fn with_a_secret_the_worst_has_no_effect_but_a_counter() {
             liar.send(to, &message);
             sent += 1;
         }
+        // The kernel drops what a busy node leaves in its queue, so that it is waited for before that is full.
+        if n % 25 == 24 {
+            let begun = Instant::now();
+            while refused() < counted + sent {
+                assert!(begun.elapsed() < PATIENCE, "{} of {sent}", refused() - counted);
+                // What waits is a question to the node that has the work.
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
     pour(to, &nested());
     pour(to, &nils());
@@ -76,8 +86,8 @@ fn with_a_secret_the_worst_has_no_effect_but_a_counter() {
         "with a secret: {counted} of {sent} refused, {} KiB more resident, {log} bytes of log",
         grown / 1024
     );
-    // The kernel may drop what comes too fast; what a node heard it has counted.
-    assert!(counted > sent / 2, "{counted} of {sent}");
+    // And the two streams.
+    assert!(counted >= sent, "{counted} of {sent}");
     assert!(grown <= GROWTH_BYTES_MAX && log <= 512 * 1024, "{grown} bytes of memory, {log} of log");
     for msg in ["node leave", "node joined", "node unreachable"] {
         assert_eq!(records(&cluster, 0, from, msg), 0, "{msg}");
@@ -90,7 +100,7 @@ fn another_secret_is_another_cluster() {
     let seed = cluster.members[0].gossip().to_string();
     let args = ["--cluster.secret", "two", "--cluster.join", &seed, "--cluster.join-timeout", "2s"];
     let mut stranger = piko_tests::process::Server::start(&args);
-    let status = stranger.process.wait_exit(super::common::PATIENCE).expect("it gives up");
+    let status = stranger.process.wait_exit(PATIENCE).expect("it gives up");
     assert_eq!(status.code(), Some(1), "{}", stranger.process.tail());
     all_is_well(&cluster);
 }

@@ -7,7 +7,7 @@ use piko_config::Secret;
 use piko_tests::service::Service;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BY_LINK: &str = "piko_links_requests_total";
 
@@ -23,6 +23,7 @@ fn a_node_that_refuses_links_is_asked_over_connections() {
     let service = Service::start();
     let _agent = Agent::start(&cluster.nodes[0], service.addr());
     let [here, there] = &cluster.nodes[..] else { panic!("two nodes") };
+    let begun = Instant::now();
     there.peers.node_takes_links(&here.id, true);
     cluster.wait_routable();
     wait_until("a link is refused", || here.metric("piko_links_refused_total") > 0);
@@ -33,7 +34,9 @@ fn a_node_that_refuses_links_is_asked_over_connections() {
         assert!(is_hello(&response), "{response:?}");
     }
     assert_eq!(there.metric(BY_LINK), 0);
-    assert_eq!(here.metric("piko_links_refused_total"), 1, "it is not tried with every request");
+    // Once, and again after a second, two, four.
+    let tries = 1 + begun.elapsed().as_secs();
+    assert!(here.metric("piko_links_refused_total") <= tries, "it is not tried with every request");
 }
 
 #[test]
@@ -92,30 +95,36 @@ fn a_link_that_nobody_uses_ends_after_one_to_two_minutes() {
     by_link();
     let links = || here.metric("piko_links");
     // Seconds that pass one by one: behind each both nodes have answered, so that both have had their turns.
+    // What a busy machine takes for that passes as well, and is counted.
     let seconds = |n: u64, until: &dyn Fn() -> bool| {
-        (1..=n).find(|_| {
+        let (begun, mut moved) = (Instant::now(), 0);
+        while moved + begun.elapsed().as_secs() < n {
             ahead.pass(Duration::from_secs(1));
+            moved += 1;
             there.metric(BY_LINK);
-            until()
-        })
+            if until() {
+                return Some(moved + begun.elapsed().as_secs());
+            }
+        }
+        None
     };
     // A request under way for four minutes, and then one every 50 s.
     let requests = service.counts().requests;
     let mut slow = there.client();
     slow.send_head("GET", "/wait?n=2", &[("x-piko-endpoint", "ep")]).unwrap();
     wait_until("it is under way", || service.counts().requests > requests);
-    assert_eq!(seconds(240, &|| links() != 1), None);
+    assert_eq!(seconds(240, &|| links() != 1), None, "{} links", links());
     assert!(is_hello(&here.get("/wait?n=2")));
     assert!(is_hello(&slow.read_response("GET")));
     let used = there.metric(BY_LINK);
     for n in 1..=4 {
-        assert_eq!(seconds(50, &|| links() != 1), None);
+        assert_eq!(seconds(50, &|| links() != 1), None, "{} links before request {n}", links());
         assert!(is_hello(&there.get("/hello")));
         assert_eq!(there.metric(BY_LINK), used + n);
     }
     let quiet = seconds(150, &|| links() == 0).expect("it ends");
     println!("a link that nobody used ended after {quiet} s");
-    assert!((60..=121).contains(&quiet), "{quiet} s");
+    assert!((60..=125).contains(&quiet), "{quiet} s");
     // The next request has another one opened.
     let dials = there.dials();
     by_link();

@@ -44,7 +44,7 @@ fn a_stopped_server_finishes_what_is_in_flight() {
     assert_eq!(answer.body.bytes, b"slow\n");
     assert_eq!(answer.value("connection").as_deref(), Some("close"));
     assert_eq!(slow.read_end(), End::Closed);
-    assert_eq!(exit_code(&mut old.process, Duration::from_secs(3)), Some(0), "{}", old.process.tail());
+    assert_eq!(exit_code(&mut old.process, PATIENCE), Some(0), "{}", old.process.tail());
 
     // At the end go-away 2, which is what brings Go's back.
     let over = agent.process.wait_record(0, PATIENCE, "tunnel over").expect("over").1;
@@ -102,15 +102,13 @@ fn an_agent_that_crosses_the_drain_is_sent_elsewhere() {
 #[test]
 fn an_idle_server_stops_at_once() {
     let service = Service::start();
-    let mut server = server(&[]);
+    // Whoever waits for the grace does not end within the patience.
+    let mut server = server(&["--grace-period", "60s"]);
     let agent = Agent::http(&server.connect_url(), "idle", &service.addr().to_string(), &[]);
     let mut idle = client(server.proxy);
     assert!(is_hello(&idle.get("/hello", &[("x-piko-endpoint", "idle")]).expect("sent")));
-    let _quiet = quiet();
-    let start = Instant::now();
     terminate(&mut server.process);
     assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0));
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_eq!(idle.read_end(), End::Closed);
     agent.wait_lost(0, PATIENCE).expect("the agent says that its tunnel is lost");
 }
@@ -136,7 +134,8 @@ fn what_outlasts_the_grace_is_cut_visibly() {
     terminate(&mut server.process);
     assert_eq!(exit_code(&mut server.process, PATIENCE), Some(0), "{}", server.process.tail());
     assert!(start.elapsed() >= Duration::from_millis(900), "the grace was given");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // What is open would take half a minute.
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 
     let rest = with_length.read_some(64);
     assert!(rest.is_err() || rest.is_ok_and(|bytes| bytes.len() < 5), "a cut body");
