@@ -127,6 +127,7 @@ impl Queue {
     }
 
     /// As [`Self::pending`], to be changed in place.
+    #[cfg(feature = "tls")]
     pub(crate) fn pending_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..]
     }

@@ -91,7 +91,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         if self.dead || !self.reading {
             return false;
         }
-        let outcome = if R::SHARES_READS {
+        let outcome = if cfg!(feature = "shared-reads") {
             let mut buf = borrow();
             let outcome = self.transport.poll_recv(cx, &mut buf);
             let buf = buf.freeze();

@@ -1,7 +1,6 @@
 //! What a runtime lends to the driver: sockets, time, tasks. No protocol.
 
 use crate::stream::Stream;
-use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::time::Instant;
 use std::future::Future;
@@ -26,11 +25,6 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     type Stream: From<Stream> + Send + Unpin + 'static;
     /// Any other byte stream of the driver with those traits.
     type Wrapped<I: Io>: From<I> + Send + Unpin + 'static;
-
-    /// Whether long payloads that a tunnel receives stay where they were read, up to 128 KiB each, until somebody has used
-    /// them. That saves two copies, and takes up to four such buffers of each thread, besides what slow readers hold;
-    /// false where memory counts for more.
-    const SHARES_READS: bool = true;
 
     /// Monotonic time. Compare only with times of the same runtime.
     fn now(&self) -> Instant;
@@ -150,11 +144,13 @@ pub const CHUNK_BYTES: usize = 68 * 1024;
 
 /// Where the bytes of one read are.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Fetched {
     /// So many in the buffer that was given; zero is the end.
     Here(usize),
     /// Elsewhere; never empty.
-    There(Bytes),
+    #[cfg(feature = "shared-reads")]
+    There(bytes::Bytes),
 }
 
 impl Fetched {
@@ -162,6 +158,7 @@ impl Fetched {
     pub fn bytes<'a>(&'a self, buf: &'a [u8]) -> &'a [u8] {
         match self {
             Self::Here(n) => &buf[..*n],
+            #[cfg(feature = "shared-reads")]
             Self::There(bytes) => bytes,
         }
     }

@@ -1,11 +1,14 @@
 //! One stream of a tunnel as a byte stream.
 
-use crate::runtime::{CHUNK_BYTES, Fetched, Io, IoInfo, Probe};
-use crate::tunnel::TunnelHandle;
+#[cfg(feature = "shared-reads")]
+use crate::runtime::Fetched;
+use crate::runtime::{CHUNK_BYTES, Io, IoInfo, Probe};
+use crate::tunnel::{Shared, TunnelHandle};
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::id::StreamId;
 use piko_core::mux::{Finish, ReadError, WriteError};
 use piko_core::preface::HeaderVersion;
+use piko_core::time::Instant;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -95,49 +98,44 @@ fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
     }
 }
 
-impl Stream {
-    /// Reads; what lies in shared memory is taken from there if `share` says so.
-    fn fetch(&self, cx: &mut Context<'_>, buf: &mut [u8], share: bool) -> Poll<io::Result<Fetched>> {
-        let id = self.id;
-        self.tunnel.with_last(|shared, now| {
-            let mut recv = shared.tunnel.recv(now, id);
-            let mut filled = 0;
-            if let Some(bytes) = if share { recv.take_shared(buf.len()) } else { None } {
-                return Poll::Ready(Ok(Fetched::There(bytes)));
-            }
-            loop {
-                match recv.chunk() {
-                    Ok(Some(chunk)) => {
-                        let n = chunk.len().min(buf.len() - filled);
-                        buf[filled..filled + n].copy_from_slice(&chunk[..n]);
-                        recv.consume(n);
-                        filled += n;
-                        if filled == buf.len() {
-                            return Poll::Ready(Ok(Fetched::Here(filled)));
-                        }
-                    }
-                    _ if filled > 0 => return Poll::Ready(Ok(Fetched::Here(filled))),
-                    Ok(None) => return Poll::Ready(Ok(Fetched::Here(0))),
-                    Err(ReadError::Blocked) => {
-                        store(&mut shared.slots.entry(id).reader, cx);
-                        return Poll::Pending;
-                    }
-                    Err(ReadError::Reset | ReadError::Unknown) => {
-                        return Poll::Ready(Err(reset(shared.closed.is_some())));
-                    }
+/// Copies what can be read.
+fn read(
+    shared: &mut Shared,
+    now: Instant,
+    id: StreamId,
+    cx: &mut Context<'_>,
+    buf: &mut [u8],
+) -> Poll<io::Result<usize>> {
+    let mut recv = shared.tunnel.recv(now, id);
+    let mut filled = 0;
+    loop {
+        match recv.chunk() {
+            Ok(Some(chunk)) => {
+                let n = chunk.len().min(buf.len() - filled);
+                buf[filled..filled + n].copy_from_slice(&chunk[..n]);
+                recv.consume(n);
+                filled += n;
+                if filled == buf.len() {
+                    return Poll::Ready(Ok(filled));
                 }
             }
-        })
+            _ if filled > 0 => return Poll::Ready(Ok(filled)),
+            Ok(None) => return Poll::Ready(Ok(0)),
+            Err(ReadError::Blocked) => {
+                store(&mut shared.slots.entry(id).reader, cx);
+                return Poll::Pending;
+            }
+            Err(ReadError::Reset | ReadError::Unknown) => {
+                return Poll::Ready(Err(reset(shared.closed.is_some())));
+            }
+        }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.fetch(cx, buf, false).map_ok(|fetched| match fetched {
-            Fetched::Here(n) => n,
-            // Was not asked for.
-            Fetched::There(_) => 0,
-        })
+        let id = self.id;
+        self.tunnel.with_last(|shared, now| read(shared, now, id, cx, buf))
     }
 }
 
@@ -173,8 +171,13 @@ impl Io for Stream {
         self.tunnel.info()
     }
 
+    #[cfg(feature = "shared-reads")]
     fn poll_fetch(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<Fetched>> {
-        self.fetch(cx, buf, true)
+        let id = self.id;
+        self.tunnel.with_last(|shared, now| match shared.tunnel.recv(now, id).take_shared(buf.len()) {
+            Some(bytes) => Poll::Ready(Ok(Fetched::There(bytes))),
+            None => read(shared, now, id, cx, buf).map_ok(Fetched::Here),
+        })
     }
 
     fn abort(&mut self) {

@@ -156,9 +156,6 @@ impl Runtime for Smol {
     type Stream = Stream;
     type Wrapped<I: Io> = I;
 
-    /// For devices with little memory.
-    const SHARES_READS: bool = false;
-
     fn now(&self) -> Instant {
         clock::now()
     }
