@@ -22,6 +22,7 @@ pub enum Task {
 }
 
 /// All tasks, by the words for them and what they do.
+#[cfg(any(feature = "clap", feature = "lexopt"))]
 pub(crate) const TASKS: [(&str, Task, &str); 3] = [
     ("check", Task::Check, "Judge the configuration as a start would, and start nothing"),
     ("default", Task::Default, "Print a configuration file with all keys and their defaults"),
@@ -38,36 +39,41 @@ impl Task {
         if self == Self::Default {
             return Ok(default(values.program()));
         }
-        let mut notices = values.notices().to_vec();
-        match values.program() {
+        let notices = match values.program() {
             Program::Agent => {
-                let options = AgentOptions::of_values(values)?;
-                notices = options.notices;
+                let mut options = AgentOptions::of_values(values)?;
                 if options.listeners.is_empty() {
-                    notices.push("no listeners: `agent start` needs some".to_owned());
+                    options.notices.push("no listeners: `agent start` needs some".to_owned());
                 }
+                options.notices
             }
             #[cfg(feature = "server")]
-            Program::Bench => drop(BenchOptions::from_values(values)?),
+            Program::Bench => {
+                BenchOptions::from_values(values)?;
+                values.notices().to_vec()
+            }
             #[cfg(feature = "server")]
             Program::Forward => {
-                let options = ForwardOptions::of_values(values)?;
-                notices = options.notices;
+                let mut options = ForwardOptions::of_values(values)?;
                 if options.ports.is_empty() {
-                    notices.push("no ports: `forward start` needs some".to_owned());
+                    options.notices.push("no ports: `forward start` needs some".to_owned());
                 }
+                options.notices
             }
             #[cfg(feature = "server")]
             Program::Server => {
                 let mut options = ServerOptions::from_values(values)?;
                 options.cluster.read_secret()?;
-                notices = options.notices;
+                options.notices
             }
             #[cfg(feature = "server")]
-            Program::Status => {}
+            Program::Status => values.notices().to_vec(),
             #[cfg(feature = "server")]
-            Program::TestCluster => drop(TestClusterOptions::from_values(values)?),
-        }
+            Program::TestCluster => {
+                TestClusterOptions::from_values(values)?;
+                values.notices().to_vec()
+            }
+        };
         let mut text = String::new();
         for notice in notices {
             // Writing to a string cannot fail, here and below.

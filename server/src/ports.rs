@@ -5,6 +5,7 @@ use crate::link::{self, Owner};
 use crate::local::LocalService;
 use crate::node::Node;
 use crate::proxy::ProxyService;
+use crate::seldom::Burst;
 use crate::server::StartError;
 use crate::upstream;
 use piko_config::{BindAddr, BindHost};
@@ -39,7 +40,7 @@ pub(crate) fn start<R: Runtime, S: Service>(
     service: S,
 ) {
     announce(name, addr);
-    let shared = Arc::new((service, port, Door { name, tls }));
+    let shared = Arc::new((service, port, Door::new(name, tls)));
     let serving = rt.clone();
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
         let (shared, rt) = (shared.clone(), serving.clone());
@@ -56,9 +57,14 @@ pub(crate) fn start<R: Runtime, S: Service>(
 struct Door {
     name: &'static str,
     tls: Option<Arc<Acceptor>>,
+    failures: Burst,
 }
 
 impl Door {
+    fn new(name: &'static str, tls: Option<Arc<Acceptor>>) -> Self {
+        Self { name, tls, failures: Burst::default() }
+    }
+
     /// The connection as requests come over it; `None` when it is over already. A handshake may take as long as the
     /// head of a request, as in Go.
     async fn enter<R: Runtime, I: Io>(&self, rt: &R, io: I, port: &Port) -> Option<MaybeTls<I>> {
@@ -69,12 +75,18 @@ impl Door {
         match Box::pin(tls.accept(rt, io, Some(until))).await {
             Ok(io) => Some(io),
             Err(error) => {
+                let silent = self.failures.next(rt.now())?;
+                let silent = Some(silent).filter(|silent| *silent > 0);
                 let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
                 // The subsystem is part of a record's static description, hence one call site for each.
                 match self.name {
-                    "admin" => tracing::warn!(target: "admin", { peer, %error }, "TLS handshake error"),
-                    "upstream" => tracing::warn!(target: "upstream", { peer, %error }, "TLS handshake error"),
-                    _ => tracing::warn!(target: "proxy", { peer, %error }, "TLS handshake error"),
+                    "admin" => {
+                        tracing::warn!(target: "admin", { peer, %error, silent }, "TLS handshake error");
+                    }
+                    "upstream" => {
+                        tracing::warn!(target: "upstream", { peer, %error, silent }, "TLS handshake error");
+                    }
+                    _ => tracing::warn!(target: "proxy", { peer, %error, silent }, "TLS handshake error"),
                 }
                 None
             }
@@ -116,7 +128,7 @@ pub(crate) fn start_proxy<R: Runtime>(
     announce("proxy", addr);
     let Entrance { tls, front, service, owner } = entrance;
     let owner = Arc::new(owner);
-    let shared = Arc::new((service, owner, Door { name: "proxy", tls }, front));
+    let shared = Arc::new((service, owner, Door::new("proxy", tls), front));
     let (serving, tasks) = (rt.clone(), shared.1.tasks.clone());
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks, move |io, guard: TaskGuard| {
         let (shared, rt) = (shared.clone(), serving.clone());
@@ -159,7 +171,7 @@ pub(crate) fn start_upstream<R: Runtime>(
             upstream::judge(&rt, &node, &limits, now, info, head)
         })
     };
-    let shared = Arc::new((service, port, Door { name: "upstream", tls }));
+    let shared = Arc::new((service, port, Door::new("upstream", tls)));
     let serving = rt.clone();
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {
         let (shared, rt) = (shared.clone(), serving.clone());
