@@ -4,6 +4,7 @@ use crate::cuts::Cuts;
 use crate::mux_model::Model;
 use crate::mux_plan::Plan;
 use crate::mux_wire::WireCheck;
+use bytes::Bytes;
 use piko_core::id::StreamId;
 use piko_core::mux::{Budget, Event, Finish, GoAway, ReadError, Session};
 use piko_core::time::Instant;
@@ -72,7 +73,11 @@ impl<'m> App<'m> {
             for _ in 0..times {
                 let piece = cuts.next(&mut wire);
                 self.given_bytes += piece.len();
-                let verdict = self.session.handle_input(self.now, piece);
+                let verdict = if plan.cuts & 8 != 0 {
+                    self.session.handle_shared_input(self.now, &Bytes::copy_from_slice(piece))
+                } else {
+                    self.session.handle_input(self.now, piece)
+                };
                 assert_eq!(verdict.err().as_ref(), self.session.close_reason());
             }
             if let Some(&[verb, argument]) = script.next() {

@@ -175,6 +175,8 @@ pub struct World {
     fault: Option<Fault>,
     /// The schedule took long enough for a stream to time out.
     late: bool,
+    /// Input lies in memory that is shared, and is read from there.
+    shares: bool,
     /// The schedule is over: what times out from here on was lost.
     ending: bool,
 }
@@ -200,6 +202,7 @@ impl World {
         config.unacked_max = if swarm & 8 == 0 { 256 } else { 2 };
         config.window_max = if swarm & 16 == 0 { 1 << 20 } else { 0 };
         config.budget = budget.clone();
+        let shares = swarm & 32 != 0;
         let now = Instant::from_millis(1);
         let session = |side| Session::new(side, config.clone(), now);
         Self {
@@ -212,6 +215,7 @@ impl World {
             budget,
             fault,
             late: false,
+            shares,
             ending: false,
         }
     }
@@ -398,7 +402,15 @@ impl World {
     /// Reads up to `bytes` and says how many came.
     fn read(&mut self, side: usize, id: u32, bytes: usize) -> Outcome<usize> {
         let mut into = vec![0; bytes.max(1)];
-        let result = self.sessions[side].recv(self.now, StreamId(id)).read_into(&mut into);
+        let mut recv = self.sessions[side].recv(self.now, StreamId(id));
+        let shared = if self.shares { recv.take_shared(into.len()) } else { None };
+        let result = match shared {
+            Some(shared) => {
+                into[..shared.len()].copy_from_slice(&shared);
+                Ok(Some(shared.len()))
+            }
+            None => recv.read_into(&mut into),
+        };
         let result = match result {
             Err(ReadError::Reset) if self.fault == Some(Fault::TruncationAsEnd) => Ok(None),
             other => other,
@@ -472,7 +484,12 @@ impl World {
             return Ok(());
         }
         let piece = self.wires[side].split_to(n);
-        let result = self.sessions[1 - side].handle_input(self.now, &piece);
+        let session = &mut self.sessions[1 - side];
+        let result = if self.shares {
+            session.handle_shared_input(self.now, &piece.freeze())
+        } else {
+            session.handle_input(self.now, &piece)
+        };
         ensure!(result.is_ok(), "an honest peer was refused: {result:?}");
         let drained = self.wires[side].is_empty();
         self.sessions[side].handle_sent(self.now, n, drained);
