@@ -246,14 +246,13 @@ fn without_preference_the_busiest_gets_at_most_half_more_than_the_idlest() {
     for upstreams in [[1, 1, 1], [3, 1, 1], [1, 1, 3], [1, 2, 3]] {
         for front in [Front::One(0), Front::One(2), Front::Spread, Front::Sticky] {
             for clients in [8, 32, 100] {
-                for latency in [1, 10].map(Duration::from_millis) {
+                for latency in [100, 1_000, 10_000].map(Duration::from_micros) {
                     let preference = Preference::Even;
                     let run = Run { preference, front, clients, latency, upstreams, ..RUN };
                     let served: Vec<usize> = run.go().served.into_values().collect();
                     let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
                     assert_eq!(served.len(), upstreams.iter().sum::<usize>());
-                    // 1.5 : 1 is promised; the way to the other nodes, which this leaves out, adds to it.
-                    assert!(most * 3 <= least * 4, "{served:?}: {run:?}");
+                    assert!(most * 2 <= least * 3, "{served:?}: {run:?}");
                 }
             }
         }

@@ -122,9 +122,9 @@ impl Remote {
         if self.is_usable(choice.exclude) && self.rank(choice.now) == rank { self.listeners } else { 0 }
     }
 
-    /// How its requests under way per listener compare with `outstanding` ones on `tunnels`.
+    /// How its requests under way per listener compare with `outstanding` ones on local `tunnels`.
     pub(super) fn busy_cmp(&self, (outstanding, tunnels): (usize, usize), now: Instant) -> Ordering {
-        let theirs = self.load.estimate(now).saturating_mul(tunnels);
+        let theirs = self.load.queue(now).saturating_mul(tunnels);
         theirs.cmp(&outstanding.saturating_mul(self.listeners as usize))
     }
 }

@@ -4,7 +4,7 @@
 //! nothing else is published through them.
 
 use crate::time::Instant;
-use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
 /// How long a tunnel or node that failed is passed over, in milliseconds (design guide, A.4). One second
 /// outlasts a restart's refused connections and is short enough that a mistaken suspicion does no harm.
@@ -20,6 +20,9 @@ const STALLED_MIN: usize = 4;
 /// … once the first of them has waited this long, in milliseconds. An upstream whose every answer takes
 /// longer looks stalled too, as do its equals then, so that nothing changes between them.
 const STALLED_MS: usize = 250;
+/// How long that has to last, in milliseconds, where there have been answers: a hundred clients that are answered in one
+/// turn ask again in the next one.
+const QUIET_MS: usize = 5;
 /// So many requests since its last answer, and a local tunnel gives way to others that answer. A queue moves; one that
 /// does not is no queue, however many wait elsewhere. Of upstreams that answer out of order, one in 500 requests meets
 /// nine others, and is as well served by the next one.
@@ -83,14 +86,19 @@ impl Load {
 
     /// Own requests, and what the node said of those of others.
     pub(super) fn estimate(&self, now: Instant) -> usize {
-        let own = self.outstanding();
-        let until = self.foreign_until.load(Ordering::Relaxed);
-        if is_before(now, until, HINT_MS) {
-            let foreign = self.foreign.load(Ordering::Relaxed) / HINT_SHARE;
-            own.saturating_add_signed(foreign.max(0))
-        } else {
-            own
-        }
+        self.outstanding().saturating_add_signed(self.foreign(now).max(0))
+    }
+
+    /// What is under way at the node itself: of the own requests those that are between here and there do not count. To be
+    /// compared with a local tunnel, which has no way to it; where services answer at once, the way is most of the time, and
+    /// a local tunnel would get twice the requests of one elsewhere.
+    pub(super) fn queue(&self, now: Instant) -> usize {
+        self.outstanding().saturating_add_signed(self.foreign(now))
+    }
+
+    fn foreign(&self, now: Instant) -> isize {
+        let is_believed = is_before(now, self.foreign_until.load(Ordering::Relaxed), HINT_MS);
+        if is_believed { self.foreign.load(Ordering::Relaxed) / HINT_SHARE } else { 0 }
     }
 
     /// The node says that `total` requests are under way there, those from here included.
@@ -149,8 +157,11 @@ impl Load {
     pub(super) fn rank(&self, now: Instant, quiet: usize) -> Rank {
         let unanswered = self.silence.unanswered.load(Ordering::Relaxed);
         // Where many are under way, many come between two batches of answers; what hangs has answered none of them.
-        let is_quiet =
-            unanswered >= quiet && unanswered.saturating_mul(4) >= self.outstanding().saturating_mul(3);
+        let waited = millis(now).wrapping_sub(self.silence.since.load(Ordering::Relaxed));
+        let waited = waited >= QUIET_MS || !self.silence.heard.load(Ordering::Relaxed);
+        let is_quiet = unanswered >= quiet
+            && waited
+            && unanswered.saturating_mul(4) >= self.outstanding().saturating_mul(3);
         let quiet = if is_quiet { Rank::Quiet } else { Rank::Good };
         self.health.rank(now).max(self.silence.rank(now)).max(quiet)
     }
@@ -190,6 +201,8 @@ pub(super) struct Silence {
     tried: AtomicUsize,
     /// How often it has been tried since the last answer.
     trials: AtomicUsize,
+    /// It has answered at all.
+    heard: AtomicBool,
 }
 
 impl Silence {
@@ -202,6 +215,9 @@ impl Silence {
 
     pub(super) fn answer(&self) {
         self.unanswered.store(0, Ordering::Relaxed);
+        if !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
         if self.trials.load(Ordering::Relaxed) != 0 {
             self.trials.store(0, Ordering::Relaxed);
         }
