@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use piko_tests::flags::{Way, agent};
+use piko_tests::flags::{Way, agent, run};
 use piko_tests::process::{Server, Signal};
 use piko_tests::tls::{TlsClient, Trust};
 
@@ -184,6 +184,27 @@ fn other_paths_count_without_a_restart() {
     // The connection of the beginning has seen none of this.
     assert_eq!(old.get("/", &[]).expect("an answer").0, 400);
     assert_eq!(old.shown(), setup.pair.der);
+}
+
+/// A name that no certificate can be for would break every hop, without a word until then.
+#[test]
+fn a_server_name_that_is_none_is_refused() {
+    let setup = Setup::new();
+    let pair = format!("cert: {}, key: {}", setup.cert, setup.key);
+    let (server, path) = of_a_file(&setup, &pair);
+    let mark = server.process.mark();
+    let text = format!("proxy:\n  tls:\n    {{{pair}, client: {{server_name: 'a b'}}}}\n");
+    fs::write(&path, &text).expect("a place");
+    let refused = "what is new was refused; the old stays";
+    let (_, record) = server.process.wait_record(mark, SOON, refused).expect("a line");
+    let why = record["error"].as_str().expect("a reason");
+    let words = "config: proxy: tls: client: server name: \"a b\" is no name";
+    let place = "server.yaml:3: proxy.tls.client.server_name";
+    assert!(why.contains(words) && why.contains(place), "{why}");
+    // As at a start, with the status of a fault of a file.
+    let output = run("piko-server", &["--config.path", &path], &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains(words) && said.contains(place), "{said}");
 }
 
 /// Whether a port speaks TLS is for the next start: clients would have to change in the same moment.
