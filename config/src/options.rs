@@ -125,11 +125,7 @@ fn token_at(values: &Values, section: &str, key: &str) -> Result<Option<Secret>,
         (_, file) => file,
     };
     let refuse = |message: &str| fault(values, &[&format!("{key}-file")], &format!("{section}: {message}"));
-    // Editors of Windows put a byte order mark in front, which is no part of a token.
-    let read = crate::file::secret(file.as_ref());
-    let read = read.map(|token| token.trim_start_matches('\u{feff}').to_owned());
-    match read {
-        Ok(token) if token.is_empty() => Err(refuse("token-file: the file is empty")),
+    match crate::file::secret(file.as_ref()) {
         Ok(token) if token.bytes().any(|byte| byte.is_ascii_control()) => {
             Err(refuse("token-file: a control character"))
         }
