@@ -129,7 +129,9 @@ fn emptied<'e>(program: Program, expanded: &'e Expanded, bare: &[String]) -> Opt
 /// A secret from its file: all but white space around it, or what is wrong with it.
 pub(crate) fn secret(path: &Path) -> Result<String, String> {
     let found = read(path, SECRET_BYTES_MAX).and_then(|bytes| {
-        let text = std::str::from_utf8(&bytes).unwrap_or_default().trim_ascii();
+        // Editors of Windows put a byte order mark in front, which is no part of the text.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let text = std::str::from_utf8(bytes).unwrap_or_default().trim_ascii();
         if text.is_empty() {
             Err("the file is empty, or no UTF-8 text".to_owned())
         } else {

@@ -16,7 +16,7 @@
 //! buffer; nothing is allocated per request once the thread has served a few.
 //!
 //! Values of `Authorization`, `Proxy-Authorization`, `X-Piko-Authorization`, `Cookie` and `Set-Cookie` are
-//! secrets and always written as `[redacted]` (rough edge R8). Filters work on the line, never on the
+//! secrets and always written as `[redacted]` (rough edge R8), and so is the user info of URLs in other values. Filters work on the line, never on the
 //! message (R6).
 
 mod fields;

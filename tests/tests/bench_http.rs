@@ -1,6 +1,6 @@
 //! `piko bench http` as users run it: what it prints, what it counts, and when it is content.
 
-use piko_tests::certs::Folder;
+use piko_tests::certs::{Authority, Folder};
 use piko_tests::process::{Agent, Process, Server, Signal, binary};
 use piko_tests::service::Service;
 use std::process::{Command, ExitStatus};
@@ -123,8 +123,7 @@ fn a_bench_without_a_server_says_so() {
     let server = Server::start(&[]);
     // Nobody listens at port 9 of this machine.
     for (flag, url, said) in [
-        ("--connect.upstream-url", "http://127.0.0.1:9", "no connection within"),
-        ("--connect.upstream-url", "https://127.0.0.1:9", "the bench does not speak TLS"),
+        ("--connect.upstream-url", "http://127.0.0.1:9", "no connection within 300ms: "),
         ("--connect.proxy-url", "http://127.0.0.1:9", "endpoint-0: connect: connection refused"),
     ] {
         let args = [flag, url, "--connect.timeout", "300ms", "--upstreams", "1"];
@@ -134,5 +133,41 @@ fn a_bench_without_a_server_says_so() {
         assert!(record["error"].as_str().is_some_and(|error| error.contains(said)), "{record}");
         let (status, lines) = outcome(bench);
         assert_eq!((status.code(), lines), (Some(1), Vec::new()), "{url}");
+    }
+}
+
+/// https URLs on both sides, or on one, with the authorities that the environment names, as in Go.
+#[test]
+fn a_bench_speaks_tls() {
+    let (folder, authority) = (Folder::new("bench"), Authority::new("tests"));
+    let [cert, key] = authority.issue(&["localhost"]).write(&folder, "server");
+    let ca = folder.put("ca.pem", &authority.pem());
+    let pair =
+        |port: &str| [format!("--{port}.tls.cert"), cert.clone(), format!("--{port}.tls.key"), key.clone()];
+    for ports in [&["proxy", "upstream"][..], &["proxy"], &["upstream"]] {
+        let args: Vec<String> = ports.iter().copied().flat_map(pair).collect();
+        let server = Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let run = |roots: &str| {
+            let url = |name: &str, addr: std::net::SocketAddr| match ports.contains(&name) {
+                true => format!("https://localhost:{}", addr.port()),
+                false => format!("http://{addr}"),
+            };
+            let mut command = Command::new(binary("piko"));
+            command.args(["bench", "http", "--connect.proxy-url", &url("proxy", server.proxy)]);
+            command.args(["--connect.upstream-url", &url("upstream", server.upstream)]);
+            command.args(["--requests", "200", "--clients", "3", "--endpoints", "2", "--upstreams", "2"]);
+            command.args(["--connect.timeout", "2s"]).env("SSL_CERT_FILE", roots);
+            Process::spawn("bench", &mut command).expect("piko starts")
+        };
+        let (status, lines) = outcome(run(&ca));
+        assert!(status.success(), "{ports:?}: {lines:?}");
+        assert_eq!(lines[1], "Requests: 200 answered, 0 failed");
+        let others = folder.put("others.pem", &Authority::new("others").pem());
+        let bench = run(&others);
+        let (_, record) =
+            bench.wait_record(0, END, "failed to run benchmark").unwrap_or_else(|e| panic!("{e}"));
+        let why = record["error"].as_str().expect("a reason");
+        assert!(why.contains("UnknownIssuer"), "{ports:?}: {why}");
+        assert_eq!(outcome(bench).0.code(), Some(1));
     }
 }

@@ -235,6 +235,18 @@ fn noise_behind_the_handshake_ends_it() {
     }
 }
 
+/// A host that TLS cannot ask for is a failure of TLS, which no other attempt cures, and not one of the connection.
+#[test]
+fn a_host_that_is_no_name_fails_as_a_handshake_does() {
+    let sides = Sides::new();
+    piko_runtime_smol::block_on(|_| async move {
+        let [client, _server] = pipe(1 << 20, 1 << 20);
+        let error = sides.connector.connect(client, "a b").await.err().expect("no name");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(error.to_string(), "tls: \"a b\" is no server name");
+    });
+}
+
 /// The bytes on their way to this end.
 fn wire_of(io: &MaybeTls<Pipe>) -> Arc<Mutex<Lane>> {
     match io {

@@ -3,11 +3,11 @@
 use super::Plan;
 use bytes::{Buf, BytesMut};
 use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Reuse, Version};
-use piko_driver::Runtime;
+use piko_driver::{Addr, MaybeTls, Runtime};
+use piko_runtime_tokio::{Stream, Tokio};
 use std::fmt;
 use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Why a request does not count.
@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Malformed,
     /// Another status than 200.
     Status(u16),
+    /// No agreement on TLS, and why.
+    Tls(String),
     /// It took too long.
     Timeout,
     /// The bytes were others.
@@ -34,6 +36,7 @@ impl fmt::Display for Failure {
             Self::Lost(kind) => write!(f, "connection lost: {kind}"),
             Self::Malformed => f.write_str("the answer is no HTTP, or not all of it"),
             Self::Status(status) => write!(f, "status {status}"),
+            Self::Tls(why) => f.write_str(why),
             Self::Timeout => f.write_str("timeout"),
             Self::Wrong => f.write_str("the answer is not what was sent"),
         }
@@ -42,7 +45,7 @@ impl fmt::Display for Failure {
 
 /// A connection that carries one request after the other.
 pub(super) struct Client {
-    tcp: TcpStream,
+    io: Stream<MaybeTls<<Tokio as Runtime>::Tcp>>,
     http: ClientConn,
     input: BytesMut,
     out: BytesMut,
@@ -51,20 +54,17 @@ pub(super) struct Client {
 impl Client {
     /// Connects within the time of the plan.
     pub(super) async fn connect(plan: &Plan) -> Result<Self, Failure> {
-        let connecting = TcpStream::connect((plan.host.as_str(), plan.port));
-        let connected = timeout(plan.timeout, connecting).await;
-        let tcp = connected
-            .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|e| Failure::Connect(e.kind()))?;
-        tcp.set_nodelay(true).map_err(lost)?;
+        let io = timeout(plan.timeout, dial(plan))
+            .await
+            .unwrap_or(Err(Failure::Connect(io::ErrorKind::TimedOut)))?;
         let http = ClientConn::new(Config::default(), plan.rt.now());
-        Ok(Self { tcp, http, input: BytesMut::new(), out: BytesMut::new() })
+        Ok(Self { io: io.into(), http, input: BytesMut::new(), out: BytesMut::new() })
     }
 
     /// Sends `body` to `endpoint` and compares the answer. True when the connection can be used again.
     pub(super) async fn ask(&mut self, plan: &Plan, endpoint: &str, body: &[u8]) -> Result<bool, Failure> {
         self.send(plan, endpoint, body).map_err(|()| Failure::Lost(io::ErrorKind::NotConnected))?;
-        self.tcp.write_all_buf(&mut self.out).await.map_err(lost)?;
+        self.io.write_all_buf(&mut self.out).await.map_err(lost)?;
         let (mut rest, mut status) = (body, 0);
         loop {
             let part = self.http.handle_input(plan.rt.now(), &self.input);
@@ -81,7 +81,7 @@ impl Client {
             if over {
                 break;
             }
-            if silent && self.tcp.read_buf(&mut self.input).await.map_err(lost)? == 0 {
+            if silent && self.io.read_buf(&mut self.input).await.map_err(lost)? == 0 {
                 let whole = self.http.handle_eof(plan.rt.now());
                 if !whole.map_err(|_| Failure::Malformed)? {
                     return Err(Failure::Lost(io::ErrorKind::UnexpectedEof));
@@ -116,6 +116,21 @@ impl Client {
         }
         self.http.send_end(&mut self.out).map_err(drop)
     }
+}
+
+/// A connection to the first address of the proxy port that takes one.
+async fn dial(plan: &Plan) -> Result<MaybeTls<<Tokio as Runtime>::Tcp>, Failure> {
+    let mut last = io::ErrorKind::NotFound;
+    for addr in plan.rt.resolve(&plan.host, plan.port).await.map_err(|e| Failure::Connect(e.kind()))? {
+        match (plan.rt.connect(&Addr::Ip(addr)).await, &plan.tls) {
+            (Ok(io), None) => return Ok(MaybeTls::Plain(io)),
+            (Ok(io), Some(tls)) => {
+                return tls.connect(io, &plan.host).await.map_err(|error| Failure::Tls(error.to_string()));
+            }
+            (Err(error), _) => last = error.kind(),
+        }
+    }
+    Err(Failure::Connect(last))
 }
 
 /// What is still to come behind `got`. Of an answer with another status nothing is compared.

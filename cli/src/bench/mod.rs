@@ -14,16 +14,18 @@ mod upstream;
 use crate::output::say;
 use crate::signals::Signals;
 use client::{Client, Failure};
-use piko_client::{Listener, Upstream, Url};
+use piko_client::{Event, Listener, Upstream, Url};
 use piko_config::{BenchOptions, ConnectUrl};
 use piko_core::rng::Rng;
 use piko_driver::random_bytes;
+use piko_driver::tls::{ClientFiles, Connector};
 use piko_observe::log;
 use piko_runtime_tokio::Tokio;
 use result::Tally;
 use std::cell::RefCell;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -62,6 +64,8 @@ struct Plan {
     rt: Tokio,
     host: String,
     port: u16,
+    /// For the proxy port at an https URL.
+    tls: Option<Arc<Connector>>,
     /// The value of `Host`.
     authority: String,
     path: String,
@@ -72,22 +76,34 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(rt: Tokio, options: &BenchOptions) -> Result<Self, String> {
-        let ConnectUrl { host, port, prefix, query, .. } = only_http(&options.proxy_url)?;
+    fn new(rt: Tokio, options: &BenchOptions, tls: Option<Arc<Connector>>) -> Self {
+        let ConnectUrl { host, port, prefix, query, .. } = &options.proxy_url;
         let mut path = if prefix.is_empty() { "/".to_owned() } else { prefix.clone() };
         if let Some(query) = query {
             path = path + "?" + query;
         }
-        Ok(Self {
+        Self {
             rt,
             host: host.clone(),
             port: *port,
+            tls: tls.filter(|_| options.proxy_url.tls),
             authority: options.proxy_url.authority(),
             path,
             endpoints: options.endpoints.min(options.upstreams) as u64,
             size: options.size,
             timeout: options.timeout,
-        })
+        }
+    }
+}
+
+/// How https URLs are spoken with, if there is one: with the authorities of the machine, as in Go.
+fn connector(options: &BenchOptions) -> Result<Option<Arc<Connector>>, String> {
+    if !options.proxy_url.tls && !options.upstream_url.tls {
+        return Ok(None);
+    }
+    match Connector::new(ClientFiles::default(), piko_server::program::crypto()) {
+        Ok(connector) => Ok(Some(Arc::new(connector))),
+        Err(error) => Err(format!("tls: {error}")),
     }
 }
 
@@ -108,9 +124,10 @@ impl Shared {
 
 async fn bench(rt: Tokio, options: &BenchOptions) -> Result<ExitCode, String> {
     let mut signals = Signals::new().map_err(|error| error.to_string())?;
-    let plan = Rc::new(Plan::new(rt.clone(), options)?);
+    let tls = connector(options)?;
+    let plan = Rc::new(Plan::new(rt.clone(), options, tls.clone()));
     let prepared = tokio::select! {
-        prepared = prepare(&rt, &plan, options) => prepared?,
+        prepared = prepare(&rt, &plan, options, tls) => prepared?,
         _ = signals.next() => return Err("interrupted before the first request".to_owned()),
     };
     tracing::info!(
@@ -150,15 +167,30 @@ async fn prepare(
     rt: &Tokio,
     plan: &Plan,
     options: &BenchOptions,
+    tls: Option<Arc<Connector>>,
 ) -> Result<Vec<Rc<Listener<Tokio>>>, String> {
-    let url = only_http(&options.upstream_url)?;
-    let upstream = Upstream::to(rt.clone(), Url::from_parts(false, &url.host, url.port, &url.prefix));
+    let url = &options.upstream_url;
+    let mut upstream = Upstream::to(rt.clone(), Url::from_parts(url.tls, &url.host, url.port, &url.prefix));
+    if let Some(tls) = tls {
+        upstream = upstream.tls(tls);
+    }
+    // Why the last attempt failed: an attempt is tried again until there is no time left.
+    let last = Arc::new(Mutex::new(String::new()));
+    let told = last.clone();
+    let upstream = upstream.on_event(move |event| {
+        if let Event::Failed { error, .. } = event {
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = format!(": {error}");
+        }
+    });
     let mut listeners = Vec::with_capacity(options.upstreams);
     for n in 0..options.upstreams {
         let endpoint = endpoint(n as u64 % plan.endpoints);
         let listener = timeout(options.timeout, upstream.listen(&endpoint))
             .await
-            .map_err(|_| format!("connect: {url}: no connection within {:?}", options.timeout))?
+            .map_err(|_| {
+                let why = last.lock().unwrap_or_else(PoisonError::into_inner);
+                format!("connect: {url}: no connection within {:?}{why}", options.timeout)
+            })?
             .map_err(|error| error.to_string())?;
         let listener = Rc::new(listener);
         upstream::serve(rt.clone(), listener.clone());
@@ -227,8 +259,4 @@ fn fill(body: &mut [u8], rng: &mut Rng) {
 
 fn seed() -> Result<u64, String> {
     random_bytes().map(u64::from_ne_bytes).map_err(|error| error.to_string())
-}
-
-fn only_http(url: &ConnectUrl) -> Result<&ConnectUrl, String> {
-    if url.tls { Err(format!("{url}: the bench does not speak TLS")) } else { Ok(url) }
 }

@@ -2,9 +2,9 @@
 
 use bytes::{Buf, BytesMut};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use piko_config::{ConnectUrl, Secret, StatusOptions};
+use piko_config::{ConnectUrl, KeyPairFiles, Secret, StatusOptions};
 use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Version};
-use piko_driver::tls::{ClientFiles, Connector};
+use piko_driver::tls::{ClientFiles, Connector, PairFiles};
 use piko_driver::{Addr, MaybeTls, Runtime, timeout_at};
 use piko_runtime_tokio::Tokio;
 use std::io;
@@ -30,10 +30,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// The text says what is wrong with the file of authorities.
+    /// The text says what is wrong with the files of certificates.
     pub(super) fn parse(query: &StatusOptions) -> Result<Self, String> {
         let url = query.url.clone();
+        let pair = |files: &KeyPairFiles| PairFiles { cert: (&files.cert).into(), key: (&files.key).into() };
         let files = ClientFiles {
+            cert: query.tls.cert.as_ref().map(pair),
             root_cas: query.tls.root_cas.as_ref().map(Into::into),
             insecure_skip_verify: query.tls.insecure_skip_verify,
             ..ClientFiles::default()

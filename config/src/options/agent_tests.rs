@@ -304,6 +304,15 @@ fn a_token_and_its_file_are_one_setting() {
     assert_eq!(token(&[("connect.token", "of the flag")], &[("PIKO_CONNECT_TOKEN_FILE", "/none")]), of_flag);
     // Empty text is no token.
     assert_eq!(token(&[("connect.token", "")], &[variable_of_file]), of_file);
+    // A byte order mark is no part of it, and nothing else is no token.
+    let marked = std::env::temp_dir().join(format!("piko-token-{}", std::process::id()));
+    let path_of_marked = marked.to_str().expect("is text");
+    std::fs::write(&marked, "\u{feff}a-token-of-tests\r\n").expect("can be written");
+    assert_eq!(token(&[("connect.token-file", path_of_marked)], &[]), of_file);
+    std::fs::write(&marked, "\u{feff}").expect("can be written");
+    let empty = token(&[("connect.token-file", path_of_marked)], &[]);
+    std::fs::remove_file(&marked).expect("it is there");
+    assert!(empty.expect_err("no token").contains("the file is empty"));
     let both = "config: connect: token and token-file cannot both be set";
     assert_eq!(
         token(&[], &[variable, variable_of_file]),

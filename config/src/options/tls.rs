@@ -134,7 +134,7 @@ impl ClientTlsOptions {
     /// program whose table has no `<prefix>.server-name` asks for the host.
     ///
     /// # Errors
-    /// A certificate without its key, or a key without its certificate.
+    /// A certificate without its key, or a key without its certificate; a `server-name` that is none.
     pub(crate) fn from_values(
         values: &Values,
         prefix: &str,
@@ -145,24 +145,52 @@ impl ClientTlsOptions {
             // The flags are refused.
             return Ok(Self::default());
         }
-        let server_name = if has_server_name { text(values, prefix, "server-name") } else { None };
+        #[cfg(feature = "server")]
+        let server_name = if has_server_name { server_name(values, prefix, section)? } else { None };
+        // Only a server's table has the key.
+        #[cfg(not(feature = "server"))]
+        let server_name = {
+            let _ = has_server_name;
+            None
+        };
         Ok(Self {
             cert: pair(values, prefix, section)?,
             insecure_skip_verify: values.flag(&format!("{prefix}.insecure-skip-verify")),
             root_cas: text(values, prefix, "root-cas").map(str::to_owned),
-            server_name: server_name.map(str::to_owned),
+            server_name,
         })
     }
+}
 
-    /// The same for a program that shows no certificate of its own.
-    #[cfg(feature = "server")]
-    pub(crate) fn without_pair(values: &Values, prefix: &str) -> Self {
-        Self {
-            insecure_skip_verify: values.flag(&format!("{prefix}.insecure-skip-verify")),
-            root_cas: text(values, prefix, "root-cas").map(str::to_owned),
-            ..Self::default()
+/// The name to ask for under `<prefix>.server-name`. What no certificate can be for is refused here: every connection
+/// would fail of it, long after the start.
+#[cfg(feature = "server")]
+fn server_name(values: &Values, prefix: &str, section: &str) -> Result<Option<String>, UsageError> {
+    match text(values, prefix, "server-name") {
+        Some(name) if !is_server_name(name) => {
+            let what = "is no name of a host and no address (names have no wildcards here)";
+            let message = format!("{section}server name: {} {what}", quoted(name));
+            Err(fault(values, &[&format!("{prefix}.server-name")], &message))
         }
+        name => Ok(name.map(str::to_owned)),
     }
+}
+
+/// Whether TLS can ask for this name: an IP address, or labels of letters, digits, hyphens and underscores (RFC 1035
+/// 2.3.1, loosened by RFC 2181 11), at most 253 bytes and the last one not only digits, with or without the dot of the root.
+#[cfg(feature = "server")]
+fn is_server_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let host = name.strip_suffix('.').unwrap_or(name);
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name =
+        host.len() <= 253 && host.split('.').all(is_label) && !host.rsplit('.').next().is_some_and(is_number);
+    is_name || name.parse::<std::net::IpAddr>().is_ok()
 }
 
 #[cfg(all(test, feature = "server"))]

@@ -119,3 +119,25 @@ fn the_agent_has_settings_towards_the_server_and_towards_the_service() {
         "config: listener: e: tls: missing cert [--tls.key]"
     );
 }
+
+#[test]
+fn a_server_name_that_is_none_is_refused_by_name() {
+    let long = format!("{}.x", "a".repeat(64));
+    for port in ["proxy", "admin"] {
+        let key = format!("{port}.tls.client.server-name");
+        for bad in [
+            "a b", "*.x.com", "a..b", ".a", ".", "a..", "-a.b", "a-.b", "1.2.3", "[::1]", "a:443", "ä.de",
+            &long,
+        ] {
+            let refused = server(&[(&key, bad)]).expect_err(bad);
+            let begin = format!("config: {port}: tls: client: server name: \"{bad}\" is no name");
+            assert!(refused.starts_with(&begin) || bad == long, "{refused}");
+            assert!(refused.ends_with(&format!("[--{key}]")), "{refused}");
+        }
+        for good in
+            ["piko", "a_b.example.com", "example.com.", "10.0.0.1", "::1", "xn--4ca.de", "1.example", "A.B"]
+        {
+            server(&[(&key, good)]).expect(good);
+        }
+    }
+}

@@ -165,7 +165,7 @@ impl StatusOptions {
         Ok(Self {
             form,
             forward,
-            tls: ClientTlsOptions::without_pair(values, "server.tls"),
+            tls: ClientTlsOptions::from_values(values, "server.tls", "server: tls: ", false)?,
             token: token(values, "server")?,
             url: url_of(values, "server.url", "url")?,
         })

@@ -90,11 +90,18 @@ pub(super) const STATUS: &[Flag] = &[
     status("forward", Kind::Text, "", "Ask the node of this id, through the one at --server.url"),
     status("output", Kind::Text, "yaml", "How to show the answer: json, table or yaml"),
     status(
+        "server.tls.cert",
+        Kind::Text,
+        "",
+        "A PEM file: the certificate to show to a node that asks for one (admin.tls.client-cas)",
+    ),
+    status(
         "server.tls.insecure-skip-verify",
         Kind::Bool,
         "false",
         "Take whatever certificate is shown at an https URL: for tests only",
     ),
+    status("server.tls.key", Kind::Text, "", "A PEM file: the key of --server.tls.cert"),
     status(
         "server.tls.root-cas",
         Kind::Text,

@@ -90,10 +90,12 @@ impl Connector {
         let name = name.as_deref().unwrap_or(host);
         // A name with its root's dot is the same name; certificates are without (RFC 6066 3).
         let name = name.strip_suffix('.').unwrap_or(name);
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("tls: {name:?} is no server name"))
-        })?;
-        let session = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
+        // Of the kind of a failed handshake: nothing but other settings cures it.
+        let fail = |why: String| io::Error::new(io::ErrorKind::InvalidData, format!("tls: {why}"));
+        let name =
+            ServerName::try_from(name.to_owned()).map_err(|_| fail(format!("{name:?} is no server name")))?;
+        let session =
+            UnbufferedClientConnection::new(config, name).map_err(|error| fail(error.to_string()))?;
         let mut tls = Box::new(TlsIo::new(io, Session::client(session), &[]));
         poll_fn(|cx| tls.poll_handshake(cx))
             .await

@@ -74,9 +74,19 @@ fn lines(text: &[u8]) -> usize {
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+        _ if is_encrypted(&text) => {
+            format!("{}: the key is encrypted; piko takes keys without a passphrase", path.display())
+        }
         rustls::pki_types::pem::Error::NoItemsFound => format!("{}: no private key in it", path.display()),
         error => format!("{}: {error}", path.display()),
     })
+}
+
+/// Whether there is a key in it that wants a passphrase: PKCS #8 (RFC 7468 11), or the older form with headers of its own
+/// (RFC 1421 4.6.1.1).
+fn is_encrypted(text: &[u8]) -> bool {
+    const MARKS: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+    MARKS.iter().any(|mark| text.windows(mark.len()).any(|found| found == *mark))
 }
 
 /// The paths that are there.

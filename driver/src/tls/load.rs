@@ -148,6 +148,14 @@ impl ServerFiles {
     pub(super) fn load(&self, crypto: &Crypto) -> Result<Arc<ServerConfig>, LoadError> {
         let certs: Result<Vec<_>, _> =
             self.certs.iter().map(|files| pair(files, crypto).map(Arc::new)).collect();
+        let certs = certs?;
+        // The first is for whoever asks for another name, or for none.
+        for (files, pair) in self.certs.iter().zip(&certs).skip(1) {
+            if !pair.cert.first().is_some_and(may_have_names) {
+                let (cert, error) = (files.cert.display(), "no subjectAltName in it, so it is for no name");
+                tracing::warn!(target: "tls", { %cert, error }, "no client gets this certificate");
+            }
+        }
         let versions: &[_] = if self.only_tls13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
         let builder = ServerConfig::builder_with_provider(crypto.provider.clone());
         let builder = builder.with_protocol_versions(versions).map_err(unusable)?;
@@ -162,7 +170,7 @@ impl ServerFiles {
                 builder.with_client_cert_verifier(Arc::new(OrItself::new(verifier, cas.certs)))
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Certificates(certs?)));
+        let mut config = builder.with_cert_resolver(Arc::new(Certificates(certs)));
         config.alpn_protocols = vec![ALPN.to_vec()];
         if let Some(tickets) = crypto.tickets {
             config.ticketer = tickets().map_err(unusable)?;

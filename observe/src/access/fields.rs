@@ -129,12 +129,34 @@ fn sorted(out: &mut Vec<u8>, fields: &mut [Field<'_>]) {
         }
         last = Some(name);
         let secret = SECRET.iter().any(|secret| is_name(name, secret));
-        json::string(out, if secret { REDACTED } else { value });
+        out.push(b'"');
+        without_logins(out, if secret { REDACTED } else { value });
+        out.push(b'"');
     }
     if last.is_some() {
         out.push(b']');
     }
     out.push(b'}');
+}
+
+/// Appends a value without the user info of the URLs in it (RFC 3986 3.2.1), as `Referer` and `Location` may have it.
+fn without_logins(out: &mut Vec<u8>, mut value: &[u8]) {
+    const AUTHORITY: &[u8] = b"//";
+    // Hardly any value goes further than this one look.
+    while value.contains(&b'@') {
+        let Some(at) = value.windows(AUTHORITY.len()).position(|part| part == AUTHORITY) else { break };
+        let (before, behind) = value.split_at(at + AUTHORITY.len());
+        json::escaped(out, before);
+        let is_end = |byte: &u8| matches!(byte, b'/' | b'?' | b'#' | ..=b' ');
+        let end = behind.iter().position(is_end).unwrap_or(behind.len());
+        value = behind;
+        // The last one: a password that should have been escaped has others in it.
+        if let Some(at) = behind[..end].iter().rposition(|&byte| byte == b'@') {
+            json::escaped(out, REDACTED);
+            value = &behind[at..];
+        }
+    }
+    json::escaped(out, value);
 }
 
 fn by_name(a: &[u8], b: &[u8]) -> Ordering {
@@ -212,6 +234,30 @@ mod tests {
             assert!(!got.contains("s3cret"), "{got}");
             assert_eq!(got.matches("[redacted]").count(), 6, "{got}");
             assert!(got.contains(r#""Set-Cookie":["[redacted]","[redacted]"]"#), "{got}");
+        }
+    }
+
+    #[test]
+    fn urls_are_without_their_logins() {
+        for (value, want) in [
+            ("http://u:s3cret@h/x", "http://[redacted]@h/x"),
+            ("//u@h", "//[redacted]@h"),
+            ("https://u:s3@cret@h:1/a@b?c=d@e", "https://[redacted]@h:1/a@b?c=d@e"),
+            (
+                "<http://u:s3cret@a/>, <http://u:s3cret@b>; rel=next",
+                "<http://[redacted]@a/>, <http://[redacted]@b>; rel=next",
+            ),
+            ("https://h/cache/http://u:s3cret@h/", "https://h/cache/http://[redacted]@h/"),
+            ("http://@h", "http://[redacted]@h"),
+            // No user info.
+            ("https://h/@me?to=a@b", "https://h/@me?to=a@b"),
+            ("http://h?a@b", "http://h?a@b"),
+            ("me@h", "me@h"),
+            ("//", "//"),
+            ("@//", "@//"),
+        ] {
+            let got = text(&format!("location: {value}\r\n"), &HeaderFilter::default());
+            assert_eq!(got, format!(r#"{{"Location":["{want}"]}}"#));
         }
     }
 

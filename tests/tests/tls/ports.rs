@@ -6,7 +6,7 @@ use piko_tests::service::Service;
 use piko_tests::tls::{TlsClient, Trust};
 use rustls::ProtocolVersion;
 
-use crate::{Setup, TO_E};
+use crate::{NONE_SHOWN, SOON, Setup, TO_E};
 
 /// `*.tls.cert`, `*.tls.key`: each port speaks TLS when it has them, and the others do not.
 #[test]
@@ -149,7 +149,12 @@ fn sessions_are_resumed() {
 #[test]
 fn what_is_missing_is_named_before_a_port_opens() {
     let setup = Setup::new();
-    let cases: [(&[&str], i32, &str); 4] = [
+    let cases: [(&[&str], i32, &str); 5] = [
+        (
+            &["--proxy.tls.client.server-name", "*.x.com"],
+            2,
+            "config: proxy: tls: client: server name: \"*.x.com\" is no name",
+        ),
         (&["--proxy.tls.client-cas", &setup.ca], 2, "config: proxy: tls: missing cert"),
         (&["--proxy.tls.cert", &setup.cert], 2, "config: proxy: tls: missing key"),
         (
@@ -191,6 +196,34 @@ fn operators_ask_an_admin_port_with_tls() {
     assert!(!good && text.contains("open /nowhere.pem"), "{text}");
 }
 
+/// The status command: `--server.tls.cert`, `--server.tls.key`, to a port with `client-cas`.
+#[test]
+fn operators_show_a_certificate_to_an_admin_port() {
+    let setup = Setup::new();
+    let server = setup.server(Way::Flag, &["admin"], &[("admin.tls.client-cas", &setup.ca)]);
+    let url = format!("https://localhost:{}", server.admin.port());
+    let [cert, key] = setup.authority.issue(&["operator"]).write(&setup.folder, "operator");
+    let ask = |more: &[&str], env: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(binary("piko"));
+        command.args(["server", "status", "upstream", "endpoints", "--server.url", &url]);
+        command.args(["--server.tls.root-cas", &setup.ca]).args(more).envs(env.iter().copied());
+        let output = command.output().expect("piko starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = ask(&["--server.tls.cert", &cert, "--server.tls.key", &key], &[]);
+    assert_eq!(code, Some(0), "{text}");
+    // Nobody listens there: what the environment says of proxies is not for us.
+    let proxy = ("HTTPS_PROXY", "http://127.0.0.1:9");
+    let env = [("PIKO_SERVER_TLS_CERT", cert.as_str()), ("PIKO_SERVER_TLS_KEY", &key), proxy];
+    let (code, text) = ask(&[], &env);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = ask(&[], &[]);
+    assert!(code == Some(1) && text.contains(NONE_SHOWN), "{text}");
+    // Half a pair is a mistake of whoever types it.
+    let (code, text) = ask(&["--server.tls.cert", &cert], &[]);
+    assert!(code == Some(2) && text.contains("server: tls: missing key [--server.tls.cert]"), "{text}");
+}
+
 /// The status command: `--server.token` goes out as a bearer token.
 #[test]
 fn operators_show_a_token() {
@@ -220,4 +253,36 @@ fn operators_show_a_token() {
     assert!(output.status.success(), "{output:?}");
     let head = admin.join().expect("a request");
     assert!(head.iter().any(|line| line.eq_ignore_ascii_case("authorization: bearer t0ken")), "{head:?}");
+}
+
+/// A key with a passphrase, in both forms, is told as what it is.
+#[test]
+fn an_encrypted_key_is_named() {
+    let setup = Setup::new();
+    let old = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,8B5AC1F7C1E14BA5\n\n\
+               AAAA\n-----END EC PRIVATE KEY-----\n";
+    let new = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    for text in [old, new] {
+        let key = setup.folder.put("encrypted.key", text);
+        let output = run("piko-server", &["--proxy.tls.cert", &setup.cert, "--proxy.tls.key", &key], &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let words = format!("{key}: the key is encrypted; piko takes keys without a passphrase");
+        assert!(output.status.code() == Some(1) && said.contains(&words), "{said}");
+    }
+}
+
+/// `*.tls.sni-certs`: a certificate without names can be given to nobody.
+#[test]
+fn a_certificate_for_no_name_is_told() {
+    let setup = Setup::new();
+    let [cert, key] = setup.authority.issue(&[]).write(&setup.folder, "nameless");
+    let server = setup.server(Way::Flag, &["proxy"], &[("proxy.tls.sni-certs", &format!("{cert}:{key}"))]);
+    let (_, record) = server.process.wait_record(0, SOON, "no client gets this certificate").expect("a line");
+    assert_eq!((record["level"].as_str(), record["cert"].as_str()), (Some("warn"), Some(cert.as_str())));
+    // The first is for whoever asks for nothing, so it needs no name.
+    let settings = [("proxy.tls.cert", cert.as_str()), ("proxy.tls.key", &key)];
+    let server = piko_tests::flags::server(Way::Flag, &settings);
+    server.process.wait_record(0, SOON, "starting proxy server").expect("it starts");
+    let is_told = |line: &piko_tests::process::Line| line.text.contains("no client gets");
+    assert!(!server.process.lines(0).iter().any(is_told), "{}", server.process.tail());
 }

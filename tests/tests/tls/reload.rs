@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use piko_tests::flags::{Way, agent};
+use piko_tests::flags::{Way, agent, run};
 use piko_tests::process::{Server, Signal};
 use piko_tests::tls::{TlsClient, Trust};
 
@@ -147,6 +147,8 @@ fn other_paths_count_without_a_restart() {
     let [fresh_cert, fresh_key] = fresh.write(&setup.folder, "fresh");
     put(&format!("cert: {fresh_cert}, key: {fresh_key}"));
     wait_for("the new certificate", || setup.client(server.proxy).shown() == fresh.der);
+    // The line about it comes behind it, and must not be taken for the next one.
+    server.process.wait_record(0, SOON, "new values count").expect("a line");
 
     let named = setup.authority.issue(&["named.example"]);
     let [named_cert, named_key] = named.write(&setup.folder, "named");
@@ -184,6 +186,27 @@ fn other_paths_count_without_a_restart() {
     // The connection of the beginning has seen none of this.
     assert_eq!(old.get("/", &[]).expect("an answer").0, 400);
     assert_eq!(old.shown(), setup.pair.der);
+}
+
+/// A name that no certificate can be for would break every hop, without a word until then.
+#[test]
+fn a_server_name_that_is_none_is_refused() {
+    let setup = Setup::new();
+    let pair = format!("cert: {}, key: {}", setup.cert, setup.key);
+    let (server, path) = of_a_file(&setup, &pair);
+    let mark = server.process.mark();
+    let text = format!("proxy: {{tls: {{{pair}, client: {{server_name: 'a b'}}}}}}\n");
+    fs::write(&path, &text).expect("a place");
+    let refused = "what is new was refused; the old stays";
+    let (_, record) = server.process.wait_record(mark, SOON, refused).expect("a line");
+    let why = record["error"].as_str().expect("a reason");
+    let words = "config: proxy: tls: client: server name: \"a b\" is no name";
+    let is_placed = |why: &str| why.contains("server.yaml:") && why.contains("proxy.tls.client.server_name");
+    assert!(why.contains(words) && is_placed(why), "{why}");
+    // As at a start, with the status of a fault of a file.
+    let output = run("piko-server", &["--config.path", &path], &[]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains(words) && is_placed(&said), "{said}");
 }
 
 /// Whether a port speaks TLS is for the next start: clients would have to change in the same moment.
