@@ -8,7 +8,12 @@ use crate::id::{NodeId, TunnelId};
 use crate::time::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::cmp::Ordering;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Of more local tunnels than these the one in turn, or a less busy one, stands for all: the sum is part of every request.
+const LOCALS_SUMMED_MAX: usize = 8;
 
 /// Who serves one endpoint.
 #[derive(Debug, Default)]
@@ -67,10 +72,19 @@ impl Entry {
             let tried = choice.exclude.contains(&Route::Local(*tunnel));
             (!tried).then(|| (load.rank(choice.now, QUIET_LOCAL), load.outstanding()))
         };
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turn = self.turn.fetch_add(1, Relaxed);
         let is_fine = |cost: &(Rank, usize)| cost.0 == Rank::Good;
         let (at, (rank, outstanding)) = balance::pick(self.locals.len(), turn, choice.dice, cost, is_fine)?;
         Some(BestLocal { at, rank, outstanding })
+    }
+
+    /// The requests under way on local tunnels, and on how many: on those that `local` stands for, for few of them.
+    pub(super) fn local_share(&self, local: BestLocal) -> (usize, usize) {
+        if self.locals.len() > LOCALS_SUMMED_MAX {
+            return (local.outstanding, 1);
+        }
+        let all = self.locals.iter().map(|(_, load)| load.outstanding());
+        (all.fold(0, usize::saturating_add), self.locals.len())
     }
 
     pub(super) fn pick_local(&self, now: Instant, at: usize) -> Option<Pick> {
@@ -108,13 +122,9 @@ impl Remote {
         if self.is_usable(choice.exclude) && self.rank(choice.now) == rank { self.listeners } else { 0 }
     }
 
-    /// More requests under way per listener than `outstanding`.
-    pub(super) fn is_busier_than(&self, outstanding: usize, now: Instant) -> bool {
-        self.load.estimate(now) > outstanding.saturating_mul(self.listeners as usize)
-    }
-
-    /// Fewer requests under way per listener than `outstanding`.
-    pub(super) fn is_idler_than(&self, outstanding: usize, now: Instant) -> bool {
-        self.load.estimate(now) < outstanding.saturating_mul(self.listeners as usize)
+    /// How its requests under way per listener compare with `outstanding` ones on local `tunnels`.
+    pub(super) fn busy_cmp(&self, (outstanding, tunnels): (usize, usize), now: Instant) -> Ordering {
+        let theirs = self.load.queue(now).saturating_mul(tunnels);
+        theirs.cmp(&outstanding.saturating_mul(self.listeners as usize))
     }
 }

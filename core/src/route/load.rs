@@ -4,7 +4,7 @@
 //! nothing else is published through them.
 
 use crate::time::Instant;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 
 /// How long a tunnel or node that failed is passed over, in milliseconds (design guide, A.4). One second
 /// outlasts a restart's refused connections and is short enough that a mistaken suspicion does no harm.
@@ -16,27 +16,37 @@ pub(super) const ASIDE_MS: usize = 10_000;
 /// The longest that it is set aside between two trials, and the longest that a trial is waited for.
 pub(super) const ASIDE_MS_MAX: usize = 60_000;
 /// So many requests without one answer make an upstream look stalled…
-const STALLED_MIN: usize = 5;
+const STALLED_MIN: usize = 4;
 /// … once the first of them has waited this long, in milliseconds. An upstream whose every answer takes
 /// longer looks stalled too, as do its equals then, so that nothing changes between them.
 const STALLED_MS: usize = 250;
+/// How long that has to last, in milliseconds, where there have been answers: a hundred clients that are answered in one
+/// turn ask again in the next one.
+const QUIET_MS: usize = 5;
 /// So many requests since its last answer, and a local tunnel gives way to others that answer. A queue moves; one that
 /// does not is no queue, however many wait elsewhere. Of upstreams that answer out of order, one in 500 requests meets
 /// nine others, and is as well served by the next one.
 pub(super) const QUIET_LOCAL: usize = 9;
 /// As [`QUIET_LOCAL`], for each listener of another node: fewer, since each node that sends there has to find out for
 /// itself.
-pub(super) const QUIET_REMOTE: usize = 4;
+pub(super) const QUIET_REMOTE: usize = STALLED_MIN;
 /// How many of a node's may be of one endpoint: a node stands still when two are silent.
 const NODE_SHARE: usize = 3;
-/// One that looks stalled gets one request per so many milliseconds, to find out whether it is.
-const STALLED_TRIAL_MS: usize = 5_000;
+/// One that looks stalled gets a request after so many milliseconds, to find out whether it is; the next one after three
+/// times as long, up to [`ASIDE_MS_MAX`]. Clients that give up before the server does leave no failure behind, so that what
+/// they met is never set aside, and every node has to find out for itself.
+const STALLED_TRIAL_MS: usize = ASIDE_MS;
+/// The latest word of a node counts for one part in so many of what is believed.
+const HINT_SHARE: isize = 8;
 /// How long another node's word about its load is believed, in milliseconds.
 const HINT_MS: usize = 2_000;
 /// The latest response counts for one part in so many of the moving average.
 const BODY_SHARE: usize = 8;
 /// A larger body counts as this many bytes, so that one download does not outweigh the small answers of a minute.
 const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// More requests than a node has at once.
+const FOREIGN_MAX: isize = 1 << 20;
 
 /// How good a choice is; the smaller, the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,8 +69,9 @@ pub(super) struct Load {
     /// Requests under way from here.
     outstanding: AtomicUsize,
     silence: Silence,
-    /// Requests under way there that are not from here, as the node says.
-    foreign: AtomicUsize,
+    /// Requests under way there that are not from here, as the node says: a moving average, times [`HINT_SHARE`]. It may be
+    /// below zero, since the node's count and ours are not of the same moment.
+    foreign: AtomicIsize,
     /// Until when that is believed.
     foreign_until: AtomicUsize,
     /// The moving average of what responses announced, in bytes.
@@ -75,18 +86,31 @@ impl Load {
 
     /// Own requests, and what the node said of those of others.
     pub(super) fn estimate(&self, now: Instant) -> usize {
-        let own = self.outstanding();
-        let until = self.foreign_until.load(Ordering::Relaxed);
-        if is_before(now, until, HINT_MS) {
-            own.saturating_add(self.foreign.load(Ordering::Relaxed))
-        } else {
-            own
-        }
+        self.outstanding().saturating_add_signed(self.foreign(now).max(0))
+    }
+
+    /// What is under way at the node itself: of the own requests those that are between here and there do not count. To be
+    /// compared with a local tunnel, which has no way to it; where services answer at once, the way is most of the time, and
+    /// a local tunnel would get twice the requests of one elsewhere.
+    pub(super) fn queue(&self, now: Instant) -> usize {
+        self.outstanding().saturating_add_signed(self.foreign(now))
+    }
+
+    fn foreign(&self, now: Instant) -> isize {
+        let is_believed = is_before(now, self.foreign_until.load(Ordering::Relaxed), HINT_MS);
+        if is_believed { self.foreign.load(Ordering::Relaxed) / HINT_SHARE } else { 0 }
     }
 
     /// The node says that `total` requests are under way there, those from here included.
     pub(super) fn hint(&self, now: Instant, total: usize) {
-        self.foreign.store(total.saturating_sub(self.outstanding()), Ordering::Relaxed);
+        // Answers that are read in another order than they were written err in both directions; cut off at zero one by one
+        // their mean would be above what is there, and the node seem busier than it is.
+        let cut = |n: usize| isize::try_from(n).unwrap_or(isize::MAX).min(FOREIGN_MAX);
+        let latest = cut(total) - cut(self.outstanding());
+        let before = self.foreign.load(Ordering::Relaxed);
+        let is_believed = is_before(now, self.foreign_until.load(Ordering::Relaxed), HINT_MS);
+        let after = if is_believed { before - before / HINT_SHARE + latest } else { latest * HINT_SHARE };
+        self.foreign.store(after, Ordering::Relaxed);
         self.foreign_until.store(later(now, HINT_MS), Ordering::Relaxed);
     }
 
@@ -132,7 +156,13 @@ impl Load {
     /// `quiet` is how many requests without an answer are one too many.
     pub(super) fn rank(&self, now: Instant, quiet: usize) -> Rank {
         let unanswered = self.silence.unanswered.load(Ordering::Relaxed);
-        let quiet = if unanswered >= quiet { Rank::Quiet } else { Rank::Good };
+        // Where many are under way, many come between two batches of answers; what hangs has answered none of them.
+        let waited = millis(now).wrapping_sub(self.silence.since.load(Ordering::Relaxed));
+        let waited = waited >= QUIET_MS || !self.silence.heard.load(Ordering::Relaxed);
+        let is_quiet = unanswered >= quiet
+            && waited
+            && unanswered.saturating_mul(4) >= self.outstanding().saturating_mul(3);
+        let quiet = if is_quiet { Rank::Quiet } else { Rank::Good };
         self.health.rank(now).max(self.silence.rank(now)).max(quiet)
     }
 
@@ -169,6 +199,10 @@ pub(super) struct Silence {
     since: AtomicUsize,
     /// When it was last tried although it looked stalled.
     tried: AtomicUsize,
+    /// How often it has been tried since the last answer.
+    trials: AtomicUsize,
+    /// It has answered at all.
+    heard: AtomicBool,
 }
 
 impl Silence {
@@ -181,6 +215,12 @@ impl Silence {
 
     pub(super) fn answer(&self) {
         self.unanswered.store(0, Ordering::Relaxed);
+        if !self.heard.load(Ordering::Relaxed) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        if self.trials.load(Ordering::Relaxed) != 0 {
+            self.trials.store(0, Ordering::Relaxed);
+        }
     }
 
     fn less(&self) {
@@ -197,9 +237,15 @@ impl Silence {
     /// True for one caller per while: what looks stalled gets a request to prove itself.
     pub(super) fn claim(&self, now: Instant) -> bool {
         let tried = self.tried.load(Ordering::Relaxed);
-        self.rank(now) != Rank::Good
-            && millis(now).wrapping_sub(tried) >= STALLED_TRIAL_MS
-            && self.tried.compare_exchange(tried, millis(now), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let trials = self.trials.load(Ordering::Relaxed);
+        let pause = (STALLED_TRIAL_MS * 3_usize.pow(trials.min(4) as u32)).min(ASIDE_MS_MAX);
+        let claimed = self.rank(now) != Rank::Good
+            && millis(now).wrapping_sub(tried) >= pause
+            && self.tried.compare_exchange(tried, millis(now), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if claimed {
+            self.trials.store(trials + 1, Ordering::Relaxed);
+        }
+        claimed
     }
 }
 

@@ -24,8 +24,8 @@
 //!
 //! * **Suspected**: a connection that broke or was refused, a node that lacks the endpoint, an agent whose
 //!   service is down: for one second. An upstream that has taken several requests and answered none for a
-//!   quarter of a second is treated the same while that lasts, apart from one request per five seconds; of a node
-//!   this holds for all endpoints together.
+//!   quarter of a second is treated the same while that lasts, apart from one request after 10 s, the next
+//!   after 30 and each further one after 60; of a node this holds for all endpoints together.
 //! * **Set aside**: after five failures in a row, time-outs included, for 10 s. Then one request tries it; if
 //!   that fails too, it is set aside for twice as long, up to 60 s.
 //!
@@ -49,6 +49,6 @@ pub use router::{Advert, Elsewhere, Hop, Preference, Route, Router};
 pub use vacancy::{HOLD, Vacancies};
 
 #[cfg(test)]
-mod hanging_tests;
+mod cluster_tests;
 #[cfg(test)]
 mod tests;

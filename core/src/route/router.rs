@@ -362,11 +362,12 @@ impl Router {
                 let here = remotes.len();
                 // Each local tunnel as good as `local` weighs as much as a listener elsewhere; `local` stands for all.
                 let weight = |at: usize| if at == here { entry.listeners() } else { weight(at) };
+                let ours = entry.local_share(local);
                 let at = balance::pick_weighted(here + 1, choice.dice, weight, |one, two| {
                     match (remotes.get(one), remotes.get(two)) {
                         (Some(_), Some(_)) => entry.is_less_busy(two, one, now),
-                        (Some(one), None) => one.is_busier_than(local.outstanding, now),
-                        (None, Some(two)) => two.is_idler_than(local.outstanding, now),
+                        (Some(one), None) => one.busy_cmp(ours, now).is_gt(),
+                        (None, Some(two)) => two.busy_cmp(ours, now).is_lt(),
                         (None, None) => false,
                     }
                 })?;
