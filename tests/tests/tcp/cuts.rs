@@ -2,7 +2,7 @@
 
 use crate::common::{ENDPOINT, PATIENCE, Way, connect, echo};
 use crate::raw;
-use piko_tests::process::{Agent, Forward, Process, Server, Signal, binary};
+use piko_tests::process::{Agent, Forward, Line, Process, Server, Signal, binary};
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -34,7 +34,7 @@ fn end(process: &mut Process, signal: Signal) -> Vec<Value> {
     process.signal(signal).expect("it runs");
     assert!(process.wait_exit(PATIENCE).expect("the end").success());
     let lines = process.lines(0);
-    lines.iter().filter(|line| line.is_record("connection closed")).filter_map(|line| line.json()).collect()
+    lines.iter().filter(|line| line.is_record("connection closed")).filter_map(Line::json).collect()
 }
 
 fn assert_told(records: &[Value], why: &str) {
