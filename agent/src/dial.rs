@@ -3,7 +3,7 @@
 use crate::tls::Link;
 use futures::io::AsyncWriteExt;
 use piko_config::{ServiceAddr, Target};
-use piko_core::proxy::{Failure, cause};
+use piko_core::proxy::cause;
 use piko_core::time::Instant;
 use piko_driver::{Addr, Io, MaybeTls, Runtime, timeout_at};
 use std::io;
@@ -34,9 +34,19 @@ fn descriptors_are_used_up() -> bool {
     std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).is_err_and(|error| is_exhausted(&error))
 }
 
+/// Why there is no connection to a service. Whoever wanted one tells of it, once: the subsystem is theirs.
+pub(crate) struct Failed {
+    /// The one of metrics and answers.
+    pub(crate) cause: &'static str,
+    /// The address that was tried last, or the name that leads to none.
+    pub(crate) addr: String,
+    pub(crate) error: io::Error,
+}
+
 /// How the service behind one endpoint is reached.
 pub(crate) struct Dial<R> {
     pub(crate) rt: R,
+    pub(crate) endpoint: String,
     pub(crate) addr: ServiceAddr,
     /// The interval of TCP's probes on connections to the service; `None` is without.
     pub(crate) keep_alive: Option<Duration>,
@@ -46,11 +56,22 @@ pub(crate) struct Dial<R> {
 }
 
 impl<R: Runtime> Dial<R> {
-    pub(crate) fn new(rt: R, addr: ServiceAddr, keep_alive: Option<Duration>, link: Link) -> Self {
-        Self { rt, addr, keep_alive, link, addrs: Mutex::new(None) }
+    pub(crate) fn new(
+        rt: R,
+        endpoint: String,
+        addr: ServiceAddr,
+        keep_alive: Option<Duration>,
+        link: Link,
+    ) -> Self {
+        Self { rt, endpoint, addr, keep_alive, link, addrs: Mutex::new(None) }
     }
 
-    async fn addrs(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    /// The failure of the service as it was configured.
+    pub(crate) fn failed(&self, cause: &'static str, error: io::Error) -> Failed {
+        Failed { cause, addr: self.addr.to_string(), error }
+    }
+
+    async fn addrs(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failed> {
         let now = self.rt.now();
         if let Some((since, addrs)) = &*self.addrs.lock().unwrap_or_else(PoisonError::into_inner) {
             if now.since(*since) < ADDRS_TTL {
@@ -58,12 +79,8 @@ impl<R: Runtime> Dial<R> {
             }
         }
         let addrs = self.rt.resolve(host, port).await.map_err(|error| {
-            tracing::warn!(target: "client", %error, host, "failed to resolve service");
-            Failure::Connect(if is_exhausted(&error) || descriptors_are_used_up() {
-                OUT_OF_DESCRIPTORS
-            } else {
-                cause::RESOLVE_FAILED
-            })
+            let is_exhausted = is_exhausted(&error) || descriptors_are_used_up();
+            self.failed(if is_exhausted { OUT_OF_DESCRIPTORS } else { cause::RESOLVE_FAILED }, error)
         })?;
         *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, addrs.clone()));
         Ok(addrs)
@@ -84,18 +101,13 @@ impl<R: Runtime> Dial<R> {
     }
 
     /// A new connection, to the first address of the service that takes one. One that swallows packets leaves the
-    /// others their share of the time `until` then, and comes last for a while. What failed is in the log, and its
-    /// cause in the error.
-    pub(crate) async fn dial(
-        &self,
-        until: Option<Instant>,
-        head: &[u8],
-    ) -> Result<MaybeTls<R::Tcp>, Failure> {
+    /// others their share of the time `until` then, and comes last for a while.
+    pub(crate) async fn dial(&self, until: Option<Instant>, head: &[u8]) -> Result<MaybeTls<R::Tcp>, Failed> {
         let targets: Vec<Addr> = match &self.addr.target {
             Target::Unix(path) => vec![Addr::Unix(path.clone())],
             Target::Tcp { host, port } => self.addrs(host, *port).await?.into_iter().map(Addr::Ip).collect(),
         };
-        let mut last = Failure::Connect(cause::RESOLVE_FAILED);
+        let mut last = None;
         for (n, target) in targets.iter().enumerate() {
             let now = self.rt.now();
             let left = until.map_or(ADDR_TIME.saturating_mul(2), |until| until.since(now));
@@ -111,19 +123,19 @@ impl<R: Runtime> Dial<R> {
                     return Ok(io);
                 }
                 Err(error) => {
-                    last = Failure::Connect(match error.kind() {
+                    let cause = match error.kind() {
                         _ if is_exhausted(&error) => OUT_OF_DESCRIPTORS,
                         io::ErrorKind::ConnectionRefused => cause::CONNECT_REFUSED,
                         io::ErrorKind::TimedOut => cause::CONNECT_TIMEOUT,
                         io::ErrorKind::InvalidData if self.addr.tls => cause::TLS_FAILED,
                         _ => cause::CONNECT_FAILED,
-                    });
-                    tracing::warn!(target: "proxy.http", %error, addr = %target, "failed to dial service");
+                    };
+                    last = Some(Failed { cause, addr: target.to_string(), error });
                 }
             }
         }
         *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        Err(last)
+        Err(last.unwrap_or_else(|| self.failed(cause::RESOLVE_FAILED, io::ErrorKind::NotFound.into())))
     }
 
     /// The first addresses do not answer: the next connection begins behind them.

@@ -34,6 +34,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+/// What streams that were cut at the end of the grace period may take to be gone.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What a tunnel is made of; another one of these needs another tunnel.
 #[cfg(feature = "yaml")]
 struct Way {
@@ -350,8 +353,10 @@ impl<R: Runtime> Fleet<R> {
             if closing.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        // The tunnels are quiet; what a task still does (keeping a connection, a log line) is short.
-        let _ = piko_driver::timeout_at(&self.0.rt, Some(until), self.0.maker.tasks.idle()).await;
+        // The tunnels are quiet; what a task still does (cutting a connection, keeping it, a log line) is short, and just
+        // begins where the grace period has ended it.
+        let last = self.0.rt.now().max(until) + LAST_WORDS;
+        let _ = piko_driver::timeout_at(&self.0.rt, Some(last), self.0.maker.tasks.idle()).await;
         // It holds this fleet.
         #[cfg(feature = "yaml")]
         self.0.reloader.clear();

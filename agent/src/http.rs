@@ -1,6 +1,6 @@
 //! The HTTP listener: each stream of the tunnel carries requests for one service.
 
-use crate::dial::Dial;
+use crate::dial::{Dial, Failed};
 use piko_config::{ListenerOptions, ProxyProtocol};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::preface::{HeaderVersion, Source, write_header};
@@ -113,7 +113,16 @@ impl<R: Runtime> Service for HttpService<R> {
             }
         }
         // Apart, so that not every stream has the room for it.
-        Ok(Connected { io: Box::pin(self.dial.dial(attempt.until, &head)).await?, pooled: false })
+        match Box::pin(self.dial.dial(attempt.until, &head)).await {
+            Ok(io) => Ok(Connected { io, pooled: false }),
+            Err(Failed { cause, addr, error }) => {
+                let endpoint = &self.dial.endpoint;
+                tracing::warn!(
+                    target: "proxy.http",
+                    { "endpoint-id" = endpoint, addr, cause, %error }, "failed to dial service");
+                Err(Failure::Connect(cause))
+            }
+        }
     }
 
     /// There is one service; a stale connection to it is worth a fresh one.

@@ -1,18 +1,18 @@
 //! The TCP listener: each stream of the tunnel is one connection to the service.
 
-use crate::dial::Dial;
+use crate::dial::{Dial, Failed};
 use piko_core::preface::{HeaderVersion, Source, write_header};
-use piko_core::proxy::{Failure, cause};
+use piko_core::proxy::cause;
 use piko_driver::{Ends, Io, Relayed, Runtime, Stream, relay, timeout_at};
 use piko_observe::access::AccessLog;
 use piko_observe::metrics::TcpMetrics;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// One service of bytes behind one endpoint.
 pub(crate) struct TcpService<R> {
     pub(crate) dial: Dial<R>,
-    pub(crate) endpoint: String,
     /// How long connecting may take; `None` is for ever. An open connection may last as long as it likes.
     pub(crate) timeout: Option<Duration>,
     /// Only whether it is disabled counts: there are no requests.
@@ -26,7 +26,7 @@ impl<R: Runtime> TcpService<R> {
     /// Connects the stream with the service until both have ended.
     pub(crate) async fn serve(&self, mut stream: Stream) {
         let rt = &self.dial.rt;
-        let endpoint = &self.endpoint;
+        let endpoint = &self.dial.endpoint;
         let until = self.timeout.map(|timeout| rt.now() + timeout);
         let mut head = Vec::new();
         // The server that was asked for it has written it into the stream. Others do not know that it is wanted.
@@ -35,12 +35,14 @@ impl<R: Runtime> TcpService<R> {
             write_header(version, Source::Unknown, &mut head);
         }
         let dialled = timeout_at(rt, until, Box::pin(self.dial.dial(until, &head))).await;
-        let mut io = match dialled.unwrap_or(Err(Failure::Connect(cause::CONNECT_TIMEOUT))) {
+        let late = |_| Err(self.dial.failed(cause::CONNECT_TIMEOUT, io::ErrorKind::TimedOut.into()));
+        let mut io = match dialled.unwrap_or_else(late) {
             Ok(io) => io,
-            Err(failure) => {
-                let cause = if let Failure::Connect(cause) = failure { cause } else { cause::CONNECT_FAILED };
+            Err(Failed { cause, addr, error }) => {
                 self.metrics.failed(cause);
-                tracing::warn!(target: "proxy.tcp", { "endpoint-id" = endpoint, cause }, "failed to dial upstream");
+                tracing::warn!(
+                    target: "proxy.tcp",
+                    { "endpoint-id" = endpoint, addr, cause, %error }, "failed to dial upstream");
                 // The server has accepted the connection on our behalf: a reset is how its client learns that there is
                 // none.
                 return stream.abort();

@@ -44,7 +44,7 @@ pub use drive::TunnelLoop;
 pub use entropy::random_bytes;
 pub use maybe_tls::MaybeTls;
 pub use pool::Pool;
-pub use relay::{Ends, Relayed, relay, relay_early, relay_websocket};
+pub use relay::{Ends, Relayed, relay, relay_early, relay_until, relay_websocket};
 pub use reload::{LoadError, Reload, Reloader, Reread, Stamp, Terminal};
 pub use runtime::{
     Addr, CHUNK_BYTES, Datagram, Fetched, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,

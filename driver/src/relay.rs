@@ -3,6 +3,7 @@
 use crate::buffer::with_read_buffer;
 use crate::runtime::{Fetched, Io, Runtime, Timer};
 use crate::serve::Opaque;
+use crate::shutdown::Shutdown;
 use crate::wait::timeout_at;
 use crate::wire::{Out, room};
 use crate::ws_stream::WsStream;
@@ -24,6 +25,9 @@ const STALL_CHECK: Duration = Duration::from_secs(2);
 /// the last bytes sent to it are not overtaken by a reset (RFC 9112 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why a relay that was told to stop has cut both sides.
+const STOPPED: &str = "this program ended";
 
 /// What the end of a side means. By default it ends one direction only.
 #[derive(Clone, Copy, Debug, Default)]
@@ -125,20 +129,34 @@ impl Way {
 /// Copies until both directions have ended; the end of one is passed on as a half close, or ends both, as `ends` and
 /// the sides themselves say. An error of either aborts both.
 pub async fn relay<R: Runtime, A: Io, B: Io>(rt: &R, a: &mut A, b: &mut B, ends: Ends) -> Relayed {
-    relay_from(rt, a, Out::default(), b, Out::default(), ends).await
+    relay_from(rt, a, Out::default(), b, Out::default(), ends, never).await
 }
 
-/// As [`relay`], of a side `a` of which `early` has been read already: it goes to `b` first, and counts as read.
+/// As [`relay`], until `stop` is given: both sides are aborted then, as at an error of one of them, and what was carried
+/// up to there is told.
+pub async fn relay_until<R: Runtime, A: Io, B: Io>(
+    rt: &R,
+    a: &mut A,
+    b: &mut B,
+    ends: Ends,
+    stop: &Shutdown,
+) -> Relayed {
+    relay_early(rt, a, &[], b, ends, stop).await
+}
+
+/// As [`relay_until`], of a side `a` of which `early` has been read already: it goes to `b` first, and counts as read.
 pub async fn relay_early<R: Runtime, A: Io, B: Io>(
     rt: &R,
     a: &mut A,
     early: &[u8],
     b: &mut B,
     ends: Ends,
+    stop: &Shutdown,
 ) -> Relayed {
     let mut b_out = Out::default();
     b_out.queue.extend(early);
-    let mut relayed = relay_from(rt, a, Out::default(), b, b_out, ends).await;
+    let mut stopped = stop.listener();
+    let mut relayed = relay_from(rt, a, Out::default(), b, b_out, ends, |cx| stopped.poll(cx)).await;
     relayed.from_a += early.len() as u64;
     relayed
 }
@@ -158,7 +176,12 @@ pub async fn relay_websocket<R: Runtime, C: Io, T: Io>(
     relay(rt, &mut ws, target, Ends { b_is_whole: !opaque.target_half_close }).await
 }
 
-/// As [`relay`]; `a_out` and `b_out` hold what already waits for `a` and `b`.
+/// For relays that nobody cuts.
+pub(crate) fn never(_: &mut Context<'_>) -> Poll<()> {
+    Poll::Pending
+}
+
+/// As [`relay`]; `a_out` and `b_out` hold what already waits for `a` and `b`. Both are cut once `cut` is ready.
 pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
     rt: &R,
     a: &mut A,
@@ -166,10 +189,14 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
     b: &mut B,
     b_out: Out,
     ends: Ends,
+    mut cut: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> Relayed {
     let (mut up, mut down) = (Way::new(b_out, false), Way::new(a_out, ends.b_is_whole));
     let (mut timer, mut check_at) = (rt.timer(), None);
     let result = poll_fn(|cx| {
+        if cut(cx).is_ready() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, STOPPED)));
+        }
         for _ in 0..ROUNDS_MAX {
             let moved = up.step(cx, a, b).and_then(|moved| Ok(moved | down.step(cx, b, a)?));
             match moved {
@@ -202,17 +229,17 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
             b.abort();
         }
         Ok(Last::Nothing) => {}
-        Ok(Last::LingerA) => linger(rt, a).await,
-        Ok(Last::LingerB) => linger(rt, b).await,
+        Ok(Last::LingerA) => linger(rt, a, cut).await,
+        Ok(Last::LingerB) => linger(rt, b, cut).await,
     }
     Relayed { from_a: up.bytes, from_b: down.bytes, result: result.map(|_| ()) }
 }
 
-/// Passes over what still comes, for a bounded while.
-async fn linger<R: Runtime, I: Io>(rt: &R, io: &mut I) {
+/// Passes over what still comes, for a bounded while. All has been delivered: one that is cut here is none the worse.
+async fn linger<R: Runtime, I: Io>(rt: &R, io: &mut I, mut cut: impl FnMut(&mut Context<'_>) -> Poll<()>) {
     let mut left = LINGER_BYTES;
     let read_on = poll_fn(|cx| {
-        while left > 0 {
+        while left > 0 && cut(cx).is_pending() {
             match with_read_buffer(|buf| Pin::new(&mut *io).poll_read(cx, buf)) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => left = left.saturating_sub(n),

@@ -7,7 +7,7 @@ use piko_client::{BadUrl, Dialer, Retry, Url};
 use piko_config::{ClientTlsOptions, ConnectUrl, ForwardOptions};
 use piko_driver::tls::{ClientFiles, Connector, Crypto, PairFiles};
 use piko_driver::{
-    Ends, Io, LoadError, Relayed, Reload, Reloader, Runtime, Shutdown, Tasks, accept, relay, timeout_at,
+    Ends, Io, LoadError, Relayed, Reload, Reloader, Runtime, Shutdown, Tasks, accept, relay_until, timeout_at,
 };
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -184,12 +184,9 @@ impl<R: Runtime> Port<R> {
             None => return io.abort(),
         };
         tracing::info!(target: "forwarder", { "endpoint-id" = %endpoint }, "connection opened");
-        let carried = self.unless_stopped(relay(&self.rt, &mut io, &mut far, Ends::default())).await;
-        let Some(Relayed { from_a, from_b, result }) = carried else {
-            io.abort();
-            far.abort();
-            return tracing::info!(target: "forwarder", { "endpoint-id" = %endpoint }, "connection cut by the end of the forwarder");
-        };
+        // Cut by the relay itself, which alone knows what has passed.
+        let relayed = relay_until(&self.rt, &mut io, &mut far, Ends::default(), &self.stop).await;
+        let Relayed { from_a, from_b, result } = relayed;
         let duration = self.rt.now().since(started);
         let cut = result.err().map(tracing::field::display);
         tracing::info!(

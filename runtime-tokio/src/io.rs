@@ -82,7 +82,7 @@ impl Io for TokioIo {
     }
 
     /// TCP: an RST leaves at once, and what was not sent is lost. A Unix socket knows no reset: its peer
-    /// sees a plain end.
+    /// sees a plain end, unless something that it has sent was not read here (Linux then fails its read).
     fn abort(&mut self) {
         if let Socket::Tcp(stream) = &self.socket {
             let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));

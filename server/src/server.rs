@@ -36,6 +36,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Once its streams are done, a tunnel's last frames and its FIN take at most this.
 const TUNNEL_LAST_WORDS: Duration = Duration::from_secs(2);
+/// What connections that were cut at the end of the grace period may take to be gone.
+const CUT_LAST_WORDS: Duration = Duration::from_secs(1);
 /// Saying good-bye to the other nodes takes at most this, however many of them are mute.
 const LEAVE_TIME: Duration = Duration::from_secs(6);
 
@@ -390,6 +392,7 @@ impl<R: Runtime> Server<R> {
         } else {
             tracing::info!(target: "proxy", "shutdown proxy server");
         }
+        raw.cut();
         nodes.close_links();
         // What still runs in a tunnel (nothing, unless the time is up) is cut; agents reconnect elsewhere.
         for tunnel in node.tunnels() {
@@ -401,6 +404,9 @@ impl<R: Runtime> Server<R> {
                 tunnel.abort(GoAway::InternalError);
             }
         }
+        // What was cut is told to its clients, and logged: the end of the process says neither.
+        let last = rt.now() + CUT_LAST_WORDS;
+        let _ = timeout_at(&rt, Some(last), requests.idle()).await;
         tracing::info!(target: "upstream", "shutdown upstream server");
         end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
         failed.map_or(Ok(()), Err)

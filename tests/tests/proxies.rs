@@ -12,8 +12,8 @@ use piko_tests::process::{Agent, Forward, Process, Server, binary};
 use piko_tests::proxies::{Asked, KINDS, Kind, Manner, OutboundProxy};
 use piko_tests::service::Service;
 
-/// How long anything that happens at once may take on a busy machine.
-const SOON: Duration = Duration::from_secs(10);
+/// How long anything that happens at once may take on a busy machine, before it counts as what never comes.
+const SOON: Duration = Duration::from_secs(60);
 /// The field that names the endpoint of the agents here.
 const TO_E: [(&str, &str); 1] = [("x-piko-endpoint", "e")];
 
@@ -95,7 +95,9 @@ fn what_is_wrong_with_a_proxy_is_said_with_its_name_and_tried_again() {
     ] {
         let proxy = OutboundProxy::start(kind, manner);
         let url = proxy.url(login);
-        let settings = [("connect.proxy-url", url.as_str()), ("connect.timeout", "300ms")];
+        // Only one that hangs needs a limit: another one that is slow on a busy machine would be told as if it hung.
+        let timeout = if matches!(manner, Manner::Hangs) { "300ms" } else { "60s" };
+        let settings = [("connect.proxy-url", url.as_str()), ("connect.timeout", timeout)];
         let agent = agent(Way::Flag, &hidden(1), "e", "127.0.0.1:9", &settings);
         assert_eq!(failure(&agent), why, "{manner:?}");
         let mark = agent.process.mark();
@@ -212,7 +214,7 @@ fn a_forwarder_says_what_is_wrong_with_its_proxy() {
     let proxy = OutboundProxy::start(Kind::Connect, Manner::Login("me:right"));
     let url = proxy.url("me:hunter2@");
     let args =
-        ["--connect.url", "http://piko.invalid:1", "--connect.proxy-url", &url, "--connect.timeout", "300ms"];
+        ["--connect.url", "http://piko.invalid:1", "--connect.proxy-url", &url, "--connect.timeout", "5s"];
     let forward = Forward::tcp(proxy.addr, "e", &args);
     let read = TcpStream::connect(forward.addr).expect("the port").read(&mut [0; 1]);
     assert!(read.is_err(), "{read:?}");

@@ -4,6 +4,8 @@
 mod clients;
 #[path = "tcp/common.rs"]
 mod common;
+#[path = "tcp/cuts.rs"]
+mod cuts;
 #[path = "tcp/ends.rs"]
 mod ends;
 #[path = "tcp/failures.rs"]

@@ -67,7 +67,7 @@ impl<R: Runtime> Maker<R> {
         access: &Arc<AccessLog>,
     ) -> Service<R> {
         let ListenerOptions { endpoint, addr, pool, timeout, protocol, .. } = listener;
-        let dial = Dial::new(self.rt.clone(), addr.clone(), pool.keep_alive, link.clone());
+        let dial = Dial::new(self.rt.clone(), endpoint.clone(), addr.clone(), pool.keep_alive, link.clone());
         // The subsystem is part of a record's static description, hence one call site for each.
         match protocol {
             Protocol::Http => {
@@ -84,7 +84,6 @@ impl<R: Runtime> Maker<R> {
                 tracing::info!(target: "proxy.tcp", { "endpoint-id" = endpoint, service = %addr }, "starting tcp proxy");
                 Service::Tcp(TcpService {
                     dial,
-                    endpoint: endpoint.clone(),
                     timeout: *timeout,
                     access: access.clone(),
                     proxy_header: header_version(listener),

@@ -5,7 +5,7 @@ use super::legs::Legs;
 use super::up::Up;
 use super::{Attempt, Connected, Decision, Opaque, Service};
 use crate::buffer::with_read_buffer;
-use crate::relay::{CLIENT_PROBES, Ends, Relayed, relay_from};
+use crate::relay::{CLIENT_PROBES, Ends, Relayed, never, relay_from};
 use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::Out;
 use piko_core::http1::{Next, RequestHead, Reuse};
@@ -172,7 +172,7 @@ pub(super) async fn pipe<R: Runtime, C: Io, S: Service>(
             up_out.queue.extend(client.rest.pending());
             client.rest.clear();
             let out = std::mem::take(&mut client.out);
-            relay_from(&rt, &mut client.io, out, &mut up, up_out, Ends::default()).await
+            relay_from(&rt, &mut client.io, out, &mut up, up_out, Ends::default(), never).await
         }
     };
     let Relayed { from_a, from_b, result } = relayed;

@@ -8,7 +8,7 @@ use crate::nodes::Nodes;
 use piko_core::id::EndpointId;
 use piko_core::preface::write_header;
 use piko_core::time::Instant;
-use piko_driver::{Ends, Io, IoInfo, Relayed, Runtime, relay_early};
+use piko_driver::{Ends, Io, IoInfo, Relayed, Runtime, Shutdown, relay_early};
 use piko_observe::metrics::TcpMetrics;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +61,8 @@ pub(crate) struct Raw<R: Runtime> {
     /// What a header or hello may take.
     pub(crate) patience: Duration,
     pub(crate) pending: Pending,
+    /// Cuts what is still open when the grace period is over: the end of the process alone would look like a clean end.
+    pub(super) cut: Shutdown,
     pub(super) complaints: Mutex<Complaints>,
 }
 
@@ -74,7 +76,7 @@ impl<R: Runtime> Raw<R> {
         patience: Duration,
     ) -> Self {
         let (pending, complaints) = (Pending::default(), Mutex::default());
-        Self { rt, node, nodes, live, front, patience, pending, complaints }
+        Self { rt, node, nodes, live, front, patience, pending, cut: Shutdown::new(), complaints }
     }
 
     /// Lets a connection wait for its beginning, until the returned time. One too many is reset and counted.
@@ -166,12 +168,12 @@ impl<R: Runtime> Raw<R> {
                 // It ends at this node, as those of the TCP path do.
                 self.node.tcp.opened();
                 let ends = Ends { b_is_whole: !*half_close };
-                let relayed = relay_early(&self.rt, &mut client, &first, stream, ends).await;
+                let relayed = relay_early(&self.rt, &mut client, &first, stream, ends, &self.cut).await;
                 self.node.tcp.closed(relayed.from_a, relayed.from_b);
                 relayed
             }
             Reached::There { stream, .. } => {
-                relay_early(&self.rt, &mut client, early, &mut **stream, Ends::default()).await
+                relay_early(&self.rt, &mut client, early, &mut **stream, Ends::default(), &self.cut).await
             }
         };
         metrics.closed(from_a, from_b);

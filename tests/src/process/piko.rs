@@ -10,7 +10,7 @@ use super::binaries::binary;
 use super::guard::{Process, Signal, WaitError};
 
 /// How long a program may take to say that it is up.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Ports that the kernel chooses, so that tests run side by side.
 const ANY: &str = "127.0.0.1:0";
 
@@ -32,7 +32,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When it is not up within 20 s; the message holds its last lines.
+    /// When it is not up within a minute; the message holds its last lines.
     pub fn start(args: &[&str]) -> Self {
         Self::start_from(binary("piko-server"), args)
     }
@@ -85,7 +85,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// When the server does not log it within 20 s.
+    /// When the server does not log it within a minute.
     pub fn gossip(&self) -> SocketAddr {
         let (_, record) = self
             .process
@@ -125,7 +125,7 @@ impl Agent {
     ///
     /// # Panics
     ///
-    /// When it is not up within 20 s; the message holds its last lines.
+    /// When it is not up within a minute; the message holds its last lines.
     pub fn http(connect_url: &str, endpoint: &str, addr: &str, args: &[&str]) -> Self {
         let agent = Self::launch(binary("piko-agent"), "http", connect_url, endpoint, addr, args);
         agent.wait_connected(0, START).unwrap_or_else(|e| panic!("the tunnel does not come up: {e}"));
@@ -227,7 +227,7 @@ impl Forward {
     ///
     /// # Panics
     ///
-    /// When it does not within 20 s; the message holds its last lines.
+    /// When it does not within a minute; the message holds its last lines.
     pub fn tcp(proxy: SocketAddr, endpoint: &str, args: &[&str]) -> Self {
         let url = format!("http://{proxy}");
         let mut all = vec!["forward", "tcp", ANY, endpoint];

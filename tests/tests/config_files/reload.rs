@@ -60,7 +60,7 @@ fn the_log_the_access_log_and_limits_change() {
     let mut client = setup.client();
     assert_eq!(client.get("/hello", &[TO_E]).expect("an answer").status(), 200);
     let record =
-        setup.change("proxy: {timeout: 300ms, access_log: {level: warn}}\nlog: {level: debug}\n", APPLIED);
+        setup.change("proxy: {timeout: 2s, access_log: {level: warn}}\nlog: {level: debug}\n", APPLIED);
     assert_eq!(record["part"], "configuration");
     let (_, record) = setup.server.process.wait_record(0, SOON, NEW_VALUES).expect("the flags");
     assert_eq!(record["flags"], "log.level, proxy.access-log.disable, proxy.access-log.level, proxy.timeout");
@@ -69,7 +69,7 @@ fn the_log_the_access_log_and_limits_change() {
     assert_eq!(client.get("/hello?again", &[TO_E]).expect("an answer").status(), 200);
     let (at, record) = setup.server.process.wait_record(from, SOON, "request").expect("a record");
     assert_eq!(record["level"], "warn");
-    assert_eq!(setup.client().get("/slow?head_ms=3000", &[TO_E]).expect("an answer").status(), 504);
+    assert_eq!(setup.client().get("/slow?head_ms=10000", &[TO_E]).expect("an answer").status(), 504);
     setup.server.process.wait_record(at + 1, SOON, "request").expect("its record");
     // Records of level debug are written from here on, and no longer after the next change.
     let is_debug = |line: &piko_tests::process::Line| line.json().is_some_and(|r| r["level"] == "debug");
@@ -153,7 +153,7 @@ fn limits_of_connections_change_for_those_that_begin() {
     let mut old = setup.client();
     assert_eq!(old.get("/hello", &[TO_E]).expect("an answer").status(), 200);
     setup.change(
-        "proxy: {http: {idle_timeout: 300ms, read_header_timeout: 200ms, max_header_bytes: 1KiB}}\n",
+        "proxy: {http: {idle_timeout: 3s, read_header_timeout: 3s, max_header_bytes: 1KiB}}\n",
         APPLIED,
     );
     let (_, record) = setup.server.process.wait_record(0, SOON, NEW_VALUES).expect("the flags");

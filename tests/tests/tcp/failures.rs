@@ -23,6 +23,10 @@ fn a_service_that_is_down_is_heard_of_at_once() {
     }
     let (_, record) = agent.process.wait_record(0, PATIENCE, "failed to dial upstream").expect("a line");
     assert_eq!((&record["endpoint-id"], &record["cause"]), (&ENDPOINT.into(), &"connect-refused".into()));
+    assert_eq!((&record["subsystem"], &record["addr"]), (&"proxy.tcp".into(), &closed.to_string().into()));
+    assert!(record["error"].as_str().is_some_and(|error| error.contains("refused")), "{record}");
+    let complaints = agent.process.lines(0).iter().filter(|line| line.text.contains("failed to")).count();
+    assert_eq!(complaints, 1, "one line says it all: {}", agent.process.tail());
     let (_, record) = agent.process.wait_record(0, PATIENCE, "starting metrics server").expect("a line");
     let metrics = record["addr"].as_str().and_then(|addr| addr.parse().ok()).expect("an address");
     let counted = crate::upgrade::metric(metrics, "piko_agent_tcp_connections_failed_total");
@@ -176,4 +180,9 @@ fn a_service_that_swallows_connections_is_bounded() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let (_, record) = agent.process.wait_record(0, PATIENCE, "failed to dial upstream").expect("a line");
     assert_eq!(record["cause"], "connect-timeout", "{record}");
+    assert_eq!(
+        (&record["addr"], &record["error"]),
+        (&addr.to_string().into(), &"timed out".into()),
+        "{record}"
+    );
 }

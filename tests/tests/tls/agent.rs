@@ -189,6 +189,7 @@ fn an_https_service_is_reached_and_verified() {
     assert_eq!(client.get("/health", &[("x-piko-endpoint", "wrong")]).expect("an answer").status(), 502);
     let line = wrong.process.wait_record(0, SOON, "failed to dial service").expect("a line").1;
     assert!(line["error"].as_str().expect("a reason").contains("UnknownIssuer"), "{line}");
+    assert_eq!((&line["endpoint-id"], &line["cause"]), (&"wrong".into(), &"tls-failed".into()), "{line}");
 }
 
 /// The agent of the other runtime and the other cryptography.

@@ -156,9 +156,11 @@ fn other_paths_count_without_a_restart() {
         "cert: {fresh_cert}, key: {fresh_key}, sni_certs: ['{named_cert}:{named_key}'], client_cas: {}, min_version: '1.3'",
         setup.ca
     );
-    let mark = server.process.mark();
+    // The certificate is in use a moment before the line that says so.
+    let told = "new values count";
+    let mark = server.process.wait_record(0, SOON, told).expect("a line").0 + 1;
     put(&tls);
-    let (_, record) = server.process.wait_record(mark, SOON, "new values count").expect("a line");
+    let (_, record) = server.process.wait_record(mark, SOON, told).expect("a line");
     assert_eq!(record["flags"], "proxy.tls.client-cas, proxy.tls.min-version, proxy.tls.sni-certs");
     let own = setup.authority.issue(&["client"]);
     let known = Trust::new(&setup.authority, Some(&own), &[]);
