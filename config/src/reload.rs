@@ -165,7 +165,7 @@ fn difference(one: &Values, other: &Values, is_waiting: impl Fn(&Flag) -> bool) 
     differing.dedup_by_key(|flag| flag.name);
     let (waiting, applied): (Vec<_>, Vec<&Flag>) = differing.into_iter().partition(|flag| is_waiting(flag));
     let names = |flags: Vec<&Flag>| flags.into_iter().map(|flag| flag.name).collect();
-    let opened = applied.iter().filter(|flag| flag.guards() && other.value(flag.name).is_nothing());
+    let opened = applied.iter().filter(|flag| flag.guards() && other.value(flag.name).protects_nothing());
     Reloaded { opened: names(opened.copied().collect()), applied: names(applied), waiting: names(waiting) }
 }
 

@@ -85,6 +85,15 @@ impl Value {
             Self::Text(text) => text.is_empty(),
         }
     }
+
+    /// Whether it keeps nobody out where it should: as [`Self::is_nothing`], and white space alone.
+    pub(crate) fn protects_nothing(&self) -> bool {
+        match self {
+            Self::List(entries) => entries.iter().all(|entry| entry.trim().is_empty()),
+            Self::Text(text) => text.trim().is_empty(),
+            other => other.is_nothing(),
+        }
+    }
 }
 
 impl Kind {
