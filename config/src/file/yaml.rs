@@ -274,6 +274,9 @@ impl Reader {
                 return format!("{told}: unknown key (it became {now})");
             }
         }
+        if let (Some((first, rest)), Some(_)) = (key.split_once('.'), self.meaning(&place)) {
+            return format!("{told}: unknown key (did you mean a section `{first}:` with `{rest}`?)");
+        }
         let mut known: Vec<String> = keys(self.program, section.entry.is_some())
             .filter_map(|(_, key)| {
                 let rest = if section.path.is_empty() {
@@ -405,7 +408,9 @@ impl Visitor<'_> for Key<'_> {
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
         let place = self.section.below(key);
-        let Some(meaning) = self.reader.meaning(&place) else {
+        // The path of a key with a dot would be that of another key, which could then stand there twice.
+        let known = if key.contains('.') { None } else { self.reader.meaning(&place) };
+        let Some(meaning) = known else {
             self.reader.fault = Some(self.reader.unknown(self.section, key));
             return Err(E::custom("unknown key"));
         };
