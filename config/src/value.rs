@@ -32,6 +32,9 @@ pub enum Kind {
     Bind,
     /// A switch: `--flag`, `--flag=true`, `--flag=false`.
     Bool,
+    /// As [`Kind::Int`], where Go has an unsigned number: what is too large for a signed one counts as the largest.
+    #[cfg(feature = "server")]
+    Count,
     /// A length of time in Go's notation, zero or more. See [`GoDuration`].
     Duration,
     /// A decimal number.
@@ -61,7 +64,7 @@ pub enum Value {
     /// See [`Kind::Float`].
     #[cfg(feature = "server")]
     Float(f64),
-    /// See [`Kind::Int`].
+    /// See [`Kind::Int`] and `Kind::Count`.
     Int(i64),
     /// See [`Kind::List`].
     List(Vec<String>),
@@ -109,6 +112,8 @@ impl Kind {
                 fits.then_some(Value::Duration(duration))
             }
             #[cfg(feature = "server")]
+            Self::Count => number::parse_count(text).map(Value::Int),
+            #[cfg(feature = "server")]
             Self::Float => parse_float(text).map(Value::Float),
             Self::Int => parse_int(text).map(Value::Int),
             Self::List => parse_list(text).map(Value::List),
@@ -124,6 +129,8 @@ impl Kind {
             Self::Bind => "is no address to listen on (examples: :8000, 127.0.0.1:8000, [::1]:8000)",
             Self::Bool => "is neither true nor false",
             Self::Duration | Self::SignedDuration => "is no duration (examples: 300ms, 10s, 1m30s)",
+            #[cfg(feature = "server")]
+            Self::Count => Self::Int.expected(text),
             #[cfg(feature = "server")]
             Self::Float => "is no number (examples: 0.5, 2)",
             Self::Int => "is no whole number of 64 bits",
@@ -141,6 +148,8 @@ impl Kind {
             Self::Bind => Some("addr"),
             Self::Bool => None,
             Self::Duration | Self::SignedDuration => Some("duration"),
+            #[cfg(feature = "server")]
+            Self::Count => Some("int"),
             #[cfg(feature = "server")]
             Self::Float => Some("float"),
             Self::Int => Some("int"),

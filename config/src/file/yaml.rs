@@ -475,6 +475,8 @@ impl<'de> Visitor<'de> for Leaf<'_> {
             Kind::Duration | Kind::SignedDuration => "a duration (examples: 300ms, 10s, 1m30s)",
             #[cfg(feature = "server")]
             Kind::Float => "a number",
+            #[cfg(feature = "server")]
+            Kind::Count => "a whole number",
             Kind::Int => "a whole number",
             Kind::List => "a list (example: [a, b])",
             Kind::Size => "a size (examples: 65536, 64KiB, 1MiB)",
@@ -591,6 +593,8 @@ fn value(kind: Kind, text: &str) -> Option<Value> {
         }
     }
     kind.parse(text).or_else(|| match kind {
+        #[cfg(feature = "server")]
+        Kind::Count => parse_whole(text).map(Value::Int),
         Kind::Int => parse_whole(text).map(Value::Int),
         Kind::Size => parse_whole(text).map(Value::Size),
         _ => None,
