@@ -119,4 +119,23 @@ mod tests {
         assert!(page("piko-server-config-check.1").contains("config.path"));
         assert!(page("piko-server-status-cluster-nodes.1").contains("status"));
     }
+
+    /// The page is made of the table, and commands may have flags of their own.
+    #[test]
+    fn every_flag_of_help_stands_in_the_reference() {
+        fn look(command: &Command, path: &str, reference: &str) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let Some(long) = arg.get_long() else { continue };
+                assert!(reference.contains(&format!("`--{long}`")), "{path} --{long}");
+            }
+            for below in command.get_subcommands() {
+                look(below, &format!("{path} {}", below.get_name()), reference);
+            }
+        }
+        let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference.md");
+        let reference = std::fs::read_to_string(reference).expect("the page");
+        let mut command = command();
+        command.build();
+        look(&command, "piko", &reference);
+    }
 }

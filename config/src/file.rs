@@ -15,7 +15,7 @@ use crate::table::{Flag, Program};
 use crate::value::Value;
 
 #[cfg(feature = "yaml")]
-use expand::{Empty, Expanded, expand};
+use expand::{Expanded, Variable, expand, word};
 
 /// Ten thousand listeners with every key are 8 MiB; what is larger, such as a device that never ends, is a mistake.
 #[cfg(feature = "yaml")]
@@ -23,10 +23,10 @@ const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A token with all its claims is some KiB; what is larger is another file, or a device that never ends.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
-/// The file is read once for each variable that is empty, where one of them may have opened something; a file with
+/// Where variables stand for more than values, the file is read once for each that may have opened something; one with
 /// more of them is refused, since to look at each would take too long.
 #[cfg(feature = "yaml")]
-const EMPTY_VARIABLES_MAX: usize = 500;
+const DOUBTFUL_VARIABLES_MAX: usize = 500;
 
 /// What one section says, or one entry of a list: each key at most once.
 pub(crate) type Settings = Vec<(&'static Flag, Value)>;
@@ -61,7 +61,7 @@ impl File {
         let expanded = match expanding {
             true => expand(&text, env)
                 .map_err(|name| UsageError::usage(format!("{name}: the value is no UTF-8 text")))?,
-            false => Expanded { text: text.clone(), empty: Vec::new() },
+            false => Expanded { text: text.clone(), variables: Vec::new() },
         };
         let bad = |line: Option<usize>, message: &str| {
             let line = line.map(|line| format!(":{line}")).unwrap_or_default();
@@ -72,11 +72,9 @@ impl File {
         }
         let document =
             yaml::read(program, &expanded.text).map_err(|fault| bad(fault.line, &fault.message))?;
-        if let Some((key, variable)) = emptied(program, &expanded, &document.bare) {
+        if let Some((variable, message)) = emptied(program, &expanded, &document) {
             let line = text[..variable.from].lines().count().max(1);
-            let name = &variable.name;
-            let why = "is unset or empty, and an empty value protects nothing";
-            return Err(bad(Some(line), &format!("{key}: the variable {name} {why}")));
+            return Err(bad(Some(line), &message));
         }
         Ok(Self {
             path: Some(path.into()),
@@ -104,26 +102,62 @@ fn is_blank(text: &str) -> bool {
     text.trim_start_matches('\u{feff}').lines().all(says_nothing)
 }
 
-/// Of the guarding keys without a value (`bare`) the first one that a variable left without, and that variable.
+/// A variable that left a guarding key without a value, and the complaint about it.
 ///
-/// Found by putting something in its place: where the file says something else then, the variable stands in that key,
-/// however it is quoted, nested or referred to.
+/// Found by putting words in the place of variables: a key that has a value then and none as it is was emptied by one,
+/// however it is quoted, nested or referred to, and whatever the variable holds: `#`, `~` and `""` are as good as nothing.
 #[cfg(feature = "yaml")]
-fn emptied<'e>(program: Program, expanded: &'e Expanded, bare: &[String]) -> Option<(String, &'e Empty)> {
-    if bare.is_empty() {
+fn emptied<'e>(
+    program: Program,
+    expanded: &'e Expanded<'e>,
+    document: &yaml::Document,
+) -> Option<(&'e Variable<'e>, String)> {
+    let variables = &expanded.variables;
+    if variables.is_empty() {
         return None;
     }
-    let by = |variable: &'e Empty| {
-        let (before, behind) = expanded.text.split_at(variable.at);
-        // What does not read like this has the variable elsewhere.
-        let document = yaml::probe(program, &format!("{before}x{behind}")).ok()?;
-        let key = bare.iter().find(|key| !document.bare.contains(key))?;
-        Some((key.clone(), variable))
+    // What does not read with words has variables in the place of something else.
+    let with_words = |has_word: &dyn Fn(usize) -> bool| {
+        let text = expanded.with_words(has_word);
+        limits::exceeded(&text).is_none().then(|| yaml::probe(program, &text).ok()).flatten()
     };
-    if expanded.empty.len() > EMPTY_VARIABLES_MAX {
-        return Some((bare.first()?.clone(), expanded.empty.first()?));
+    let lost = |probe: &yaml::Document| {
+        let (key, value) = probe.guarded.iter().find(|(key, _)| !document.is_guarded(key))?;
+        Some((key.clone(), value.clone()))
+    };
+    let complaint = |key: &str, variable: &'e Variable<'e>| {
+        let why = match expanded.value(variable) {
+            "" => "is unset or empty, and an empty value protects nothing",
+            _ => "leaves it empty, which protects nothing (signs of YAML in a value want quotes around it)",
+        };
+        (variable, format!("{key}: the variable {} {why}", variable.name))
+    };
+    let with_all = with_words(&|_| true);
+    if let Some(probe) = &with_all {
+        let (key, value) = lost(probe)?;
+        if let Some(index) = (0..variables.len()).find(|index| value.contains(&word(*index))) {
+            return Some(complaint(&key, &variables[index]));
+        }
     }
-    expanded.empty.iter().find_map(by)
+    let doubtful = variables.iter().enumerate().filter(|(_, variable)| is_doubtful(expanded.value(variable)));
+    for (count, (index, variable)) in doubtful.enumerate() {
+        if count == DOUBTFUL_VARIABLES_MAX {
+            let message = "more than 500 variables that are empty or have signs of YAML in them, not all of them values";
+            return Some((variable, message.to_owned()));
+        }
+        if let Some((key, _)) = with_words(&|other| other == index).as_ref().and_then(lost) {
+            return Some(complaint(&key, variable));
+        }
+    }
+    None
+}
+
+/// Whether a value may be something else to YAML than a text: a plain word, with signs that mean nothing by themselves,
+/// is not.
+#[cfg(feature = "yaml")]
+fn is_doubtful(value: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./+=".contains(&byte);
+    value.is_empty() || value.eq_ignore_ascii_case("null") || !value.bytes().all(is_plain)
 }
 
 /// A secret from its file: all but white space around it, or what is wrong with it.

@@ -92,7 +92,7 @@ fn print(values: &Values) -> String {
     let mut page = Page::default();
     for flag in flags(values.program()) {
         let source = values.source(flag.name);
-        let told = flag.works() || source != Source::Default;
+        let told = (flag.works() || source != Source::Default) && !is_beaten(flag, values);
         if let (Some(path), true, Yaml::Same | Yaml::At(_)) = (flag.yaml_path(), told, flag.yaml) {
             let origin = if source == Source::Default { String::new() } else { values.origin(flag.name) };
             page.key(&path, &shown(flag, values), &origin);
@@ -106,6 +106,19 @@ fn print(values: &Values) -> String {
         }
     }
     page.text
+}
+
+/// Whether the value is that of a secret, or of its file, whose other form comes from a stronger source and counts instead.
+fn is_beaten(flag: &Flag, values: &Values) -> bool {
+    let has_value = |name: &str| matches!(values.value(name), Value::Text(text) if !text.is_empty());
+    let other = match flag.name.strip_suffix("-file") {
+        Some(name) => name.to_owned(),
+        None => format!("{}-file", flag.name),
+    };
+    flags(values.program()).iter().any(|flag| flag.name == other)
+        && has_value(flag.name)
+        && has_value(&other)
+        && values.source(&other) > values.source(flag.name)
 }
 
 /// The list of a program whose entries have keys, and an example for each key that has no default.
@@ -278,10 +291,12 @@ impl Page {
     fn entry(&mut self, values: &Values) {
         let mut inner = Self::default();
         for flag in flags(values.program()) {
-            let told = flag.works() || values.source(flag.name) != Source::Default;
+            let source = values.source(flag.name);
+            let told = (flag.works() || source != Source::Default) && !is_beaten(flag, values);
             if let (Yaml::Listener | Yaml::Port, Some(path), true) = (flag.yaml, flag.yaml_path(), told) {
                 let key = path.split_once("[].").map_or(path.as_str(), |(_, key)| key);
-                inner.key(key, &shown(flag, values), "");
+                let origin = if source == Source::Default { String::new() } else { values.origin(flag.name) };
+                inner.key(key, &shown(flag, values), &origin);
             }
         }
         for (at, line) in inner.text.lines().filter(|line| !line.is_empty()).enumerate() {

@@ -39,6 +39,12 @@ pub trait Part<O>: Send + Sync {
     fn is_waiting(&self, _options: &O, _flag: &str) -> bool {
         false
     }
+
+    /// Flags that name files in which there is something new, which counts after a restart only. Asked once these options
+    /// were [prepared](Self::prepare), and before they are taken over.
+    fn outdated(&self, _options: &O) -> Vec<&'static str> {
+        Vec::new()
+    }
 }
 
 /// What came of a reload.
@@ -62,6 +68,8 @@ pub struct Reload<O> {
     values: Option<Values>,
     /// What is read at every reload.
     files: Vec<PathBuf>,
+    /// The configuration was in something that can be read once.
+    read_once: bool,
 }
 
 impl<O> Reload<O> {
@@ -72,14 +80,16 @@ impl<O> Reload<O> {
         env: fn(&str) -> Option<std::ffi::OsString>,
         read: fn(&Values) -> Result<O, UsageError>,
     ) -> Self {
+        let read_once = start.file().is_some_and(is_read_once);
         Self {
             start: start.clone(),
             env,
             read,
             parts: Vec::new(),
             // To name what differs later. A pipe has nothing for a second reader, who would wait for ever.
-            values: if is_gone(start) { None } else { start.values(&env).ok() },
+            values: if read_once { None } else { start.values(&env).ok() },
             files: start.file().map(Path::to_owned).into_iter().collect(),
+            read_once,
         }
     }
 
@@ -93,7 +103,7 @@ impl<O> Reload<O> {
     ///
     /// A configuration out of a pipe can be read once, so it is left alone from then on, with all that it names.
     pub fn files(&self) -> &[PathBuf] {
-        if is_gone(&self.start) { &[] } else { &self.files }
+        if self.read_once { &[] } else { &self.files }
     }
 
     /// Reads everything anew, and has all parts take it over if all agree. Does nothing where there are no
@@ -105,6 +115,11 @@ impl<O> Reload<O> {
     pub fn reload(&mut self) -> Result<Reloaded, String> {
         if self.files().is_empty() {
             return Ok(Reloaded::default());
+        }
+        if let Some(path) = self.start.file().filter(|path| is_read_once(path)) {
+            let path = path.display();
+            // What was a file would have to be waited for, or says nothing, as a device in its place does.
+            return Err(format!("read file: {path}: no file any more, but a device, a pipe or a socket"));
         }
         let values = self.start.values(&self.env).map_err(|error| error.to_string())?;
         let had_content = self.values.as_ref().is_some_and(|before| !before.has_blank_file());
@@ -122,7 +137,10 @@ impl<O> Reload<O> {
             !flag.reloadable || self.parts.iter().any(|part| part.is_waiting(&options, flag.name))
         };
         let before = self.values.as_ref();
-        let reloaded = before.map(|before| difference(before, &values, is_waiting)).unwrap_or_default();
+        let mut reloaded = before.map(|before| difference(before, &values, is_waiting)).unwrap_or_default();
+        reloaded.waiting.extend(self.parts.iter().flat_map(|part| part.outdated(&options)));
+        reloaded.waiting.sort_unstable();
+        reloaded.waiting.dedup();
         prepared.into_iter().for_each(|take_over| take_over());
         self.values = Some(values);
         self.look_up_files(&options);
@@ -144,11 +162,10 @@ impl<O> fmt::Debug for Reload<O> {
     }
 }
 
-/// Whether the configuration was in something that can be read once. A directory is not such a thing but a mistake, which
-/// reading it tells.
-fn is_gone(start: &Start) -> bool {
-    let can_be_read_once = |about: std::fs::Metadata| !about.is_file() && !about.is_dir();
-    start.file().is_some_and(|path| std::fs::metadata(path).is_ok_and(can_be_read_once))
+/// Whether there is something at `path` that can be read once, such as a pipe. A directory is not such a thing but a
+/// mistake, which reading it tells.
+pub fn is_read_once(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
 }
 
 /// What two configurations of one program do not have in common. Entries of a list are compared where there are as many.
@@ -165,7 +182,7 @@ fn difference(one: &Values, other: &Values, is_waiting: impl Fn(&Flag) -> bool) 
     differing.dedup_by_key(|flag| flag.name);
     let (waiting, applied): (Vec<_>, Vec<&Flag>) = differing.into_iter().partition(|flag| is_waiting(flag));
     let names = |flags: Vec<&Flag>| flags.into_iter().map(|flag| flag.name).collect();
-    let opened = applied.iter().filter(|flag| flag.guards() && other.value(flag.name).is_nothing());
+    let opened = applied.iter().filter(|flag| flag.guards() && other.value(flag.name).protects_nothing());
     Reloaded { opened: names(opened.copied().collect()), applied: names(applied), waiting: names(waiting) }
 }
 

@@ -32,6 +32,9 @@ pub enum Kind {
     Bind,
     /// A switch: `--flag`, `--flag=true`, `--flag=false`.
     Bool,
+    /// As [`Kind::Int`], where Go has an unsigned number: what is too large for a signed one counts as the largest.
+    #[cfg(feature = "server")]
+    Count,
     /// A length of time in Go's notation, zero or more. See [`GoDuration`].
     Duration,
     /// A decimal number.
@@ -61,7 +64,7 @@ pub enum Value {
     /// See [`Kind::Float`].
     #[cfg(feature = "server")]
     Float(f64),
-    /// See [`Kind::Int`].
+    /// See [`Kind::Int`] and `Kind::Count`.
     Int(i64),
     /// See [`Kind::List`].
     List(Vec<String>),
@@ -85,6 +88,15 @@ impl Value {
             Self::Text(text) => text.is_empty(),
         }
     }
+
+    /// Whether it keeps nobody out where it should: as [`Self::is_nothing`], and white space alone.
+    pub(crate) fn protects_nothing(&self) -> bool {
+        match self {
+            Self::List(entries) => entries.iter().all(|entry| entry.trim().is_empty()),
+            Self::Text(text) => text.trim().is_empty(),
+            other => other.is_nothing(),
+        }
+    }
 }
 
 impl Kind {
@@ -99,6 +111,8 @@ impl Kind {
                 let fits = self == Self::SignedDuration || duration.as_nanos() >= 0;
                 fits.then_some(Value::Duration(duration))
             }
+            #[cfg(feature = "server")]
+            Self::Count => number::parse_count(text).map(Value::Int),
             #[cfg(feature = "server")]
             Self::Float => parse_float(text).map(Value::Float),
             Self::Int => parse_int(text).map(Value::Int),
@@ -116,6 +130,8 @@ impl Kind {
             Self::Bool => "is neither true nor false",
             Self::Duration | Self::SignedDuration => "is no duration (examples: 300ms, 10s, 1m30s)",
             #[cfg(feature = "server")]
+            Self::Count => Self::Int.expected(text),
+            #[cfg(feature = "server")]
             Self::Float => "is no number (examples: 0.5, 2)",
             Self::Int => "is no whole number of 64 bits",
             Self::List => {
@@ -132,6 +148,8 @@ impl Kind {
             Self::Bind => Some("addr"),
             Self::Bool => None,
             Self::Duration | Self::SignedDuration => Some("duration"),
+            #[cfg(feature = "server")]
+            Self::Count => Some("int"),
             #[cfg(feature = "server")]
             Self::Float => Some("float"),
             Self::Int => Some("int"),

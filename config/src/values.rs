@@ -245,9 +245,23 @@ impl Values {
         if entry.source == Source::Default {
             return Ok(());
         }
-        if entry.source == Source::Flag && entry.flag.guards() && entry.value.is_nothing() {
-            let message = "an empty value protects nothing; leave the flag out where that is meant";
-            return Err(UsageError::usage(format!("--{}: {message}", entry.flag.name)));
+        if entry.flag.guards() && entry.value.protects_nothing() {
+            let (is_empty, origin) = (entry.value.is_nothing(), self.origin_of(entry));
+            match entry.source {
+                Source::Flag if is_empty => {
+                    let message = "an empty value protects nothing; leave the flag out where that is meant";
+                    return Err(UsageError::usage(format!("{origin}: {message}")));
+                }
+                // What a file writes out as empty is off, as in Go.
+                _ if is_empty => {}
+                source => {
+                    let message = "white space alone protects nothing";
+                    return Err(match cfg!(feature = "yaml") && source == Source::File {
+                        true => UsageError::located(&format!("config: {message} [{origin}]"), true),
+                        false => UsageError::usage(format!("{origin}: {message}")),
+                    });
+                }
+            }
         }
         match entry.flag.effect {
             Effect::Works => {}

@@ -23,6 +23,21 @@ const OTHER_DEFAULTS: [(&str, &str); 2] = [
     ("proxy.http.write-timeout", "off: a limit of 10 s on the whole response cuts long ones"),
 ];
 
+/// What `--help` of one command below `status` shows: it belongs to the question, not to how a node is asked, and has
+/// neither variable nor key. `every_flag_of_help_stands_in_the_reference` of the crate `piko-cli` finds what is missing here.
+const OF_STATUS: [Apart; 1] = [Apart {
+    flag: "--status",
+    help: "Only nodes that are active, unreachable or left; `cluster nodes`, no variable",
+    test: "answers_are_those_of_go",
+}];
+
+/// A flag that is not in the table.
+struct Apart {
+    flag: &'static str,
+    help: &'static str,
+    test: &'static str,
+}
+
 /// A line of `go.tsv`.
 struct Known {
     program: Program,
@@ -171,7 +186,13 @@ fn the_reference_is_made_of_the_table() {
             let _ =
                 writeln!(text, "| {shown} | {kind} | {default} | {key} | {} |", remark.replace('|', "\\|"));
         }
+        for apart in OF_STATUS.iter().filter(|_| program == Program::Status) {
+            let _ = writeln!(text, "| {} | string |  |  | {} |", cell(apart.flag), apart.help);
+        }
     }
+    text.push_str(
+        "\nEvery command also takes `--help` (`-h`), and those whose help shows it `--version` (`-v`).\n",
+    );
     page("reference.md", &text);
 }
 
@@ -196,8 +217,8 @@ fn the_proof_is_made_of_the_table() {
          All {n} flags and keys of Go Piko v0.9 are accepted: {n} of {n}. {works} do what they do there, each with the test\n\
          that sees it; {later} come later: they are checked, and a program says that they have no effect, or does not start\n\
          where that would leave a port open. Made from the table of `piko-config`; a test keeps it in step.\n",
-        n = known.len(),
-        works = known.len() - later,
+        n = known.len() + OF_STATUS.len(),
+        works = known.len() + OF_STATUS.len() - later,
     );
     for (program, name) in PROGRAMS {
         let title = if program == Program::Status { "server status" } else { name };
@@ -223,6 +244,14 @@ fn the_proof_is_made_of_the_table() {
                 test => cell(test),
             };
             let _ = writeln!(text, "| {name} | {} | {ours} | {test} |", cell(row.default));
+        }
+        for apart in OF_STATUS.iter().filter(|_| program == Program::Status) {
+            let _ = writeln!(
+                text,
+                "| {} (`cluster nodes`) |  | the same | {} |",
+                cell(apart.flag),
+                cell(apart.test)
+            );
         }
     }
     page("flags-of-go.md", &text);

@@ -11,7 +11,7 @@ use crate::nodes::Nodes;
 use crate::peers::Peers;
 use crate::proxy::{Entrance, ProxyService};
 use crate::raw::{Raw, RawPart, RawPorts};
-use crate::reload::configuration;
+use crate::reload::{SecretPart, configuration};
 use crate::settings::{generate_id, gossip};
 use crate::tls::{NodeTls, TlsPart};
 use crate::{ports, rebalance};
@@ -199,8 +199,12 @@ impl<R: Runtime> Server<R> {
             if options.proxy.routing.prefer_local { Preference::Local } else { Preference::Even };
         let node = Node::new(preference, Clock::of(&rt));
         let live = Live::new(&options);
-        let parts: [Arc<dyn Part<ServerOptions>>; 3] =
-            [Arc::new(LivePart(live.clone())), Arc::new(TlsPart::new(&tls)), Arc::new(RawPart(raw.clone()))];
+        let parts: [Arc<dyn Part<ServerOptions>>; 4] = [
+            Arc::new(LivePart(live.clone())),
+            Arc::new(TlsPart::new(&tls)),
+            Arc::new(RawPart(raw.clone())),
+            Arc::new(SecretPart::new(&options, secret.clone())),
+        ];
         tls.reloader.add("configuration".to_owned(), configuration(&options, parts));
         let nodes = Arc::new(Nodes::new(
             rt.clone(),

@@ -1,23 +1,50 @@
 //! Environment variables in the text of a file (behaviour reference, CLI 3.3).
 
+use std::ops::Range;
+
 use crate::env::Env;
 
 /// A text with variables in the place of their names.
 #[derive(Debug)]
-pub(super) struct Expanded {
+pub(super) struct Expanded<'t> {
     pub(super) text: String,
-    /// The variables that left nothing, in their order.
-    pub(super) empty: Vec<Empty>,
+    /// The variables, in their order.
+    pub(super) variables: Vec<Variable<'t>>,
 }
 
-/// A variable that left nothing.
+/// A variable that stood in a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Empty {
-    /// Where it would stand in the expanded text, in bytes.
-    pub(super) at: usize,
+pub(super) struct Variable<'t> {
+    /// What is there in its place in the expanded text, in bytes.
+    pub(super) at: Range<usize>,
     /// Where its name stands in the text as it is in the file, in bytes.
     pub(super) from: usize,
-    pub(super) name: String,
+    pub(super) name: &'t str,
+}
+
+impl Expanded<'_> {
+    /// The text with words in the place of those variables that `has_word` holds for. A word means nothing to YAML.
+    pub(super) fn with_words(&self, has_word: impl Fn(usize) -> bool) -> String {
+        let mut out = String::with_capacity(self.text.len());
+        let mut copied = 0;
+        for (index, variable) in self.variables.iter().enumerate().filter(|(index, _)| has_word(*index)) {
+            out.push_str(&self.text[copied..variable.at.start]);
+            out.push_str(&word(index));
+            copied = variable.at.end;
+        }
+        out.push_str(&self.text[copied..]);
+        out
+    }
+
+    /// What the variable left.
+    pub(super) fn value(&self, variable: &Variable<'_>) -> &str {
+        &self.text[variable.at.clone()]
+    }
+}
+
+/// The word for the variable of this index. None is part of another one.
+pub(super) fn word(index: usize) -> String {
+    format!("v{index}v")
 }
 
 /// Puts variables in the place of their names, in the whole text:
@@ -33,9 +60,9 @@ pub(super) struct Empty {
 /// | `$` before anything else | itself |
 ///
 /// What comes out of a variable is not looked at again. The error is the name of a variable that is no UTF-8 text.
-pub(super) fn expand(text: &str, env: Env<'_>) -> Result<Expanded, String> {
+pub(super) fn expand<'t>(text: &'t str, env: Env<'_>) -> Result<Expanded<'t>, String> {
     let mut out = String::with_capacity(text.len());
-    let mut empty = Vec::new();
+    let mut variables = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
@@ -44,23 +71,21 @@ pub(super) fn expand(text: &str, env: Env<'_>) -> Result<Expanded, String> {
             rest = after;
             continue;
         }
-        let (name, width) = name(after);
-        match name {
-            Some(name) => {
-                let value = value(name, env)?;
-                if value.is_empty() {
-                    let name = name.split_once(':').map_or(name, |(name, _)| name).to_owned();
-                    empty.push(Empty { at: out.len(), from: text.len() - after.len(), name });
-                }
-                out.push_str(&value);
-            }
+        let (reference, width) = name(after);
+        let (start, from) = (out.len(), text.len() - after.len());
+        match reference {
+            Some(reference) => out.push_str(&value(reference, env)?),
             None if width == 0 => out.push('$'),
             None => {}
+        }
+        if width > 0 {
+            let name = reference.map_or("${}", |name| name.split_once(':').map_or(name, |(name, _)| name));
+            variables.push(Variable { at: start..out.len(), from, name });
         }
         rest = after.get(width..).unwrap_or_default();
     }
     out.push_str(rest);
-    Ok(Expanded { text: out, empty })
+    Ok(Expanded { text: out, variables })
 }
 
 /// What stands behind a dollar sign: a name, perhaps with its default, and how many bytes to skip.
@@ -110,11 +135,18 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_leave_nothing_are_told() {
+    fn variables_are_told_with_their_places() {
         let env = |name: &str| (name == "V1").then(|| "one".into());
-        let empty = expand("a: $V1 ${NO:} $$x\nb: ${V1}${NOT}", &env).expect("all values are text").empty;
-        let found: Vec<_> = empty.iter().map(|empty| (empty.name.as_str(), empty.at, empty.from)).collect();
-        assert_eq!(found, [("NO", 7, 8), ("NOT", 17, 27)]);
+        let expanded = expand("a: $V1 ${NO:} $$x\nb: ${V1}${NOT:-}${}", &env).expect("all values are text");
+        let told = |variable: &Variable<'_>| {
+            (variable.name.to_owned(), variable.from, expanded.value(variable).to_owned())
+        };
+        let found: Vec<_> = expanded.variables.iter().map(told).collect();
+        let expected =
+            [("V1", 4, "one"), ("NO", 8, ""), ("V1", 22, "one"), ("NOT", 27, "-"), ("${}", 35, "")];
+        assert_eq!(found, expected.map(|(name, from, value)| (name.to_owned(), from, value.to_owned())));
+        assert_eq!(expanded.with_words(|_| true), "a: v0v v1v $x\nb: v2vv3vv4v");
+        assert_eq!(expanded.with_words(|index| index == 2), "a: one  $x\nb: v2v-");
     }
 
     #[test]

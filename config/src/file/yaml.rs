@@ -3,7 +3,9 @@
 //! The parser tells the line of a value only when that value is refused, so the table judges while the file is being
 //! read. No other module knows which parser it is.
 
-use std::collections::BTreeSet;
+mod entry;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -12,6 +14,7 @@ use super::Settings;
 use crate::error::{did_you_mean, nearest, quoted, shortened};
 use crate::table::{Effect, Flag, Program, Yaml, flags};
 use crate::value::{Kind, Value, parse_whole};
+use entry::{Pair, Word, entry_keys};
 
 /// What is wrong with a file.
 #[derive(Debug)]
@@ -27,8 +30,17 @@ pub(super) struct Fault {
 pub(super) struct Document {
     pub(super) settings: Settings,
     pub(super) entries: Vec<Settings>,
-    /// The keys that [guard](Flag::guards) something, and sections of nothing else, that stand there without a value.
-    pub(super) bare: Vec<String>,
+    /// The keys that [guard](Flag::guards) something and have a value, with its text; in a [`probe`] also sections of
+    /// nothing else that have a word in their place.
+    pub(super) guarded: BTreeMap<String, String>,
+}
+
+impl Document {
+    /// Whether a guarding key has a value, or a section of such keys has one in it.
+    pub(super) fn is_guarded(&self, key: &str) -> bool {
+        let is_within = |other: &String| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        self.guarded.contains_key(key) || self.guarded.keys().any(is_within)
+    }
 }
 
 /// More entries of one list than any machine has ports or tunnels to spare for.
@@ -62,7 +74,7 @@ pub(super) fn read(program: Program, text: &str) -> Result<Document, Fault> {
     read_as(program, text, false)
 }
 
-/// As [`read`], of a file in which a word may stand in the place of a section.
+/// As [`read`], of a file in which a word may stand in the place of any value, list or section.
 pub(super) fn probe(program: Program, text: &str) -> Result<Document, Fault> {
     read_as(program, text, true)
 }
@@ -74,7 +86,7 @@ fn read_as(program: Program, text: &str, probing: bool) -> Result<Document, Faul
     let mut reader = Reader {
         program,
         probing,
-        bare: Vec::new(),
+        guarded: BTreeMap::new(),
         fault: None,
         at: String::new(),
         merging: None,
@@ -134,9 +146,10 @@ struct Found {
 
 struct Reader {
     program: Program,
-    /// A word in the place of a section is no mistake.
+    /// A word in the place of anything else is no mistake.
     probing: bool,
-    bare: Vec<String>,
+    /// Sections with a word in their place.
+    guarded: BTreeMap<String, String>,
     /// The complaint, where it is ours.
     fault: Option<String>,
     /// The key that is being read, as it is told to users.
@@ -165,7 +178,7 @@ impl Reader {
         let mut document = Document {
             settings: Settings::new(),
             entries: vec![Settings::new(); self.entries],
-            bare: self.bare,
+            guarded: self.guarded,
         };
         let (merged, own): (Vec<_>, Vec<_>) =
             self.found.into_iter().partition(|found| found.merged.is_some());
@@ -177,9 +190,14 @@ impl Reader {
                 None => &mut document.settings,
                 Some(at) => &mut document.entries[at],
             };
-            if !settings.iter().any(|(flag, _)| flag.name == found.flag.name) {
-                settings.push((found.flag, found.value));
+            if settings.iter().any(|(flag, _)| flag.name == found.flag.name) {
+                continue;
             }
+            if found.flag.guards() && !found.value.protects_nothing() {
+                let key = found.flag.yaml_path().unwrap_or_default();
+                document.guarded.insert(key, text_of(&found.value));
+            }
+            settings.push((found.flag, found.value));
         }
         document
     }
@@ -211,14 +229,13 @@ impl Reader {
         }
     }
 
-    /// Notes a section without anything in it, where that is one of guards alone.
-    fn note_bare_section(&mut self, place: &Place) {
+    /// Notes a word in the place of a section, where that is one of guards alone.
+    fn note_word(&mut self, place: &Place, word: &str) {
         let mut below = keys(self.program, place.entry.is_some())
             .filter(|(_, key)| key.strip_prefix(&place.path).is_some_and(|rest| rest.starts_with('.')));
         let is_refused = |flag: &Flag| matches!(flag.effect, Effect::Refused(_));
         if below.next().is_some_and(|(flag, _)| is_refused(flag)) && below.all(|(flag, _)| is_refused(flag)) {
-            let told = self.told(place);
-            self.bare.push(told);
+            self.guarded.insert(self.told(place), word.to_owned());
         }
     }
 
@@ -256,6 +273,9 @@ impl Reader {
             if let Some((_, now)) = FORMER.iter().find(|(former, _)| under(former)) {
                 return format!("{told}: unknown key (it became {now})");
             }
+        }
+        if let (Some((first, rest)), Some(_)) = (key.split_once('.'), self.meaning(&place)) {
+            return format!("{told}: unknown key (did you mean a section `{first}:` with `{rest}`?)");
         }
         let mut known: Vec<String> = keys(self.program, section.entry.is_some())
             .filter_map(|(_, key)| {
@@ -324,7 +344,6 @@ impl<'de> Visitor<'de> for Section<'_> {
     }
 
     fn visit_none<E>(self) -> Result<(), E> {
-        self.reader.note_bare_section(&self.place);
         Ok(())
     }
 
@@ -336,8 +355,12 @@ impl<'de> Visitor<'de> for Section<'_> {
         if self.reader.probing { from.deserialize_any(self) } else { from.deserialize_map(self) }
     }
 
-    /// Only in a [`probe`].
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+    /// Only in a [`probe`]. A file that is one word tells nothing.
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<(), E> {
+        if self.place.entry.is_none() && self.place.path.is_empty() {
+            return Err(E::custom("a word in the place of a file"));
+        }
+        self.reader.note_word(&self.place, word);
         Ok(())
     }
 
@@ -385,7 +408,9 @@ impl Visitor<'_> for Key<'_> {
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
         let place = self.section.below(key);
-        let Some(meaning) = self.reader.meaning(&place) else {
+        // The path of a key with a dot would be that of another key, which could then stand there twice.
+        let known = if key.contains('.') { None } else { self.reader.meaning(&place) };
+        let Some(meaning) = known else {
             self.reader.fault = Some(self.reader.unknown(self.section, key));
             return Err(E::custom("unknown key"));
         };
@@ -412,19 +437,7 @@ impl Leaf<'_> {
         matches!(self.flag.effect, Effect::Refused(_))
     }
 
-    /// The key stands there and says nothing.
-    fn skip(self) {
-        if self.flag.guards() {
-            let told = self.reader.told(&self.place);
-            self.reader.bare.push(told);
-        }
-    }
-
     fn keep(self, value: Value) {
-        if self.flag.guards() && value.is_nothing() {
-            let told = self.reader.told(&self.place);
-            self.reader.bare.push(told);
-        }
         let merged = self.reader.merging.as_ref().map(|target| {
             // The key of the mapping itself, whatever is nested in it.
             let rest = self.place.path.strip_prefix(&target.path).unwrap_or(&self.place.path);
@@ -462,6 +475,8 @@ impl<'de> Visitor<'de> for Leaf<'_> {
             Kind::Duration | Kind::SignedDuration => "a duration (examples: 300ms, 10s, 1m30s)",
             #[cfg(feature = "server")]
             Kind::Float => "a number",
+            #[cfg(feature = "server")]
+            Kind::Count => "a whole number",
             Kind::Int => "a whole number",
             Kind::List => "a list (example: [a, b])",
             Kind::Size => "a size (examples: 65536, 64KiB, 1MiB)",
@@ -472,7 +487,6 @@ impl<'de> Visitor<'de> for Leaf<'_> {
 
     /// A key without a value keeps its default, as in Go.
     fn visit_none<E>(self) -> Result<(), E> {
-        self.skip();
         Ok(())
     }
 
@@ -482,7 +496,7 @@ impl<'de> Visitor<'de> for Leaf<'_> {
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
         match self.flag.kind {
-            Kind::List if self.is_refused() => from.deserialize_any(Unread(self)),
+            Kind::List if self.is_refused() || self.reader.probing => from.deserialize_any(Unread(self)),
             Kind::List => from.deserialize_seq(self),
             // Whatever is neither text nor list is no URL, either.
             _ if takes_several(self.flag) => from.deserialize_any(self),
@@ -496,6 +510,8 @@ impl<'de> Visitor<'de> for Leaf<'_> {
                 self.keep(value);
                 Ok(())
             }
+            // A word in the place of a number or a time.
+            None if self.reader.probing => Ok(()),
             None => Err(self.refuse(text)),
         }
     }
@@ -577,107 +593,26 @@ fn value(kind: Kind, text: &str) -> Option<Value> {
         }
     }
     kind.parse(text).or_else(|| match kind {
+        #[cfg(feature = "server")]
+        Kind::Count => parse_whole(text).map(Value::Int),
         Kind::Int => parse_whole(text).map(Value::Int),
         Kind::Size => parse_whole(text).map(Value::Size),
         _ => None,
     })
 }
 
+/// The text of a value that guards something.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::List(entries) => entries.join(","),
+        Value::Text(text) => text.clone(),
+        _ => String::new(),
+    }
+}
+
 /// Whether a text has parts behind commas, which may stand as a list in a file.
 fn takes_several(flag: &Flag) -> bool {
     flag.name == "connect.url"
-}
-
-/// Reads one entry of a list of texts; no value is the empty text.
-struct Word;
-
-impl<'de> DeserializeSeed<'de> for Word {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {
-        from.deserialize_option(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Word {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_none<E>(self) -> Result<String, E> {
-        Ok(String::new())
-    }
-
-    fn visit_unit<E>(self) -> Result<String, E> {
-        Ok(String::new())
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {
-        from.deserialize_str(self)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
-    }
-}
-
-/// The keys of an entry of a list whose flag takes `<first>=<second>`: in a file an entry may be a section, too.
-fn entry_keys(flag: &Flag) -> Option<[&'static str; 2]> {
-    (flag.name == "proxy.tcp.ports").then_some(["bind_addr", "endpoint"])
-}
-
-/// Reads an entry of such a list, as one text.
-struct Pair<'r> {
-    reader: &'r mut Reader,
-    keys: [&'static str; 2],
-}
-
-impl Pair<'_> {
-    fn refuse<E: serde::de::Error>(&mut self, message: &str) -> E {
-        self.reader.fault = Some(format!("{}: {message}", self.reader.at));
-        E::custom("bad entry")
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Pair<'_> {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pair<'_> {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a section with {} and {}", self.keys[0], self.keys[1])
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<String, A::Error> {
-        let mut found: [Option<String>; 2] = [None, None];
-        while let Some(key) = map.next_key_seed(Word)? {
-            let Some(at) = self.keys.iter().position(|known| *known == key) else {
-                let near = nearest(&key.replace('-', "_"), self.keys.iter().copied());
-                let message = format!("{}: unknown key{}", shortened(&key), did_you_mean(near));
-                return Err(self.refuse(&message));
-            };
-            if found[at].replace(map.next_value_seed(Word)?).is_some() {
-                return Err(self.refuse(&format!("{key}: the key stands here twice")));
-            }
-        }
-        match found {
-            [Some(first), Some(second)] => Ok(format!("{first}={second}")),
-            [None, _] => Err(self.refuse(&format!("missing {}", self.keys[0]))),
-            [_, None] => Err(self.refuse(&format!("missing {}", self.keys[1]))),
-        }
-    }
 }
 
 /// Reads the list whose entries have keys.
@@ -709,7 +644,12 @@ impl<'de> Visitor<'de> for List<'_> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_seq(self)
+        if self.reader.probing { from.deserialize_any(self) } else { from.deserialize_seq(self) }
+    }
+
+    /// Only in a [`probe`].
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {

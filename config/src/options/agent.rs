@@ -195,11 +195,14 @@ impl AgentOptions {
             let all = std::iter::once(values.text("connect.token-file").to_owned()).chain(of_rows);
             all.filter(|path| !path.is_empty()).map(Into::into).collect()
         };
+        let rest = Self::without_listeners(values)?;
+        #[cfg(feature = "tls")]
+        let rest = Self { notices: [&rest.notices[..], &idle_tls(values, &listeners)].concat(), ..rest };
         Ok(Self {
             listeners,
             #[cfg(feature = "yaml")]
             token_files,
-            ..Self::without_listeners(values)?
+            ..rest
         })
     }
 
@@ -224,6 +227,25 @@ impl AgentOptions {
             token_files: Vec::new(),
         })
     }
+}
+
+/// What the user has to hear of settings for TLS to services that are not spoken TLS with: only an `https://` address asks
+/// for it, whatever a root or a certificate beside it may suggest.
+#[cfg(feature = "tls")]
+fn idle_tls(values: &Values, listeners: &[ListenerOptions]) -> Vec<String> {
+    let is_idle =
+        |listener: &ListenerOptions| !listener.addr.tls && listener.tls != ClientTlsOptions::default();
+    if *values.command() == Command::AgentStart {
+        let idle = listeners.iter().enumerate().filter(|(_, listener)| is_idle(listener));
+        return idle
+            .map(|(row, _)| format!("listeners[{row}].tls: no effect without an https:// addr"))
+            .collect();
+    }
+    // The flags are for all listeners, one of which may have use for them.
+    if listeners.is_empty() || !listeners.iter().all(is_idle) {
+        return Vec::new();
+    }
+    vec!["tls: no effect without an https:// address of the service".to_owned()]
 }
 
 impl Default for AgentOptions {

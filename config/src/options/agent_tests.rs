@@ -44,7 +44,7 @@ fn defaults_are_those_of_go() {
 /// A flag that is read nowhere is a flag without effect.
 #[test]
 fn every_flag_changes_the_options() {
-    for (verb, command) in [(Verb::AgentHttp, http("e", "4000")), (Verb::AgentTcp, tcp("e", "4000"))] {
+    for (verb, command) in [(Verb::AgentHttp, http("e", "https://s")), (Verb::AgentTcp, tcp("e", "4000"))] {
         for flag in flags(Program::Agent).iter().filter(|flag| flag.belongs_to(verb)) {
             let text = match flag.name {
                 // A file has tests of its own, and these say which one.
@@ -278,7 +278,32 @@ fn tls_without_a_server_that_speaks_it_is_told() {
         assert!(notices("http://a,wss://b", given).is_empty());
     }
     // That of a service is another matter.
-    assert!(notices("http://a", &[("tls.insecure-skip-verify", "true")]).is_empty());
+    let skip = [("tls.insecure-skip-verify", "true")];
+    assert!(!notices("http://a", &skip).iter().any(|told| told == line));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_without_a_service_that_speaks_it_is_told() {
+    let notices = |command, given: &[(&str, &str)]| resolve(command, given).expect("is good").notices;
+    let line = "tls: no effect without an https:// address of the service";
+    let pair = [("tls.cert", "c.pem"), ("tls.key", "k.pem")];
+    for given in [&[("tls.root-cas", "ca.pem")][..], &[("tls.insecure-skip-verify", "true")], &pair] {
+        for addr in ["4000", "http://a", "unix:/run/a"] {
+            assert_eq!(notices(http("e", addr), given), [line], "{addr}");
+        }
+        assert!(notices(http("e", "https://a"), given).is_empty());
+        let several = |entries| [&[("endpoints", entries)], given].concat();
+        assert_eq!(notices(Command::Agent, &several("a/1,b/http://c")), [line]);
+        assert!(notices(Command::Agent, &several("a/1,b/https://c")).is_empty());
+    }
+    let path = std::env::temp_dir().join(format!("piko-idle-tls-{}.yaml", std::process::id()));
+    let text = "listeners:\n- {endpoint_id: a, addr: 1}\n- {endpoint_id: b, protocol: tcp, addr: 2, tls: {root_cas: x}}\n\
+                - {endpoint_id: c, addr: https://c, tls: {root_cas: x}}\n";
+    std::fs::write(&path, text).expect("there is room");
+    let told = notices(Command::AgentStart, &[("config.path", path.to_str().expect("is text"))]);
+    assert_eq!(told, ["listeners[1].tls: no effect without an https:// addr"]);
+    let _ = std::fs::remove_file(&path);
 }
 
 /// Only two of the same source leave open which one is meant.

@@ -99,9 +99,11 @@ impl RebalanceOptions {
         if shed_rate > 1.0 {
             return refuse("upstream.rebalance.shed-rate", "shed-rate cannot exceed 1");
         }
-        let Ok(min_conns) = usize::try_from(values.int("upstream.rebalance.min-conns")) else {
+        let min_conns = values.int("upstream.rebalance.min-conns");
+        if min_conns < 0 {
             return refuse("upstream.rebalance.min-conns", "min-conns cannot be negative");
-        };
+        }
+        let min_conns = usize::try_from(min_conns).unwrap_or(usize::MAX);
         Ok(Self { min_conns, shed_rate, threshold: (threshold > 0.0).then_some(threshold) })
     }
 }

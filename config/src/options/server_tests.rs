@@ -219,3 +219,21 @@ fn each_limit_lands_in_its_own_field() {
     assert_eq!((http.read_header_timeout, http.idle_timeout), (seconds(3), seconds(4)));
     assert_eq!(http.max_header_bytes, 8192);
 }
+
+/// Go keeps it in an unsigned number of 64 bits.
+#[test]
+fn as_many_connections_as_go_can_count() {
+    let min_conns = |text: &str| {
+        let given = [("upstream.rebalance.min-conns", text.to_owned())];
+        let values =
+            Values::resolve(Command::Server, &given, &|_| None).map_err(|error| error.to_string())?;
+        let options = ServerOptions::from_values(&values).map_err(|error| error.to_string())?;
+        Ok::<_, String>(options.upstream.rebalance.min_conns)
+    };
+    for text in ["18446744073709551615", "0xffffffffffffffff", "9223372036854775808"] {
+        assert_eq!(min_conns(text), Ok(usize::try_from(i64::MAX).unwrap_or(usize::MAX)), "{text}");
+    }
+    assert_eq!(min_conns("7"), Ok(7));
+    assert!(min_conns("18446744073709551616").is_err_and(|told| told.contains("no whole number of 64 bits")));
+    assert!(min_conns("-1").is_err_and(|told| told.contains("cannot be negative")));
+}

@@ -108,6 +108,61 @@ fn secrets_stay_out() {
     assert!(print(&Values::defaults(Command::Server)).contains("secret: \"\""));
 }
 
+/// A secret and its file are one setting, of which the stronger source counts.
+#[test]
+fn of_a_secret_and_its_file_the_one_that_counts_is_printed() {
+    let printed = |command: Command, text: &str, variable: &str| {
+        let file = Temporary::with(text);
+        let env = |name: &str| (name == variable).then(|| "given".into());
+        let given = [("config.path", file.path().to_owned())];
+        print(&Values::resolve(command, &given, &env).expect("is good"))
+    };
+    for (command, section, name) in
+        [(Command::Server, "cluster", "secret"), (Command::AgentStart, "connect", "token")]
+    {
+        let variable = format!("PIKO_{}_{}", section.to_uppercase(), name.to_uppercase());
+        let text = printed(command.clone(), &format!("{section}: {{{name}_file: /run/it}}\n"), &variable);
+        assert!(text.contains(&format!("  {name}: \"[redacted]\" # {variable}\n")), "{text}");
+        assert!(!text.contains(&format!("{name}_file:")), "{text}");
+        let variable = format!("{variable}_FILE");
+        let text = printed(command, &format!("{section}: {{{name}: it}}\n"), &variable);
+        assert!(text.contains(&format!("  {name}_file: given # {variable}\n")), "{text}");
+        assert!(!text.contains(&format!("  {name}:")), "{text}");
+    }
+    assert!(print(&Values::defaults(Command::Server)).contains("secret_file: \"\""));
+}
+
+#[test]
+fn values_of_a_list_have_their_origin_beside_them() {
+    for (command, list, text) in [
+        (
+            Command::AgentStart,
+            "listeners",
+            "- {endpoint_id: a, addr: 1}\n- {endpoint_id: b, addr: 2, access_log: {level: warn}}\n",
+        ),
+        (Command::ForwardStart, "ports", "- {endpoint_id: a, addr: 1}\n- {endpoint_id: b, addr: 2}\n"),
+    ] {
+        let file = Temporary::with(&format!("{list}:\n{text}"));
+        let printed = print(&values(command.clone(), &[("config.path", file.path())]));
+        let path = file.path();
+        for line in [
+            format!(" addr: \"1\" # {path}: {list}[0].addr\n"),
+            format!("    endpoint_id: b # {path}: {list}[1].endpoint_id\n"),
+        ] {
+            assert!(printed.contains(&line), "{line}{printed}");
+        }
+        if command == Command::AgentStart {
+            assert!(
+                printed.contains(&format!("level: warn # {path}: listeners[1].access_log.level\n")),
+                "{printed}"
+            );
+            assert!(printed.contains("timeout: 10s\n"), "{printed}");
+        }
+        let again = Temporary::with(&printed);
+        assert_eq!(values(command, &[("config.path", again.path())]).rows(), 2);
+    }
+}
+
 #[test]
 fn what_cannot_be_meant_is_no_good_configuration() {
     let error = Task::Check.run(&values(Command::Server, &[("grace-period", "0")])).unwrap_err();

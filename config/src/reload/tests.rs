@@ -171,13 +171,52 @@ fn a_part_may_let_a_flag_wait() {
 #[test]
 fn what_is_no_file_is_read_once() {
     let folder = Folder::new();
+    std::os::unix::fs::symlink("/dev/null", folder.file()).expect("the folder can be written");
+    let (mut reload, part) = folder.reload();
+    assert!(reload.files().is_empty());
+    assert_eq!(reload.reload(), Ok(Reloaded::default()));
+    // What comes in its place later is nothing that the program was started with.
+    folder.write("grace_period: 1s\n");
+    assert_eq!(reload.reload(), Ok(Reloaded::default()));
+    assert_eq!(part.taken(), [0; 0]);
+}
+
+/// A device in the place of a file empties the configuration as much as an empty file does.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_any_more_is_refused() {
+    let folder = Folder::new();
     folder.write("grace_period: 1s\n");
     let (mut reload, part) = folder.reload();
     std::fs::remove_file(folder.file()).expect("is there");
     std::os::unix::fs::symlink("/dev/null", folder.file()).expect("the folder can be written");
-    assert!(reload.files().is_empty());
-    assert_eq!(reload.reload(), Ok(Reloaded::default()));
+    assert_eq!(reload.files(), [folder.file()]);
+    assert!(reload.reload().expect_err("is no file").contains("server.yaml: no file any more"));
     assert_eq!(part.taken(), [0; 0]);
+    folder.write("grace_period: 2s\n");
+    assert_eq!(reload.reload().map(|reloaded| reloaded.applied), Ok(vec!["grace-period"]));
+}
+
+/// What a part reads from a file of its own may wait for a restart without any value being new.
+#[test]
+fn a_part_may_know_of_files_that_wait() {
+    struct Secret;
+    impl Part<ServerOptions> for Secret {
+        fn prepare(&self, _: &ServerOptions) -> Result<Box<dyn FnOnce() + Send>, String> {
+            Ok(Box::new(|| ()))
+        }
+
+        fn outdated(&self, _: &ServerOptions) -> Vec<&'static str> {
+            vec!["cluster.secret-file"]
+        }
+    }
+    let folder = Folder::new();
+    folder.write("{}\n");
+    let (mut reload, _) = folder.reload();
+    reload.add(Arc::new(Secret), &ServerOptions::default());
+    assert_eq!(reload.reload().expect("is good").waiting, ["cluster.secret-file"]);
+    folder.write("cluster: {secret_file: a, node_id: b}\n");
+    assert_eq!(reload.reload().expect("is good").waiting, ["cluster.node-id", "cluster.secret-file"]);
 }
 
 #[test]

@@ -324,7 +324,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "The RSA public key that tokens are verified with, as PEM",
     ),
     flag("upstream.bind-addr", Kind::Bind, ":8001", "Where to listen for agents; port 0 picks a free one"),
-    flag("upstream.rebalance.min-conns", Kind::Int, "50", "Nodes with fewer agents than this shed none").reloadable(),
+    flag("upstream.rebalance.min-conns", Kind::Count, "50", "Nodes with fewer agents than this shed none").reloadable(),
     flag(
         "upstream.rebalance.shed-rate",
         Kind::Float,

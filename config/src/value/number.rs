@@ -18,6 +18,24 @@ pub fn parse_float(text: &str) -> Option<f64> {
 /// A whole number in Go's notation (`strconv.ParseInt` with base 0): decimal, `0x`, `0o` or a leading `0`, `0b`,
 /// with `_` between digits.
 pub fn parse_int(text: &str) -> Option<i64> {
+    let (negative, magnitude) = parse_parts(text)?;
+    if negative { 0_i64.checked_sub_unsigned(magnitude) } else { 0_i64.checked_add_unsigned(magnitude) }
+}
+
+/// As [`parse_int`], for what Go keeps in an unsigned number of 64 bits: what is too large for a signed one is as much as
+/// that can be.
+#[cfg(feature = "server")]
+pub(crate) fn parse_count(text: &str) -> Option<i64> {
+    let (negative, magnitude) = parse_parts(text)?;
+    if negative {
+        0_i64.checked_sub_unsigned(magnitude)
+    } else {
+        Some(0_i64.saturating_add_unsigned(magnitude))
+    }
+}
+
+/// Whether a number is negative, and how far it is from zero.
+fn parse_parts(text: &str) -> Option<(bool, u64)> {
     let (negative, body) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -45,8 +63,7 @@ pub fn parse_int(text: &str) -> Option<i64> {
     if !digits.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
-    let magnitude = u64::from_str_radix(&digits, radix).ok()?;
-    if negative { 0_i64.checked_sub_unsigned(magnitude) } else { 0_i64.checked_add_unsigned(magnitude) }
+    Some((negative, u64::from_str_radix(&digits, radix).ok()?))
 }
 
 /// A whole number that is written with a point or an exponent, such as `1e+06` and `1.048576e+06`: a float of YAML 1.2

@@ -139,10 +139,67 @@ fn a_directory_in_place_of_the_file_is_refused() {
 }
 
 #[test]
+fn a_device_in_place_of_the_file_is_refused() {
+    let setup = Setup::start("proxy: {timeout: 1m}\n");
+    let from = setup.server.process.mark();
+    let path = setup.folder.path("server.yaml");
+    std::fs::remove_file(&path).expect("is there");
+    std::os::unix::fs::symlink("/dev/null", &path).expect("the folder can be written");
+    let is_told = |line: &piko_tests::process::Line| {
+        let record = line.json().filter(|record| record["msg"] == REFUSED);
+        record.is_some_and(|record| record["error"].as_str().is_some_and(|e| e.contains("no file any more")))
+    };
+    setup.server.process.wait_line(from, SOON, is_told).expect("it is seen");
+    assert_eq!(setup.metric("piko_reload_current"), "0");
+    setup.change("proxy: {timeout: 2m}\n", NEW_VALUES);
+}
+
+#[test]
 fn what_needs_a_restart_says_so() {
     let setup = Setup::start("{}\n");
     let record = setup.change("cluster: {join: [10.0.0.1]}\n", "new values that count after a restart only");
     assert_eq!(record["flags"], "cluster.join");
+}
+
+/// In a file and by flag alone: what a start would refuse is refused, and a new secret waits for a restart.
+#[test]
+fn the_file_of_the_cluster_secret_is_read_again() {
+    for by_flag in [false, true] {
+        let folder = Folder::new();
+        let secret = folder.write("secret", "one\n");
+        let config = folder.write("server.yaml", &format!("cluster: {{secret_file: '{secret}'}}\n"));
+        let args = if by_flag { ["--cluster.secret-file", &secret] } else { ["--config.path", &config] };
+        let mut server = Server::start_with(binary("piko-server"), &args, &[]);
+        let refused = |server: &mut Server, from, why: &str| {
+            let record = server.process.wait_record(from, SOON, REFUSED).expect("it is seen").1;
+            assert!(record["error"].as_str().is_some_and(|error| error.contains(why)), "{record}");
+        };
+        let from = server.process.mark();
+        std::fs::remove_file(&secret).expect("is there");
+        refused(&mut server, from, "secret: no such file or directory [");
+        let from = server.process.mark();
+        folder.write("secret", " \n");
+        refused(&mut server, from, "secret: the file is empty [");
+        let from = server.process.mark();
+        std::fs::remove_file(&secret).expect("is there");
+        std::os::unix::fs::symlink("/dev/null", &secret).expect("the folder can be written");
+        refused(&mut server, from, "secret: no file, but a device");
+        let from = server.process.mark();
+        folder.write("secret", "two\n");
+        let told = "new values that count after a restart only";
+        let record = server.process.wait_record(from, SOON, told).expect("it is seen").1;
+        assert_eq!(record["flags"], "cluster.secret-file");
+        server.process.wait_record(from, SOON, APPLIED).expect("it is seen");
+        // Once is enough, and the secret in use is nothing new.
+        let from = server.process.mark();
+        server.process.signal(Signal::Hup).expect("sent");
+        server.process.wait_record(from, SOON, APPLIED).expect("the answer");
+        let last = server.process.mark();
+        folder.write("secret", "one\n");
+        server.process.wait_record(last, SOON, APPLIED).expect("it is seen");
+        let again = server.process.lines(from).iter().any(|line| line.is_record(told));
+        assert!(!again);
+    }
 }
 
 /// `proxy.http.idle-timeout`, `.max-header-bytes` and `.read-header-timeout`: connections that begin have the new ones, and

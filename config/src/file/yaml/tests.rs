@@ -395,3 +395,38 @@ proptest! {
         }
     }
 }
+
+/// Go knows no such keys, and the same key could stand in its section, too.
+#[test]
+fn a_key_with_a_dot_is_no_section() {
+    let why =
+        |first: &str, rest: &str| format!("unknown key (did you mean a section `{first}:` with `{rest}`?)");
+    for (program, text, line, told) in [
+        (Program::Server, "proxy.timeout: 5s\n", 1, format!("proxy.timeout: {}", why("proxy", "timeout"))),
+        (
+            Program::Server,
+            "cluster: {secret: \"\"}\ncluster.secret: x\n",
+            2,
+            format!("cluster.secret: {}", why("cluster", "secret")),
+        ),
+        (
+            Program::Server,
+            "proxy:\n  tls.client_cas: x\n",
+            2,
+            format!("proxy.tls.client_cas: {}", why("tls", "client_cas")),
+        ),
+        (Program::Server, "proxy.tls: {cert: x}\n", 1, format!("proxy.tls: {}", why("proxy", "tls"))),
+        (
+            Program::Agent,
+            "listeners:\n- endpoint_id: e\n  access_log.level: info\n",
+            3,
+            format!("listeners[0].access_log.level: {}", why("access_log", "level")),
+        ),
+        (Program::Server, "proxy.nonsense: 5s\n", 1, "proxy.nonsense: unknown key".to_owned()),
+        (Program::Server, "proxy.<<: {timeout: 5s}\n", 1, "proxy.<<: ".to_owned()),
+    ] {
+        let (at, message) = bad(program, text);
+        assert_eq!(at, Some(line), "{text}: {message}");
+        assert!(message.starts_with(&told), "{text}: {message}");
+    }
+}
