@@ -3,11 +3,12 @@
 use super::Plan;
 use bytes::{Buf, BytesMut};
 use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Reuse, Version};
-use piko_driver::{Addr, MaybeTls, Runtime};
-use piko_runtime_tokio::{Stream, Tokio};
+use piko_driver::{Addr, Runtime};
+use piko_runtime_tokio::Stream;
 use std::fmt;
 use std::io;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Why a request does not count.
@@ -43,9 +44,14 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What goes both ways: a bare socket, whose figures are not to depend on the possibility of TLS, or one under TLS.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
 /// A connection that carries one request after the other.
 pub(super) struct Client {
-    io: Stream<MaybeTls<<Tokio as Runtime>::Tcp>>,
+    io: Box<dyn Duplex>,
     http: ClientConn,
     input: BytesMut,
     out: BytesMut,
@@ -58,7 +64,7 @@ impl Client {
             .await
             .unwrap_or(Err(Failure::Connect(io::ErrorKind::TimedOut)))?;
         let http = ClientConn::new(Config::default(), plan.rt.now());
-        Ok(Self { io: io.into(), http, input: BytesMut::new(), out: BytesMut::new() })
+        Ok(Self { io, http, input: BytesMut::new(), out: BytesMut::new() })
     }
 
     /// Sends `body` to `endpoint` and compares the answer. True when the connection can be used again.
@@ -119,18 +125,25 @@ impl Client {
 }
 
 /// A connection to the first address of the proxy port that takes one.
-async fn dial(plan: &Plan) -> Result<MaybeTls<<Tokio as Runtime>::Tcp>, Failure> {
-    let mut last = io::ErrorKind::NotFound;
-    for addr in plan.rt.resolve(&plan.host, plan.port).await.map_err(|e| Failure::Connect(e.kind()))? {
-        match (plan.rt.connect(&Addr::Ip(addr)).await, &plan.tls) {
-            (Ok(io), None) => return Ok(MaybeTls::Plain(io)),
-            (Ok(io), Some(tls)) => {
-                return tls.connect(io, &plan.host).await.map_err(|error| Failure::Tls(error.to_string()));
+async fn dial(plan: &Plan) -> Result<Box<dyn Duplex>, Failure> {
+    let refused = |error: io::Error| Failure::Connect(error.kind());
+    let Some(tls) = &plan.tls else {
+        let tcp = TcpStream::connect((plan.host.as_str(), plan.port)).await.map_err(refused)?;
+        tcp.set_nodelay(true).map_err(lost)?;
+        return Ok(Box::new(tcp));
+    };
+    let mut last = Failure::Connect(io::ErrorKind::NotFound);
+    for addr in plan.rt.resolve(&plan.host, plan.port).await.map_err(refused)? {
+        match plan.rt.connect(&Addr::Ip(addr)).await {
+            Ok(io) => {
+                let io =
+                    tls.connect(io, &plan.host).await.map_err(|error| Failure::Tls(error.to_string()))?;
+                return Ok(Box::new(Stream::from(io)));
             }
-            (Err(error), _) => last = error.kind(),
+            Err(error) => last = refused(error),
         }
     }
-    Err(Failure::Connect(last))
+    Err(last)
 }
 
 /// What is still to come behind `got`. Of an answer with another status nothing is compared.
