@@ -450,7 +450,6 @@ impl Tunnel {
 
     /// Ends the session without a word on the wire; what is still open fails.
     fn end_here(&mut self, now: Instant) {
-        tracing::debug!(endpoint = %self.endpoint, streams = self.streams(), "tunnel taken down");
         self.ended_here = true;
         self.session.handle_failure(now);
     }
