@@ -100,7 +100,7 @@ impl Entry {
     /// Fewer requests under way per listener, compared without dividing.
     pub(super) fn is_less_busy(&self, one: usize, than: usize, now: Instant) -> bool {
         let (Some(one), Some(than)) = (self.remotes.get(one), self.remotes.get(than)) else { return false };
-        let busy = |remote: &Remote| remote.load.estimate(now) as u64;
+        let busy = |remote: &Remote| remote.load.queue(now) as u64;
         busy(one).saturating_mul(u64::from(than.listeners))
             < busy(than).saturating_mul(u64::from(one.listeners))
     }
