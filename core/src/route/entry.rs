@@ -122,9 +122,24 @@ impl Remote {
         if self.is_usable(choice.exclude) && self.rank(choice.now) == rank { self.listeners } else { 0 }
     }
 
-    /// How its requests under way per listener compare with `outstanding` ones on local `tunnels`.
-    pub(super) fn busy_cmp(&self, (outstanding, tunnels): (usize, usize), now: Instant) -> Ordering {
-        let theirs = self.load.queue(now).saturating_mul(tunnels);
-        theirs.cmp(&outstanding.saturating_mul(self.listeners as usize))
+    /// Whose requests under way per listener are clearly fewer than those of another, of so many listeners: by half and
+    /// two. The draw has spread them evenly already; the numbers of one moment are chance, and would favour whoever is
+    /// measured best, which are local tunnels.
+    pub(super) fn clearly_cmp(one: (usize, usize), two: (usize, usize)) -> Ordering {
+        let slack = one.1.saturating_mul(two.1).saturating_mul(2);
+        let (one, two) = (one.0.saturating_mul(two.1), two.0.saturating_mul(one.1));
+        let clearly = |more: usize, less: usize| more > less.saturating_mul(2).saturating_add(slack);
+        if clearly(one, two) {
+            Ordering::Greater
+        } else if clearly(two, one) {
+            Ordering::Less
+        } else {
+            Ordering::Equal
+        }
+    }
+
+    /// What is under way at the node, and for how many listeners.
+    pub(super) fn share(&self, now: Instant) -> (usize, usize) {
+        (self.load.queue(now), self.listeners as usize)
     }
 }

@@ -363,13 +363,9 @@ impl Router {
                 // Each local tunnel as good as `local` weighs as much as a listener elsewhere; `local` stands for all.
                 let weight = |at: usize| if at == here { entry.listeners() } else { weight(at) };
                 let ours = entry.local_share(local);
+                let share = |at: usize| remotes.get(at).map_or(ours, |remote| remote.share(now));
                 let at = balance::pick_weighted(here + 1, choice.dice, weight, |one, two| {
-                    match (remotes.get(one), remotes.get(two)) {
-                        (Some(_), Some(_)) => entry.is_less_busy(two, one, now),
-                        (Some(one), None) => one.busy_cmp(ours, now).is_gt(),
-                        (None, Some(two)) => two.busy_cmp(ours, now).is_lt(),
-                        (None, None) => false,
-                    }
+                    Remote::clearly_cmp(share(one), share(two)).is_gt()
                 })?;
                 match remotes.get(at) {
                     Some(remote) => self.pick_of(remote, now, None),
