@@ -12,7 +12,7 @@ use std::time::Duration;
 const ENDPOINTS: u8 = 3;
 const NODES: u8 = 3;
 /// Fewer unanswered requests than make an upstream look stalled.
-const UNANSWERED_FEW: u32 = 4;
+const UNANSWERED_FEW: u32 = 3;
 
 /// One step; numbers choose among what there is.
 type Op = (u8, u8, u8, u64);
