@@ -39,6 +39,7 @@ impl Liar {
     /// Sends to a node; a full queue of the sender is waited for. That of the receiver drops what it has no room for.
     pub(crate) fn send(&self, to: SocketAddr, data: &[u8]) {
         while self.0.send_to(data, to).is_err() {
+            // The kernel says when a stream has room again, of datagrams it does not.
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -126,6 +127,7 @@ pub(crate) fn until_routed(cluster: &Cluster, node: usize, endpoint: &str) -> Du
     let start = Instant::now();
     while !routes(cluster.members[node].proxy(), endpoint) {
         assert!(start.elapsed() < PATIENCE, "node {node} does not route {endpoint}");
+        // The node is another process, which tells nobody what it routes: it is asked.
         thread::sleep(Duration::from_millis(1));
     }
     start.elapsed()

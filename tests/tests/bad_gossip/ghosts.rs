@@ -26,7 +26,7 @@ fn twenty_thousand_ghosts_neither_stall_nor_fill_a_node() {
             to,
             &delta(("liar", &by), (&name, &at), &[("proxy_addr", "127.0.0.1:9", 1), (&key, "1", 2)]),
         );
-        // What the node has no room for would not be heard.
+        // Time is the subject: the kernel drops what the node has no room for, and says nothing of it.
         if n % 20 == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }

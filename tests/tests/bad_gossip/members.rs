@@ -97,6 +97,7 @@ fn g17_one_bad_seed_is_one_bad_seed() {
     let start = std::time::Instant::now();
     while !piko_tests::cluster::routes(joined.proxy, "seeded") {
         assert!(start.elapsed() < PATIENCE, "{}", joined.process.tail());
+        // The node is another process, which tells nobody what it routes: it is asked.
         std::thread::sleep(Duration::from_millis(2));
     }
 }

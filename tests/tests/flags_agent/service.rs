@@ -165,6 +165,7 @@ fn wait_for(mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !done() {
         assert!(Instant::now() < deadline, "it does not come about");
+        // What is waited for shows in another process, which tells nobody: it is looked at.
         thread::sleep(Duration::from_millis(5));
     }
 }
