@@ -106,6 +106,15 @@ proptest! {
     }
 }
 
+/// What a run of the property found: a successor at the very instant of its predecessor's last word gave the same
+/// versions to other keys. No process restarts within a millisecond; one that takes longer is heard by all.
+#[test]
+fn a_successor_elsewhere_is_heard_by_all() {
+    let ops = [(0, 181, 0, 0), (25, 237, 0, 0), (15, 153, 0, 0), (16, 69, 139, 0), (0, 89, 1, 0)];
+    let idle = [(0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (16, 0, 0, 0), (0, 0, 0, 0)];
+    assert_eq!(run(0, None, &[ops, idle].concat()), Ok(()));
+}
+
 /// What 10 schedules say about the fault; without it all of them pass.
 fn exposed(fault: Fault) -> usize {
     let found = |seed: &u64| {
