@@ -1,7 +1,9 @@
 //! Names of things: newtypes, so that no number or string is taken for another.
 
 use alloc::sync::Arc;
+use core::cmp::Ordering;
 use core::fmt::{self, Write};
+use core::hash::{Hash, Hasher};
 
 /// The longest endpoint id, in bytes: one that gossip can still carry in a datagram (wire protocol 9.1 G3, 10).
 pub const ENDPOINT_ID_BYTES_MAX: usize = 1024;
@@ -42,9 +44,18 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// The name that upstreams listen on: 1 to 1,024 bytes without `/`, case-sensitive, otherwise opaque.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointId(Arc<[u8]>);
+/// Longer ids than this go to the heap; most are shorter, and each request has one.
+const INLINE_BYTES: usize = 22;
+
+/// The name that upstreams listen on: 1 to 1,024 bytes without `/`, case-sensitive, otherwise opaque. Cheap to clone.
+#[derive(Clone)]
+pub struct EndpointId(Kept);
+
+#[derive(Clone)]
+enum Kept {
+    Inline { len: u8, bytes: [u8; INLINE_BYTES] },
+    Long(Arc<[u8]>),
+}
 
 impl EndpointId {
     /// Checks the length and the absence of `/`.
@@ -56,19 +67,56 @@ impl EndpointId {
         } else if id.contains(&b'/') {
             Err(BadEndpointId::Slash)
         } else {
-            Ok(Self(Arc::from(id)))
+            let mut bytes = [0; INLINE_BYTES];
+            Ok(Self(match (bytes.get_mut(..id.len()), u8::try_from(id.len())) {
+                (Some(room), Ok(len)) => {
+                    room.copy_from_slice(id);
+                    Kept::Inline { len, bytes }
+                }
+                _ => Kept::Long(Arc::from(id)),
+            }))
         }
     }
 
     /// The bytes of the name.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Kept::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Kept::Long(id) => id,
+        }
+    }
+}
+
+impl PartialEq for EndpointId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for EndpointId {}
+
+impl PartialOrd for EndpointId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for EndpointId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// As the bytes, which it may be looked up by.
+impl Hash for EndpointId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 impl core::borrow::Borrow<[u8]> for EndpointId {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
@@ -82,7 +130,7 @@ impl fmt::Debug for EndpointId {
 /// no UTF-8 are escaped.
 impl fmt::Display for EndpointId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
+        for chunk in self.as_bytes().utf8_chunks() {
             for c in chunk.valid().chars() {
                 if c.is_control() { write!(f, "{}", c.escape_default())? } else { f.write_char(c)? }
             }
@@ -120,6 +168,18 @@ mod tests {
         assert_eq!(EndpointId::new(&vec![b'a'; 1024]).unwrap().as_bytes().len(), 1024);
         assert_eq!(EndpointId::new("é \"b\\".as_bytes()).unwrap().to_string(), "é \"b\\");
         assert_eq!(EndpointId::new(b"a\n\x1b\xff").unwrap().to_string(), "a\\n\\u{1b}\\xff");
+    }
+
+    #[test]
+    fn short_and_long_ids_are_their_bytes() {
+        for len in 1..40 {
+            let bytes = vec![b'a'; len];
+            let id = EndpointId::new(&bytes).unwrap();
+            assert_eq!(id.as_bytes(), bytes);
+            assert_eq!(id.clone(), id);
+            let longer = EndpointId::new(&vec![b'a'; len + 1]).unwrap();
+            assert!(id < longer && id != longer, "{len}");
+        }
     }
 
     use alloc::string::ToString;

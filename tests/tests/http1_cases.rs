@@ -194,10 +194,11 @@ fn requests_that_are_refused() {
         ("GET /a\u{1}b HTTP/1.1\r\nHost: h\r\n\r\n", 400, "9112 3"),
         ("CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n", 400, "9112 3.2.3"),
         ("CONNECT h:1 HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx", 400, "9110 9.3.6"),
-        // 2.3: versions. A prior-knowledge HTTP/2 preface fails at its target first.
-        ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505, "9112 2.3"),
-        ("GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505, "9112 2.3"),
-        ("GET / HTTP/0.9\r\nHost: h\r\n\r\n", 505, "9112 2.3"),
+        // Versions. A prior-knowledge HTTP/2 preface fails at its target first.
+        ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505, "9110 2.5"),
+        ("GET / HTTP/0.9\r\nHost: h\r\n\r\n", 505, "9110 2.5"),
+        ("GET / HTTP/1.x\r\nHost: h\r\n\r\n", 400, "9112 3"),
+        ("GET / HTTP/1.10\r\nHost: h\r\n\r\n", 400, "9112 3"),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "9112 3.2.4"),
         // 2.2 and 5: line ends, names, values.
         ("GET / HTTP/1.1\nHost: h\r\n\r\n", 400, "9112 2.2"),
@@ -232,8 +233,8 @@ fn requests_that_are_refused() {
             400,
             "9112 6.3",
         ),
-        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", 400, "9112 6.3"),
-        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 5\r\n\r\n", 400, "9112 6.3"),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 6\r\n\r\n", 400, "9112 6.3"),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5x\r\n\r\n", 400, "9112 6.3"),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400, "9112 6.3"),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +5\r\n\r\n", 400, "9112 6.3"),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n", 400, "9112 6.3"),
@@ -326,6 +327,16 @@ fn requests_that_are_accepted() {
         ("M-SEARCH / HTTP/1.1\r\nHost: h\r\n\r\n", None, false, false),
         ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", Known(0), false, false),
         ("POST / HTTP/1.0\r\ncontent-length: 03\r\n\r\nabc", Known(3), false, false),
+        // RFC 9110 8.6: identical lengths may be taken for one.
+        (
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            Known(1),
+            false,
+            false,
+        ),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\nx", Known(1), false, false),
+        // RFC 9110 2.5: a higher minor version is read as 1.1.
+        ("GET / HTTP/1.2\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", None, true, false),
         ("POST / HTTP/1.1\r\nHost: h\r\nTRANSFER-encoding: Chunked\r\n\r\n0\r\n\r\n", Chunked, false, false),
         (
             "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\nx",
@@ -427,7 +438,7 @@ fn responses_that_are_refused() {
         ("SSH-2.0-OpenSSH", "9112 4"),
         ("\r\nHTTP/1.1 200 OK\r\n\r\n", "9112 4"),
         ("HTTP/2.0 200 OK\r\n\r\n", "9112 4"),
-        ("HTTP/1.2 200 OK\r\n\r\n", "9112 4"),
+        ("HTTP/1.x 200 OK\r\n\r\n", "9112 4"),
         ("HTTP/1.1 20 OK\r\n\r\n", "9112 4"),
         ("HTTP/1.1 2000 OK\r\n\r\n", "9112 4"),
         ("HTTP/1.1 099 OK\r\n\r\n", "9112 4"),
@@ -494,6 +505,8 @@ fn responses_and_their_readings() {
             "ab",
             Discard,
         ),
+        // RFC 9110 2.5: a higher minor version is read as 1.1.
+        ("GET", "HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nab", Known(2), "ab", Keep),
         // RFC 9112 6.3: identical lengths collapse, the coding wins over a length.
         (
             "GET",

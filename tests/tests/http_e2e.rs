@@ -12,6 +12,8 @@ mod early;
 mod errors;
 #[path = "http_e2e/fields.rs"]
 mod fields;
+#[path = "http_e2e/heads.rs"]
+mod heads;
 #[path = "http_e2e/interim.rs"]
 mod interim;
 #[path = "http_e2e/records.rs"]

@@ -3,8 +3,9 @@
 /// The peer broke HTTP: what it did (names the RFC section) and the status it deserves.
 ///
 /// From a [`ServerConn`](super::ServerConn) the status is one of 400, 417, 431, 501 and 505: answer with it
-/// while no response was begun, then close. From a [`ClientConn`](super::ClientConn) it is always 502: the
-/// connection is of no more use, and what was received of a body is not all of it.
+/// while no response was begun, then close. From a [`ClientConn`](super::ClientConn) it is 502, or 431 for a head
+/// that [is too large](Fault::is_too_large): the connection is of no more use, and what was received of a body
+/// is not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct Fault {
@@ -24,23 +25,25 @@ pub(super) const UNASKED_SWITCH: &str = "a 101 that nobody asked for (RFC 9110 1
 pub(super) const FOREIGN_SWITCH: &str = "a 101 for a protocol that was not offered (RFC 9110 7.8)";
 
 impl Fault {
+    /// A head with too many bytes or lines, of a request or of a response.
+    pub const TOO_LARGE: Self = Self::new(431, "the head is too large (RFC 6585 5)");
+
     pub(super) const fn new(status: u16, what: &'static str) -> Self {
         Self { status, what }
     }
 
-    /// The reason phrase of the status (RFC 9110 15).
+    /// The reason phrase of the status (RFC 9110 15), of a request's fault.
     pub fn reason(&self) -> &'static str {
         match self.status {
             417 => "Expectation Failed",
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
-            502 => "Bad Gateway",
             505 => "HTTP Version Not Supported",
             _ => "Bad Request",
         }
     }
 
-    /// The plain text for the body of the answer, as clients of Go Piko know it.
+    /// The plain text for the body of the answer to a request, as clients of Go Piko know it.
     pub fn text(&self) -> &'static str {
         match (self.status, self.what) {
             (_, MISSING_HOST) => "400 Bad Request: missing required Host header",
@@ -48,7 +51,6 @@ impl Fault {
             (417, _) => "417 Expectation Failed",
             (431, _) => "431 Request Header Fields Too Large",
             (501, _) => "501 Not Implemented",
-            (502, _) => "502 Bad Gateway",
             (505, _) => "505 HTTP Version Not Supported",
             _ => "400 Bad Request",
         }
@@ -57,6 +59,11 @@ impl Fault {
     /// The response was a 101, but not to what the request asked for.
     pub fn is_bad_switch(&self) -> bool {
         self.status == 502 && matches!(self.what, UNASKED_SWITCH | FOREIGN_SWITCH)
+    }
+
+    /// The head had too many bytes or lines.
+    pub fn is_too_large(&self) -> bool {
+        self.status == Self::TOO_LARGE.status
     }
 
     /// The response was refused only because lines of its head are folded: [`unfold`](super::unfold) the same

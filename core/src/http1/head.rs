@@ -8,7 +8,7 @@ use core::ops::Range;
 pub enum Version {
     /// HTTP/1.0: no chunks, no interim responses, one request per connection unless asked otherwise.
     Http10,
-    /// HTTP/1.1.
+    /// HTTP/1.1, and higher minor versions (RFC 9110 2.5).
     Http11,
 }
 

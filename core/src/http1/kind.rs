@@ -141,7 +141,7 @@ mod tests {
 
     /// Every character of tokens (RFC 9110 5.6.2).
     fn tchars() -> impl Iterator<Item = u8> + Clone {
-        (0..=u8::MAX).filter(|&b| super::super::fields::is_tchar(b))
+        (0..=u8::MAX).filter(|&b| super::super::chars::is_tchar(b))
     }
 
     #[test]

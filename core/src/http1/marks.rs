@@ -25,6 +25,20 @@ pub(super) struct Marks {
 }
 
 impl Marks {
+    pub(super) const NONE: Self =
+        Self { marks: [Mark { kind: Kind::Other, name_len: 0, at: 0, end: 0 }; MARKS_MAX], count: 0 };
+
+    /// Remembers a line, which is `name ": " value CRLF`, of a [`Kind`] and behind the others, from `at` to
+    /// `end`. `None` when there is no room for it.
+    pub(super) fn add(&mut self, kind: Kind, name_len: usize, at: usize, end: usize) -> Option<()> {
+        let free = self.marks.get_mut(usize::from(self.count))?;
+        let end = u16::try_from(end).ok()?;
+        // A name with a kind is short, and the line starts before it ends.
+        *free = Mark { kind, name_len: name_len as u8, at: at as u16, end };
+        self.count += 1;
+        Some(())
+    }
+
     fn as_slice(&self) -> &[Mark] {
         self.marks.get(..usize::from(self.count)).unwrap_or_default()
     }
@@ -46,7 +60,7 @@ pub(super) struct Marker<'i> {
 impl<'i> Marker<'i> {
     /// `block` is the field lines, with whatever stands behind them.
     pub(super) fn new(block: &'i [u8]) -> Self {
-        Self { block, at: 0, marks: Some(Marks { marks: [Mark::default(); MARKS_MAX], count: 0 }) }
+        Self { block, at: 0, marks: Some(Marks::NONE) }
     }
 
     /// The next line of the block was read as `name` and `value`, the latter without whitespace around it. How it
@@ -58,28 +72,12 @@ impl<'i> Marker<'i> {
         // end right behind it, the line is therefore this one, whole, and nothing else.
         let separator = self.block.get(value_at - 2..value_at);
         let line_end = self.block.get(end..end + 2);
-        if separator == Some(b": ") && line_end == Some(b"\r\n") {
-            self.add(kind, name, value);
-        } else {
-            self.marks = None;
-        }
-    }
-
-    /// The next line of the block is `name ": " value CRLF`.
-    pub(super) fn add(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
+        let stands = separator == Some(b": ") && line_end == Some(b"\r\n");
         let at = self.at;
-        self.at += name.len() + value.len() + 4;
-        if kind == Kind::Other {
-            return;
-        }
-        let Some(marks) = &mut self.marks else { return };
-        match (marks.marks.get_mut(usize::from(marks.count)), u16::try_from(self.at)) {
-            (Some(free), Ok(end)) => {
-                // A name with a kind is short, and the line starts before it ends.
-                *free = Mark { kind, name_len: name.len() as u8, at: at as u16, end };
-                marks.count += 1;
-            }
-            _ => self.marks = None,
+        self.at = end + 2;
+        let add = |marks: &mut Marks| marks.add(kind, name.len(), at, end + 2);
+        if !stands || (kind != Kind::Other && self.marks.as_mut().and_then(add).is_none()) {
+            self.marks = None;
         }
     }
 

@@ -16,10 +16,10 @@
 //! # Requests are judged strictly
 //!
 //! What two parsers could read differently is refused, with the status in brackets: content-length together
-//! with transfer-encoding, repeated lengths, lengths that are no numbers, transfer-encoding in HTTP/1.0 or
+//! with transfer-encoding, differing lengths, lengths that are no numbers, transfer-encoding in HTTP/1.0 or
 //! other than one final `chunked` (400, for unknown codings 501), folded lines, whitespace around names, bare
 //! CR or LF, control characters, several, missing or malformed Host fields, targets in no legal form (400),
-//! other versions (505), other expectations than `100-continue` (417), heads beyond the limits (431). One empty
+//! other major versions (505), other expectations than `100-continue` (417), heads beyond the limits (431). One empty
 //! line before a request is forgiven.
 //!
 //! # Responses are normalised where one reading is certain
@@ -33,6 +33,7 @@
 //! Fields keep their names, order and values; framing and connection fields are written by the machine alone.
 
 mod body;
+mod chars;
 mod client;
 mod config;
 mod error;
@@ -49,11 +50,12 @@ mod state;
 mod target;
 mod write;
 
+pub(crate) use chars::is_reg_name_byte;
 pub use client::{ClientConn, Reuse};
 pub use config::Config;
 pub use error::{Fault, Refused};
-pub(crate) use fields::Line;
 pub use fields::{FieldIter, Fields, is_name, is_token, is_value, list_has, list_members, write_field};
+pub(crate) use fields::{Line, is_usual_option};
 pub use head::{BodyLength, Part, RequestHead, RequestPart, ResponseHead, ResponsePart, Version};
 pub use kind::NODE_FIELD;
 pub(crate) use kind::{Kind, LOAD_FIELD};

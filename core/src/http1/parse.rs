@@ -10,6 +10,8 @@ use super::target::{is_host, judge_target};
 /// A longer word in front of a refused request is not shown as its method.
 const PEEKED_METHOD_BYTES_MAX: usize = 64;
 
+const NOT_ONE_NUMBER: &str = "content-length is not one number (RFC 9112 6.3)";
+
 /// What a request asks of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wish {
@@ -85,10 +87,11 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
     }
     judge_target(method, target)?;
     let version = match version {
-        b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
+        // RFC 9110 2.5: a higher minor version is read as the highest that is known.
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Version::Http11,
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-            return Err(Fault::new(505, "a version other than 1.0 and 1.1 (RFC 9112 2.3)"));
+            return Err(Fault::new(505, "a major version other than 1 (RFC 9110 2.5)"));
         }
         _ => return Err(LINE),
     };
@@ -99,13 +102,9 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
 fn request_body(version: Version, facts: &Facts<'_>) -> Result<BodyLength, Fault> {
     match (facts.coding, facts.length) {
         (Coding::Absent, Length::Absent) => Ok(BodyLength::None),
+        // RFC 9110 8.6: one and the same number, however often, may be taken for one. It is written once.
         (Coding::Absent, Length::One(n)) => Ok(BodyLength::Known(n)),
-        (Coding::Absent, Length::Repeated(_) | Length::Differing) => {
-            Err(Fault::new(400, "several values of content-length (RFC 9112 6.3)"))
-        }
-        (Coding::Absent, Length::Bad) => {
-            Err(Fault::new(400, "content-length is not a number (RFC 9112 6.3)"))
-        }
+        (Coding::Absent, Length::Bad) => Err(Fault::new(400, NOT_ONE_NUMBER)),
         (_, Length::Absent) if version == Version::Http10 => {
             Err(Fault::new(400, "transfer-encoding in HTTP/1.0 (RFC 9112 6.1)"))
         }
@@ -157,7 +156,7 @@ pub(super) fn parse_response<'i>(
 /// RFC 9112 4. The space behind the status may be missing together with the reason.
 fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Fault> {
     const LINE: Fault = Fault::new(502, "the status line is malformed (RFC 9112 4)");
-    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ (b'0' | b'1'), b' ', a, b, c, rest @ ..] = line
+    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor @ b'0'..=b'9', b' ', a, b, c, rest @ ..] = line
     else {
         return Err(LINE);
     };
@@ -176,20 +175,20 @@ fn status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Fault> {
     if status < 100 {
         return Err(LINE);
     }
-    Ok((if *minor == b'1' { Version::Http11 } else { Version::Http10 }, status, reason))
+    Ok((if *minor == b'0' { Version::Http10 } else { Version::Http11 }, status, reason))
 }
 
 /// RFC 9112 6.3 for responses.
 fn response_body(status: u16, asked: Asked, facts: &Facts<'_>) -> Result<BodyLength, Fault> {
-    if matches!(facts.length, Length::Bad | Length::Differing) && facts.coding == Coding::Absent {
-        return Err(Fault::new(502, "content-length is not one number (RFC 9112 6.3)"));
+    if facts.length == Length::Bad && facts.coding == Coding::Absent {
+        return Err(Fault::new(502, NOT_ONE_NUMBER));
     }
     if matches!(status, 100..=199 | 204 | 304) || asked.head || (asked.connect && matches!(status, 200..=299))
     {
         return Ok(BodyLength::None);
     }
     match (facts.coding, facts.length) {
-        (Coding::Absent, Length::One(n) | Length::Repeated(n)) => Ok(BodyLength::Known(n)),
+        (Coding::Absent, Length::One(n)) => Ok(BodyLength::Known(n)),
         (Coding::Absent, _) => Ok(BodyLength::UntilClose),
         (Coding::Chunked, _) => Ok(BodyLength::Chunked),
         (Coding::Bad | Coding::Unknown, _) => {

@@ -120,7 +120,7 @@ impl ServerConn {
         let mut told = Length::Absent;
         head.fields.all("content-length").for_each(|value| told.note(value));
         match (told, head.body) {
-            (Length::One(n) | Length::Repeated(n), _) => Some(n),
+            (Length::One(n), _) => Some(n),
             (_, BodyLength::Known(n)) if self.asked.head && head.status != 304 => Some(n),
             _ => None,
         }

@@ -1,9 +1,9 @@
 //! The side that faces a client: requests come in, responses go out.
 
 use super::body::{Piece, Reader, Writer};
+use super::chars::is_tchar;
 use super::config::Config;
 use super::error::Fault;
-use super::fields::is_tchar;
 use super::head::{Part, RequestHead, RequestPart, Version};
 use super::parse::{Asked, parse_request};
 use super::scan::{Ends, Scan};
@@ -64,6 +64,11 @@ impl ServerConn {
             empty_line_seen: false,
             expired: false,
         }
+    }
+
+    /// The limits that it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Reads the next part from the start of `input`: how many bytes are done with, and what they were. Call

@@ -1,5 +1,6 @@
 //! Request targets and host values: characters and forms (RFC 9112 3.2, RFC 3986).
 
+use super::chars::{is_reg_name_byte, is_sub_delim, is_unreserved};
 use super::error::Fault;
 use core::net::Ipv6Addr;
 
@@ -47,6 +48,9 @@ fn judge_absolute(target: &[u8]) -> Result<(), Fault> {
 /// Path and query pass unchanged when legal. In the path, escapes must be complete and what no browser sends
 /// raw is refused; the query is anything printable. Bytes beyond ASCII pass in both.
 fn judge_path(path: &[u8]) -> Result<(), Fault> {
+    if path.iter().all(|&b| b == b'/' || is_reg_name_byte(b)) {
+        return Ok(());
+    }
     let mut rest = path;
     let mut in_query = false;
     while let Some((&b, tail)) = rest.split_first() {
@@ -73,6 +77,13 @@ fn judge_path(path: &[u8]) -> Result<(), Fault> {
 /// `uri-host [ ":" port ]` (RFC 9110 7.2, RFC 3986 3.2.2). The empty value is legal: it says that the target
 /// has no authority.
 pub(super) fn is_host(value: &[u8]) -> bool {
+    // A name, mostly with a port, which no closing bracket can hide in.
+    let name_len = value.iter().position(|&b| !is_reg_name_byte(b)).unwrap_or(value.len());
+    match value.get(name_len..) {
+        Some([]) => return true,
+        Some([b':', port @ ..]) => return port.iter().all(u8::is_ascii_digit),
+        _ => {}
+    }
     let (host, port) = split_port(value).unwrap_or((value, b""));
     if !port.iter().all(u8::is_ascii_digit) {
         return false;
@@ -109,39 +120,19 @@ fn is_ip_literal(literal: &[u8]) -> bool {
         && core::str::from_utf8(address).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
-/// The bytes that a registered name has as they stand: looked up, since every request has such a name.
-const REG_NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut b = 0;
-    while b < 256 {
-        // Below 256.
-        table[b] = is_unreserved(b as u8) || is_sub_delim(b as u8);
-        b += 1;
-    }
-    table
-};
-
 fn is_reg_name(host: &[u8]) -> bool {
-    if host.iter().all(|&b| REG_NAME[usize::from(b)]) {
+    if host.iter().all(|&b| is_reg_name_byte(b)) {
         return true;
     }
     let mut rest = host;
     while let Some((&b, tail)) = rest.split_first() {
         rest = match (b, tail) {
             (b'%', [a, b, tail @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => tail,
-            _ if REG_NAME[usize::from(b)] => tail,
+            _ if is_reg_name_byte(b) => tail,
             _ => return false,
         };
     }
     true
-}
-
-const fn is_unreserved(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~')
-}
-
-const fn is_sub_delim(b: u8) -> bool {
-    matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
 #[cfg(test)]

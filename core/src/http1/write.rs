@@ -2,6 +2,7 @@
 
 use super::error::Refused;
 use super::fields::{Fields, is_name};
+use alloc::vec::Vec;
 use bytes::BufMut;
 
 /// The first line of a message.
@@ -22,27 +23,6 @@ pub(super) struct Framing {
     pub(super) upgrade: bool,
 }
 
-/// Somewhere bytes go to. Counting first and writing then is what leaves `out` untouched when it is too small.
-trait Sink {
-    fn put(&mut self, bytes: &[u8]);
-}
-
-struct Counter(usize);
-
-impl Sink for Counter {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0 += bytes.len();
-    }
-}
-
-struct Out<'a, B>(&'a mut B);
-
-impl<B: BufMut> Sink for Out<'_, B> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.put_slice(bytes);
-    }
-}
-
 /// Everything that the machine adds to a head is shorter than this, start line apart: a length of 20 digits,
 /// three field names and their values.
 const ADDED_BYTES_MAX: usize = 160;
@@ -60,95 +40,99 @@ pub(super) fn write_head(
     };
     // No line grows by more than two bytes and none is shorter than that, so twice the block is always enough.
     let enough = start_len + 2 * fields.block().len() + ADDED_BYTES_MAX;
-    ensure_room(out, enough, |counter| put_head(start, fields, framing, counter))?;
-    put_head(start, fields, framing, &mut Out(out));
-    Ok(())
+    if out.remaining_mut() >= enough {
+        put_head(start, fields, framing, out);
+        return Ok(());
+    }
+    let mut whole = Vec::with_capacity(enough);
+    put_head(start, fields, framing, &mut whole);
+    put_if_fitting(&whole, out)
 }
 
 /// Writes the last chunk with trailer fields behind it. Fields that only a head may carry are left out: framing,
 /// connection, and `host` (RFC 9110 6.5.1).
 pub(super) fn write_trailers(fields: &Fields<'_>, out: &mut impl BufMut) -> Result<(), Refused> {
     let enough = 2 * fields.block().len() + ADDED_BYTES_MAX;
-    ensure_room(out, enough, |counter| put_trailers(fields, counter))?;
-    put_trailers(fields, &mut Out(out));
-    Ok(())
-}
-
-fn ensure_room(out: &impl BufMut, enough: usize, count: impl FnOnce(&mut Counter)) -> Result<(), Refused> {
-    if out.remaining_mut() < enough {
-        let mut counter = Counter(0);
-        count(&mut counter);
-        if out.remaining_mut() < counter.0 {
-            return Err(Refused::NoRoom(counter.0));
-        }
+    if out.remaining_mut() >= enough {
+        put_trailers(fields, out);
+        return Ok(());
     }
+    let mut whole = Vec::with_capacity(enough);
+    put_trailers(fields, &mut whole);
+    put_if_fitting(&whole, out)
+}
+
+/// What was written apart goes out whole or not at all.
+fn put_if_fitting(whole: &[u8], out: &mut impl BufMut) -> Result<(), Refused> {
+    if out.remaining_mut() < whole.len() {
+        return Err(Refused::NoRoom(whole.len()));
+    }
+    out.put_slice(whole);
     Ok(())
 }
 
-fn put_head(start: Start<'_>, fields: &Fields<'_>, framing: Framing, sink: &mut impl Sink) {
+fn put_head(start: Start<'_>, fields: &Fields<'_>, framing: Framing, out: &mut impl BufMut) {
     match start {
         Start::Request { method, target } => {
-            sink.put(method);
-            sink.put(b" ");
-            sink.put(target);
-            sink.put(b" HTTP/1.1\r\n");
+            out.put_slice(method);
+            out.put_slice(b" ");
+            out.put_slice(target);
+            out.put_slice(b" HTTP/1.1\r\n");
         }
         Start::Status { status, reason } => {
-            sink.put(b"HTTP/1.1 ");
             // Statuses have three digits, which the callers checked.
-            put_decimal(u64::from(status), sink);
-            sink.put(b" ");
-            sink.put(reason);
-            sink.put(b"\r\n");
+            let mut line = *b"HTTP/1.1 000 ";
+            line[9] += (status / 100 % 10) as u8;
+            line[10] += (status / 10 % 10) as u8;
+            line[11] += (status % 10) as u8;
+            out.put_slice(&line);
+            out.put_slice(reason);
+            out.put_slice(b"\r\n");
         }
     }
     // RFC 9110 10.1.4: whoever sends TE must also name it in Connection, since it is for the next hop only.
     let mut te = false;
-    let is_left_out = |name: &[u8]| {
+    let mut is_left_out = |name: &[u8]| {
         te |= is_name(name, "te");
         is_ours(name, framing.upgrade)
     };
     if fields.is_clean() {
-        sink.put(fields.block());
+        out.put_slice(fields.block());
     } else {
-        put_fields(fields, is_left_out, sink);
+        put_fields(fields, &mut is_left_out, out);
     }
     if let Some(length) = framing.length {
-        sink.put(b"content-length: ");
-        put_decimal(length, sink);
-        sink.put(b"\r\n");
+        out.put_slice(b"content-length: ");
+        put_decimal_line(length, out);
     }
     if framing.chunked {
-        sink.put(b"transfer-encoding: chunked\r\n");
+        out.put_slice(b"transfer-encoding: chunked\r\n");
     }
-    let options: &[u8] = match (framing.upgrade, framing.close, framing.keep_alive) {
-        (true, true, _) => b"upgrade, close",
-        (true, false, _) => b"upgrade",
-        (false, true, _) => b"close",
-        (false, false, true) => b"keep-alive",
-        (false, false, false) => b"",
+    let end: &[u8] = match (framing.upgrade, framing.close, framing.keep_alive) {
+        (false, false, false) => b"\r\n",
+        (false, false, true) => b"connection: keep-alive\r\n\r\n",
+        (false, true, _) => b"connection: close\r\n\r\n",
+        (true, false, _) => b"connection: upgrade\r\n\r\n",
+        (true, true, _) => b"connection: upgrade, close\r\n\r\n",
     };
-    if te || !options.is_empty() {
-        sink.put(b"connection: ");
-        sink.put(options);
-        sink.put(match (te, options) {
-            (false, _) => b"",
-            (true, b"") => b"te",
-            (true, _) => b", te",
-        });
-        sink.put(b"\r\n");
+    match end.strip_suffix(b"\r\n\r\n") {
+        _ if !te => out.put_slice(end),
+        None => out.put_slice(b"connection: te\r\n\r\n"),
+        Some(options) => {
+            out.put_slice(options);
+            out.put_slice(b", te\r\n\r\n");
+        }
     }
-    sink.put(b"\r\n");
 }
 
-fn put_trailers(fields: &Fields<'_>, sink: &mut impl Sink) {
-    sink.put(b"0\r\n");
-    put_fields(fields, |name| is_ours(name, false) || is_name(name, "host"), sink);
-    sink.put(b"\r\n");
+fn put_trailers(fields: &Fields<'_>, out: &mut impl BufMut) {
+    out.put_slice(b"0\r\n");
+    put_fields(fields, &mut |name| is_ours(name, false) || is_name(name, "host"), out);
+    out.put_slice(b"\r\n");
 }
 
 /// Copies the lines, in runs where they are canonical already.
-fn put_fields(fields: &Fields<'_>, mut is_left_out: impl FnMut(&[u8]) -> bool, sink: &mut impl Sink) {
+fn put_fields(fields: &Fields<'_>, is_left_out: &mut dyn FnMut(&[u8]) -> bool, out: &mut impl BufMut) {
     let block = fields.block();
     let mut at = 0;
     let mut run = 0;
@@ -159,16 +143,16 @@ fn put_fields(fields: &Fields<'_>, mut is_left_out: impl FnMut(&[u8]) -> bool, s
         if !left_out && line.skipped == 0 && line.is_canonical() {
             continue;
         }
-        sink.put(block.get(run..line_at - line.skipped).unwrap_or_default());
+        out.put_slice(block.get(run..line_at - line.skipped).unwrap_or_default());
         run = at;
         if !left_out {
-            sink.put(line.name);
-            sink.put(b": ");
-            sink.put(line.value);
-            sink.put(b"\r\n");
+            out.put_slice(line.name);
+            out.put_slice(b": ");
+            out.put_slice(line.value);
+            out.put_slice(b"\r\n");
         }
     }
-    sink.put(block.get(run..at).unwrap_or_default());
+    out.put_slice(block.get(run..at).unwrap_or_default());
 }
 
 /// Fields that belong to one connection and are written by its machine only (RFC 9110 7.6.1, RFC 9112 6).
@@ -183,10 +167,11 @@ fn is_ours(name: &[u8], upgrade: bool) -> bool {
     }
 }
 
-fn put_decimal(mut value: u64, sink: &mut impl Sink) {
-    let mut digits = [b'0'; 20];
-    let mut start = digits.len();
-    for slot in digits.iter_mut().rev() {
+/// The number and a line end.
+fn put_decimal_line(mut value: u64, out: &mut impl BufMut) {
+    let mut digits = *b"00000000000000000000\r\n";
+    let mut start = digits.len() - 2;
+    for slot in digits.iter_mut().rev().skip(2) {
         // The remainder is below ten.
         *slot = b'0' + (value % 10) as u8;
         value /= 10;
@@ -195,13 +180,12 @@ fn put_decimal(mut value: u64, sink: &mut impl Sink) {
             break;
         }
     }
-    sink.put(digits.get(start..).unwrap_or_default());
+    out.put_slice(digits.get(start..).unwrap_or_default());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     fn head(block: &[u8], framing: Framing) -> Vec<u8> {
         let mut out = Vec::new();

@@ -25,11 +25,11 @@ pub mod cause {
     pub const CUT_RESPONSE: &str = "cut-response";
     /// The node is about to end and takes no more agents (503).
     pub const DRAINING: &str = "draining";
-    /// The client's request head is too large (431).
+    /// The client's request head is too large (431), or the head of the upstream's response (502).
     pub const HEAD_TOO_LARGE: &str = "head-too-large";
     /// The client's request breaks HTTP (400, 501).
     pub const MALFORMED_REQUEST: &str = "malformed-request";
-    /// The upstream's response breaks HTTP (502).
+    /// The upstream's response breaks HTTP (502), other than by its [size](HEAD_TOO_LARGE).
     pub const MALFORMED_RESPONSE: &str = "malformed-response";
     /// Neither a field nor the host names an endpoint (400).
     pub const MISSING_ENDPOINT_ID: &str = "missing-endpoint-id";
@@ -51,7 +51,7 @@ pub mod cause {
     pub const TOO_MANY_LINKS: &str = "too-many-links";
     /// `Expect` asks for something other than `100-continue` (417).
     pub const UNSUPPORTED_EXPECTATION: &str = "unsupported-expectation";
-    /// The request's HTTP version is not spoken here (505).
+    /// The request's HTTP version is neither 1.0 nor 1.1 nor a later 1.x (505).
     pub const UNSUPPORTED_VERSION: &str = "unsupported-version";
     /// The upstream takes no more requests (502).
     pub const UPSTREAM_GOING_AWAY: &str = "upstream-going-away";
@@ -111,7 +111,6 @@ impl Answer {
         let cause = match fault.status {
             417 => cause::UNSUPPORTED_EXPECTATION,
             431 => cause::HEAD_TOO_LARGE,
-            502 => cause::MALFORMED_RESPONSE,
             505 => cause::UNSUPPORTED_VERSION,
             _ => cause::MALFORMED_REQUEST,
         };

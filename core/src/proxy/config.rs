@@ -33,13 +33,17 @@ pub struct Config {
     pub place: Place,
     /// Until the final response head (`proxy.timeout`; agent: dial and response head), counted from the
     /// request head or from the last new byte of the request that was sent on, so that an upload that
-    /// makes progress is not cut. `None`: no limit.
+    /// makes progress is not cut; not while the upstream has taken all that came, and more is to come from the client.
+    /// `None`: no limit.
     pub response_timeout: Option<Duration>,
-    /// No progress while a write is blocked or an announced request body is missing. `None`: no limit.
+    /// No progress while a write is blocked or an announced request body is missing (not on an agent, whose server
+    /// looks after that). `None`: no limit.
     pub stall_timeout: Option<Duration>,
-    /// Go's `proxy.http.read_timeout`: the longest pause in an announced request body. `None` is off.
+    /// Go's `proxy.http.read_timeout`: the longest pause in an announced request body, in place of the stall. `None` is
+    /// off.
     pub read_timeout: Option<Duration>,
-    /// Go's `proxy.http.write_timeout`: the longest pause in a response, behind its head. `None` is off.
+    /// Go's `proxy.http.write_timeout`: the longest pause in a response, behind its head, in place of the client's
+    /// stall. `None` is off.
     pub write_timeout: Option<Duration>,
     /// Bytes of a request, head and body, that are kept for a retry at most.
     pub replay_bytes_max: u64,

@@ -1,6 +1,6 @@
 //! When an exchange has waited long enough.
 
-use super::config::Config;
+use super::config::{Config, Place};
 use super::step::Leg;
 use crate::time::{Deadline, Instant};
 use core::time::Duration;
@@ -46,6 +46,8 @@ impl Expired {
 pub(super) struct Deadlines {
     response: Option<Duration>,
     stall: Option<Duration>,
+    /// For a body that is announced and does not come. Who has it from a server leaves that to the server.
+    missing: Option<Duration>,
     read: Option<Duration>,
     write: Option<Duration>,
     stage: Stage,
@@ -56,6 +58,8 @@ pub(super) struct Deadlines {
     /// Since when a write is blocked, or its last progress.
     client_blocked: Option<Instant>,
     upstream_blocked: Option<Instant>,
+    /// The upstream has taken something of the request.
+    reached: bool,
     /// A request body was announced.
     body_announced: bool,
     /// The whole request has come. Apart from the announcement, so that the two may come in any order.
@@ -69,6 +73,7 @@ impl Deadlines {
         Self {
             response: config.response_timeout,
             stall: config.stall_timeout,
+            missing: config.stall_timeout.filter(|_| config.place == Place::Server),
             read: config.read_timeout,
             write: config.write_timeout,
             stage: Stage::Off,
@@ -76,6 +81,7 @@ impl Deadlines {
             response_at: now,
             client_blocked: None,
             upstream_blocked: None,
+            reached: false,
             body_announced: false,
             request_ended: false,
             awaits_continue: false,
@@ -97,8 +103,12 @@ impl Deadlines {
         }
     }
 
-    pub(super) fn handle_request_end(&mut self) {
+    /// Behind a body it is the upstream that is waited for from here on.
+    pub(super) fn handle_request_end(&mut self, now: Instant) {
         self.request_ended = true;
+        if self.body_announced {
+            self.request_at = self.request_at.max(now);
+        }
     }
 
     pub(super) fn handle_response(&mut self, now: Instant) {
@@ -113,10 +123,12 @@ impl Deadlines {
     /// A try ended with its connection, and the next one is not blocked yet.
     pub(super) fn handle_retry(&mut self) {
         self.upstream_blocked = None;
+        self.reached = false;
     }
 
     /// Bytes went on towards `leg`; `new` is false for bytes of the request that an earlier try sent too.
     pub(super) fn handle_progress(&mut self, now: Instant, leg: Leg, new: bool) {
+        self.reached |= leg == Leg::Upstream;
         let (at, blocked) = match leg {
             Leg::Client => (&mut self.response_at, &mut self.client_blocked),
             Leg::Upstream => (&mut self.request_at, &mut self.upstream_blocked),
@@ -144,6 +156,11 @@ impl Deadlines {
             return None;
         }
         let head = self.stage == Stage::Head;
+        // Nobody reads the body while the upstream does not take it: that is the upstream's stall.
+        let client_owes = self.body_announced
+            && !self.request_ended
+            && !self.awaits_continue
+            && self.upstream_blocked.is_none();
         let mut earliest = None;
         let mut at = |since: Instant, span: Option<Duration>, what| {
             let Some(span) = span else { return };
@@ -152,20 +169,21 @@ impl Deadlines {
                 earliest = Some((at, what));
             }
         };
-        if head {
-            at(self.request_at, self.response, Expired::ResponseHead);
-        } else {
+        if !head {
             at(self.response_at, self.write, Expired::WritePause);
+        } else if !(client_owes && self.reached) {
+            // Else the upstream waits for the client, as we do.
+            at(self.request_at, self.response, Expired::ResponseHead);
         }
         if let Some(since) = self.client_blocked {
-            at(since, self.stall, Expired::ClientBlocked);
+            at(since, self.write.or(self.stall), Expired::ClientBlocked);
         }
         if let Some(since) = self.upstream_blocked {
             at(since, self.stall, Expired::UpstreamBlocked);
-        } else if self.body_announced && !self.request_ended && !self.awaits_continue {
-            // Nobody reads the body while the upstream does not take it: that is the upstream's stall.
-            at(self.request_at.max(self.response_at), self.stall, Expired::RequestMissing);
+        } else if client_owes && self.read.is_some() {
             at(self.request_at, self.read, Expired::ReadPause);
+        } else if client_owes {
+            at(self.request_at.max(self.response_at), self.missing, Expired::RequestMissing);
         }
         earliest
     }

@@ -2,8 +2,10 @@
 
 use super::answer::{Answer, cause};
 use super::config::Place;
-use super::target::Target;
-use crate::http1::{Fault, Fields, Kind, RequestHead, Version, list_members};
+use super::target::{Target, split_query};
+use crate::http1::{
+    Fault, Fields, Kind, RequestHead, Version, is_reg_name_byte, is_usual_option, list_members,
+};
 use crate::id::EndpointId;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -50,6 +52,10 @@ impl<'i> Seen<'i> {
                 Kind::Host => &mut seen.host,
                 Kind::Expect => &mut seen.expect,
                 Kind::Upgrade => &mut seen.upgrade,
+                Kind::Connection if is_usual_option(line.value) => {
+                    seen.connection_options += 1;
+                    continue;
+                }
                 Kind::Connection => {
                     seen.connection_options += list_members(line.value).count();
                     continue;
@@ -118,10 +124,14 @@ pub(super) fn host_name(host: &[u8]) -> Option<Option<&[u8]>> {
     if let Some(rest) = host.strip_prefix(b"[") {
         return is_literal(rest).then_some(None);
     }
-    let mut parts = host.splitn(2, |&b| b == b':');
-    let name = parts.next().unwrap_or_default();
-    let port = parts.next().unwrap_or_default();
-    (is_reg_name(name) && port.iter().all(u8::is_ascii_digit)).then_some(Some(name))
+    let name_len = host.iter().position(|&b| !is_reg_name_byte(b) && b != b'%').unwrap_or(host.len());
+    let (name, port) = host.split_at_checked(name_len)?;
+    let is_fine = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_fine.then_some(Some(name))
 }
 
 /// The part before the first dot. Nothing for an IP address, or a name without a dot or with nothing before it.
@@ -157,35 +167,17 @@ fn is_reg_name(name: &[u8]) -> bool {
     name.iter().all(|&b| is_reg_name_byte(b) || b == b'%')
 }
 
-/// Looked up: every byte of every host is asked for.
-const REG_NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut b = 0;
-    while b < 256 {
-        // Below 256.
-        let byte = b as u8;
-        table[b] = byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
-            || matches!(byte, b'*' | b'+' | b',' | b';' | b'=');
-        b += 1;
-    }
-    table
-};
-
-/// Unreserved characters and sub-delimiters.
-pub(super) fn is_reg_name_byte(b: u8) -> bool {
-    REG_NAME[usize::from(b)]
-}
-
 fn is_printable(value: &[u8]) -> bool {
     value.iter().all(|b| matches!(b, b' '..=b'~'))
 }
 
 /// The endpoint of `GET /_piko/v1/tcp/<id>`. `None` for every other request; the bare path is none of ours.
 fn tcp_endpoint(method: &[u8], target: &Target<'_>) -> Result<Option<EndpointId>, Answer> {
-    let (Target::Origin { path, query } | Target::Absolute { path, query, .. }) = *target else {
+    let (Target::Origin(rest) | Target::Absolute { rest, .. }) = *target else { return Ok(None) };
+    if !rest.starts_with(TCP_PATH) {
         return Ok(None);
-    };
+    }
+    let (path, query) = split_query(rest);
     let id = path.strip_prefix(TCP_PATH).filter(|id| method == b"GET" && !matches!(*id, b"" | b"/"));
     let Some(id) = id else { return Ok(None) };
     if let Some(id) = id.strip_suffix(b"/") {

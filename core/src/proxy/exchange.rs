@@ -49,8 +49,8 @@ enum Phase {
 ///    Every `handle_*` call may move the deadline.
 /// 5. [`finish`](Self::finish) when both messages are through, an answer was sent, or all was given up.
 ///
-/// Calls out of order change nothing and give `Nothing`. The endpoint and an upgrade's protocol are the only
-/// heap memory it holds, besides methods of more than 22 bytes.
+/// Calls out of order change nothing and give `Nothing`. An upgrade's protocol is the only heap memory it
+/// holds, besides methods and endpoint ids of more than 22 bytes.
 #[derive(Debug)]
 pub struct Exchange {
     config: Config,
@@ -181,7 +181,13 @@ impl Exchange {
         self.hop
     }
 
-    /// Whoever sent the request is no node of the cluster, whatever it says: it counts as a client's.
+    /// Who sent the request.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Whoever sent the request is no node of the cluster, whatever it says: it counts as a client's, and gets the
+    /// fields of one. (Whether it may leave this node is the caller's to decide.)
     pub fn distrust(&mut self) {
         self.hop = Hop::First;
         self.asks_load = false;
@@ -272,7 +278,8 @@ impl Exchange {
         block: &'b mut BytesMut,
     ) -> ResponseHead<'b> {
         let start = block.len();
-        let clean = fields::write_response(head, date, self.load, self.client_version, block);
+        let clean =
+            fields::write_response(head, self.config.place, date, self.load, self.client_version, block);
         let block: &'b BytesMut = block;
         let written = block.get(start..).unwrap_or_default();
         let fields = if clean { Fields::clean(written) } else { Fields::from_block(written) };
@@ -331,8 +338,8 @@ impl Exchange {
     }
 
     /// The whole request has come from the client; a missing body is no longer waited for.
-    pub fn handle_request_end(&mut self, _now: Instant) {
-        self.deadlines.handle_request_end();
+    pub fn handle_request_end(&mut self, now: Instant) {
+        self.deadlines.handle_request_end(now);
     }
 
     /// `bytes` were handed on *towards* `leg`: of the request to the upstream, of the response to the client.
@@ -448,6 +455,7 @@ impl Exchange {
             Failure::Cut => cause::CUT_RESPONSE,
             Failure::NoUpstream => cause::NO_UPSTREAM,
             Failure::Protocol(fault) if fault.is_bad_switch() => cause::BAD_UPGRADE,
+            Failure::Protocol(fault) if fault.is_too_large() => cause::HEAD_TOO_LARGE,
             Failure::Protocol(_) => cause::MALFORMED_RESPONSE,
             Failure::Refused(cause) => cause,
             Failure::Stale => cause::CONNECTION_CLOSED,

@@ -4,10 +4,9 @@
 //! (RFC 9110 7.6.1): the connection machines write it anew from the head.
 
 use super::config::Place;
-use super::endpoint::is_reg_name_byte;
 use crate::http1::{
     BodyLength, Fields, Kind, LOAD_FIELD, Line, NODE_FIELD, RequestHead, ResponseHead, Version, is_name,
-    list_has, list_members,
+    is_reg_name_byte, is_usual_option, list_has, list_members,
 };
 use crate::route::Hop;
 use alloc::vec::Vec;
@@ -61,7 +60,9 @@ impl Named<'_> {
 
     /// A Connection field came: true when it names fields that should have been known.
     fn is_disappointed_by(self, connection: &[u8]) -> bool {
-        matches!(self, Self::Unknown) && list_members(connection).any(names_field)
+        matches!(self, Self::Unknown)
+            && !is_usual_option(connection)
+            && list_members(connection).any(names_field)
     }
 }
 
@@ -209,6 +210,7 @@ fn write_request_lines<'i>(
 /// or the framing.
 pub(super) fn write_response(
     head: &ResponseHead<'_>,
+    place: Place,
     date: Option<&[u8]>,
     load: Option<usize>,
     client: Version,
@@ -216,10 +218,10 @@ pub(super) fn write_response(
 ) -> bool {
     let start = out.len();
     out.reserve(head.fields.block().len() + 64);
-    let mut has_date = write_response_lines(head, client, Named::Unknown, out);
+    let mut has_date = write_response_lines(head, place, client, Named::Unknown, out);
     if has_date.is_none() {
         out.truncate(start);
-        has_date = write_response_lines(head, client, Named::Known(&named_fields(&head.fields)), out);
+        has_date = write_response_lines(head, place, client, Named::Known(&named_fields(&head.fields)), out);
     }
     // RFC 9110 6.6.1: a recipient with a clock adds it. Interim responses go without.
     if let Some(date) = date.filter(|_| has_date != Some(true) && head.status >= 200) {
@@ -236,6 +238,7 @@ pub(super) fn write_response(
 /// The lines that go on; says whether a Date is among them. `None`: write again, as above.
 fn write_response_lines(
     head: &ResponseHead<'_>,
+    place: Place,
     client: Version,
     named: Named<'_>,
     out: &mut BytesMut,
@@ -252,6 +255,8 @@ fn write_response_lines(
                 has_date = true;
                 true
             }
+            // A service has no say in what Piko says of itself, which nodes act on.
+            Kind::PikoError => place != Place::Agent,
             Kind::Trailer => head.body == BodyLength::Chunked && client == Version::Http11,
             // 426 must say what to upgrade to (RFC 9110 15.5.22).
             Kind::Upgrade => matches!(head.status, 101 | 426),
@@ -343,10 +348,14 @@ fn put_forwarding(met: &Met<'_>, rules: &RequestRules<'_>, out: &mut BytesMut) {
         out.extend_from_slice(b"\r\n");
     }
     if let Some(host) = rules.authority.or(met.host).filter(|host| !met.forwarded_host && !host.is_empty()) {
-        put(out, b"X-Forwarded-Host", host);
+        out.extend_from_slice(b"X-Forwarded-Host: ");
+        out.extend_from_slice(host);
+        out.extend_from_slice(b"\r\n");
     }
     if !met.forwarded_proto {
-        put(out, b"X-Forwarded-Proto", if rules.tls { b"https" } else { b"http" });
+        let proto: &[u8] =
+            if rules.tls { b"X-Forwarded-Proto: https\r\n" } else { b"X-Forwarded-Proto: http\r\n" };
+        out.extend_from_slice(proto);
     }
 }
 
@@ -376,14 +385,26 @@ fn put(out: &mut BytesMut, name: &[u8], value: &[u8]) {
 fn put_ip(ip: IpAddr, out: &mut BytesMut) {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            for (at, octet) in ip.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.extend_from_slice(b".");
+            let mut text = [0; 16];
+            let mut len = 0;
+            let mut push = |b: u8| {
+                if let Some(place) = text.get_mut(len) {
+                    *place = b;
+                    len += 1;
                 }
-                let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10];
-                let leading = usize::from(octet < 100) + usize::from(octet < 10);
-                out.extend_from_slice(digits.get(leading..).unwrap_or_default());
+            };
+            for octet in ip.octets() {
+                if octet >= 100 {
+                    push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    push(b'0' + octet / 10 % 10);
+                }
+                push(b'0' + octet % 10);
+                push(b'.');
             }
+            // The last dot is one too many.
+            out.extend_from_slice(text.get(..len - 1).unwrap_or_default());
         }
         // Writing into a growing buffer cannot fail.
         IpAddr::V6(ip) => drop(write!(out, "{ip}")),

@@ -6,14 +6,14 @@ use bytes::BytesMut;
 /// A target taken apart. Slices of the request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target<'i> {
-    /// `http://host/path?query`, to a proxy. The path may be empty.
-    Absolute { authority: &'i [u8], path: &'i [u8], query: Option<&'i [u8]> },
+    /// `http://host/path?query`, to a proxy. The rest is path and query, of which the path may be empty.
+    Absolute { authority: &'i [u8], rest: &'i [u8] },
     /// `*`, for OPTIONS.
     Asterisk,
     /// `host:port`, for CONNECT.
     Authority(&'i [u8]),
     /// `/path?query`.
-    Origin { path: &'i [u8], query: Option<&'i [u8]> },
+    Origin(&'i [u8]),
     /// None of these.
     Unknown,
 }
@@ -21,8 +21,7 @@ pub(super) enum Target<'i> {
 impl<'i> Target<'i> {
     pub(super) fn parse(method: &[u8], target: &'i [u8]) -> Self {
         if target.starts_with(b"/") {
-            let (path, query) = split_query(target);
-            return Self::Origin { path, query };
+            return Self::Origin(target);
         }
         if method == b"CONNECT" {
             return if target.is_empty() { Self::Unknown } else { Self::Authority(target) };
@@ -40,8 +39,7 @@ impl<'i> Target<'i> {
         if authority.is_empty() {
             return Self::Unknown; // RFC 9110 4.2.1: an http URI has a host.
         }
-        let (path, query) = split_query(rest);
-        Self::Absolute { authority, path, query }
+        Self::Absolute { authority, rest }
     }
 
     /// The authority that takes the place of the Host field (RFC 9112 3.2.2; Go does so for CONNECT too).
@@ -57,16 +55,17 @@ impl<'i> Target<'i> {
     pub(super) fn write(&self, method: &[u8], config: &Config, out: &mut BytesMut) -> bool {
         let base_path = config.base_path.as_deref().unwrap_or_default();
         let base_query = config.base_query.as_deref().unwrap_or_default();
-        let (path, query) = match *self {
-            Self::Absolute { path: b"", query: None, .. } if method == b"OPTIONS" => {
+        let rest = match *self {
+            Self::Absolute { rest: b"", .. } if method == b"OPTIONS" => {
                 // RFC 9112 3.2.4: the last proxy turns an empty path into the asterisk.
                 out.extend_from_slice(b"*");
                 return true;
             }
-            Self::Absolute { path, query, .. } => (path, query),
-            Self::Origin { path, query } if has_base(base_path) || !base_query.is_empty() => (path, query),
+            Self::Absolute { rest, .. } => rest,
+            Self::Origin(rest) if has_base(base_path) || !base_query.is_empty() => rest,
             _ => return false,
         };
+        let (path, query) = split_query(rest);
         join_paths(base_path, path, out);
         if !base_query.is_empty() {
             out.extend_from_slice(b"?");
@@ -85,7 +84,7 @@ impl<'i> Target<'i> {
 }
 
 /// Path and query; the query is there, if empty, behind a trailing `?`.
-fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(super) fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     match target.iter().position(|&b| b == b'?') {
         Some(at) => (target.get(..at).unwrap_or_default(), target.get(at + 1..)),
         None => (target, None),

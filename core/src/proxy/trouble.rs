@@ -33,7 +33,8 @@ const SERVICE_DOWN: [&str; 5] = [
     cause::TLS_FAILED,
 ];
 /// Causes that leave open how far the request came.
-const BROKEN: [&str; 2] = [cause::CONNECTION_CLOSED, cause::STREAM_RESET];
+const BROKEN: [&str; 4] =
+    [cause::CONNECTION_CLOSED, cause::CUT_RESPONSE, cause::MALFORMED_RESPONSE, cause::STREAM_RESET];
 /// Causes behind which the client has waited long enough.
 const LATE: [&str; 2] = [cause::RESPONSE_TIMEOUT, cause::UPSTREAM_STALLED];
 
@@ -164,9 +165,11 @@ mod tests {
             let fields = b"x-piko-error: hop=agent; cause=response-timeout\r\n";
             let slow = Trouble { fault: Fault::Slow, failure: None };
             assert_eq!(judge(504, fields, b"", from), Some(slow));
-            let fields = b"x-piko-error: hop=agent; cause=stream-reset\r\n";
             let broken = Trouble { fault: Fault::Slow, failure: Some(Failure::Broken) };
-            assert_eq!(judge(502, fields, b"", from), Some(broken));
+            for cause in BROKEN {
+                let fields = alloc::format!("x-piko-error: hop=agent; cause={cause}\r\n");
+                assert_eq!(judge(502, fields.as_bytes(), b"", from), Some(broken));
+            }
             for other in ["hop=agent", "cause=connect-refused", "hop=agent; cause=of-a-later-release", ""] {
                 let fields = alloc::format!("x-piko-error: {other}\r\n");
                 assert_eq!(judge(502, fields.as_bytes(), b"", from), None, "{other}");

@@ -107,10 +107,12 @@ fn forwarding_fields_are_extended_or_kept() {
             "{plain}X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Host: e2e.test\r\nX-Forwarded-Proto: http\r\n\r\n"
         )
     );
-    // A node that forwards has added its fields already.
+    // A node that forwards has added its fields already, but this is none: the server knows no other one.
     assert_eq!(
         ask("x-piko-forward: true\r\nX-Forwarded-For: 7.7.7.7\r\n"),
-        format!("{plain}X-Forwarded-For: 7.7.7.7\r\n\r\n")
+        format!(
+            "{plain}X-Forwarded-For: 7.7.7.7, 127.0.0.1\r\nX-Forwarded-Host: e2e.test\r\nX-Forwarded-Proto: http\r\n\r\n"
+        )
     );
 }
 

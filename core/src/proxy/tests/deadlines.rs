@@ -90,6 +90,30 @@ fn an_upload_that_stops_is_answered_and_closed() {
     assert!(answer.body.ends_with(b"\"cause\":\"request-stalled\"}\n"));
 }
 
+/// The upstream waits for the client then, as whoever is in between does.
+#[test]
+fn a_pause_of_an_upload_is_not_the_upstreams() {
+    let mut exchange = start(&config(), UPLOAD);
+    assert_eq!(due(&exchange), Some((20, "request body missing")));
+    let mut config = config();
+    (config.place, config.stall_timeout) = (Place::Agent, Some(Duration::from_secs(20)));
+    let mut agents = start(&config, UPLOAD);
+    assert_eq!(due(&agents), Some((30, "response head")), "not reached yet");
+    agents.handle_progress(at(1), Leg::Upstream, 1);
+    assert_eq!(due(&agents), None, "the server looks after its client");
+    agents.handle_blocked(at(2), Leg::Upstream, true);
+    assert_eq!(due(&agents), Some((22, "write to the upstream blocked")));
+    agents.handle_blocked(at(3), Leg::Upstream, false);
+    agents.handle_request_end(at(50));
+    assert_eq!(due(&agents), Some((80, "response head")));
+    config = self::config();
+    (config.read_timeout, config.stall_timeout) =
+        (Some(Duration::from_secs(300)), Some(Duration::from_secs(20)));
+    exchange = start(&config, UPLOAD);
+    exchange.handle_progress(at(1), Leg::Upstream, 1);
+    assert_eq!(due(&exchange), Some((301, "read timeout")), "what was asked for holds");
+}
+
 #[test]
 fn an_upload_that_stops_behind_the_response_head_is_cut_unless_the_response_moves() {
     let mut exchange = start(&config(), UPLOAD);
@@ -184,7 +208,7 @@ fn read_and_write_timeouts_limit_pauses() {
     exchange.handle_progress(at(1), Leg::Upstream, 1);
     assert_eq!(due(&exchange), Some((5, "read timeout")));
     exchange.handle_request_end(at(2));
-    assert_eq!(due(&exchange), Some((31, "response head")), "the write timeout waits for the head");
+    assert_eq!(due(&exchange), Some((32, "response head")), "the write timeout waits for the head");
     respond(&mut exchange, at(20));
     assert_eq!(due(&exchange), Some((26, "write timeout")));
     exchange.handle_progress(at(25), Leg::Client, 1);

@@ -16,6 +16,19 @@ fn what_the_service_said_is_passed_as_received() {
     assert_eq!(passed(""), "", "no type is guessed, no server named");
 }
 
+/// Nodes act on these fields, and clients tell by them who speaks.
+#[test]
+fn a_service_cannot_speak_for_piko() {
+    let mut exchange = Exchange::new(&Config::new(Place::Agent), PEER, T0);
+    let _ = exchange.handle_request(T0, &request(PLAIN));
+    for status in ["502 No", "200 OK", "103 Early"] {
+        let said = format!(
+            "{status}\r\nX-Piko-Error: hop=agent; cause=connect-refused\r\na: b\r\nx-piko-load: 7\r\nx-piko-error: e\r\n"
+        );
+        assert_eq!(rewritten_response(&exchange, &said, None), "a: b\r\n");
+    }
+}
+
 #[test]
 fn hop_by_hop_fields_are_removed() {
     for fields in [
