@@ -1,4 +1,4 @@
-//! [`Runtime`] on parts of smol (async-executor, blocking) and a small reactor over mio: small, and without
+//! [`Runtime`] on parts of smol (async-task, blocking) and a small executor and reactor over mio: small, and without
 //! tokio. No protocol.
 //!
 //! [`block_on`] makes an executor and a reactor, and runs them together with a future on the calling thread.
@@ -18,13 +18,15 @@
 //! it has. Sockets and timers of one `block_on` may be used from other threads; each use of them that makes
 //! the sleeping thread do something costs a system call.
 //!
-//! `poll_end_of_turn` requeues the task: the executor's queues are first in, first out, and a task that wakes
+//! `poll_end_of_turn` requeues the task: the executor's queue is first in, first out, and a task that wakes
 //! itself stands behind all that are ready.
 //!
 //! For Unix: the reactor announces bare descriptors, which Windows has no notion of. There this crate is empty.
 #![cfg(unix)]
 
+mod alarms;
 mod clock;
+mod executor;
 mod io;
 mod listener;
 mod reactor;
@@ -36,14 +38,14 @@ pub use listener::SmolListener;
 pub use timer::SmolTimer;
 pub use udp::SmolUdp;
 
+use crate::executor::{Executor, Runner};
 use crate::reactor::{Reactor, Sleeper, Source};
-use async_executor::StaticExecutor;
 use piko_core::time::Instant;
 use piko_driver::{Addr, Io, ListenOptions, Runtime, Stream, Turn};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -54,7 +56,7 @@ const TASKS_PER_TURN: usize = 256;
 /// An executor and its reactor as the driver sees them. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Smol {
-    executor: &'static StaticExecutor,
+    executor: &'static Executor,
     reactor: &'static Reactor,
 }
 
@@ -95,32 +97,26 @@ pub fn block_on<F: Future>(main: impl FnOnce(Smol) -> F) -> F::Output {
 /// The part of [`block_on`] that is the same for every future.
 struct Turns {
     rt: Smol,
+    runner: Runner,
     sleeper: Sleeper,
-    /// Registered with the executor while there is nothing to run; whoever adds something calls.
-    idle: Pin<Box<dyn Future<Output = ()>>>,
-    waker: Waker,
 }
 
 impl Turns {
     fn new() -> Self {
-        let executor: &'static StaticExecutor = Box::leak(Box::new(StaticExecutor::new()));
         let (reactor, sleeper) = Reactor::open().expect("the operating system gives a reactor");
         let reactor: &'static Reactor = Box::leak(Box::new(reactor));
-        let waker = Waker::from(Arc::new(Caller { reactor, called: AtomicBool::new(false) }));
-        Self { rt: Smol { executor, reactor }, sleeper, idle: Box::pin(executor.tick()), waker }
+        let executor: &'static Executor = Box::leak(Box::new(Executor::new(reactor)));
+        Self { rt: Smol { executor, reactor }, runner: Runner::new(executor), sleeper }
     }
 
     /// Runs the tasks that are ready, then looks after sockets and timers. Sleeps when there is nothing to
     /// do.
     fn take(&mut self) {
         let Smol { executor, reactor } = self.rt;
-        let mut nothing_left = (0..TASKS_PER_TURN).any(|_| !executor.try_tick());
-        if nothing_left && self.idle.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
-            // Something was added in the meantime, and has been run.
-            self.idle = Box::pin(executor.tick());
-            nothing_left = false;
-        }
-        self.sleeper.turn(reactor, nothing_left);
+        let nothing_left = self.runner.run(TASKS_PER_TURN);
+        // The order counts: first the thread is said to sleep, then it looks once more.
+        let sleeps = nothing_left && reactor.fall_asleep() && executor.is_idle();
+        self.sleeper.turn(reactor, sleeps);
     }
 }
 
@@ -167,8 +163,7 @@ impl Runtime for Smol {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Boxed, so that the executor's code exists once and not once per kind of task: 25 KiB of a small agent. It boxes
         // large tasks in any case.
-        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
-        self.executor.spawn(task).detach();
+        self.executor.spawn(Box::pin(task));
     }
 
     fn poll_end_of_turn(&self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<()> {

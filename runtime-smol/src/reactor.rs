@@ -4,13 +4,13 @@
 //! while nothing happens. A socket is announced to the kernel once, edge-triggered, for both directions
 //! (async-io announces every single wait, which cost the agent two system calls per request).
 
+use crate::alarms::{Alarms, Due};
 use crate::clock;
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token};
 use piko_core::time::Instant;
 use slab::Slab;
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -39,7 +39,7 @@ pub(crate) struct Reactor {
     /// Interrupts the kernel. `None` once `block_on` is over.
     bell: Mutex<Option<mio::Waker>>,
     sources: Mutex<Sources>,
-    timers: Mutex<Timers>,
+    alarms: Mutex<Alarms>,
 }
 
 #[derive(Debug)]
@@ -56,14 +56,8 @@ struct Entry {
     readiness: Arc<Readiness>,
 }
 
-#[derive(Debug, Default)]
-struct Timers {
-    waiting: BTreeMap<(Instant, u64), Waker>,
-    last_id: u64,
-}
-
 /// A mutex whose poison is ignored: a panic ends the process in release builds.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -77,7 +71,7 @@ impl Reactor {
             state: AtomicU8::new(AWAKE),
             bell: Mutex::new(Some(bell)),
             sources: Mutex::new(Sources { registry: Some(registry), entries: Slab::new(), generation: 0 }),
-            timers: Mutex::default(),
+            alarms: Mutex::default(),
         };
         Ok((reactor, Sleeper { poll, events: Events::with_capacity(256), wakers: Vec::new() }))
     }
@@ -99,13 +93,23 @@ impl Reactor {
         }
     }
 
+    /// As [`Self::call`], of a thread that has said that it is about to sleep; any other looks of its own accord.
+    ///
+    /// Who has added something under a lock calls this behind it. The thread [says so](Self::fall_asleep) first and
+    /// takes that lock to look then, so either it finds what was added or it is seen asleep here.
+    pub(crate) fn call_sleeper(&self) {
+        if self.state.load(Ordering::Acquire) == ASLEEP {
+            self.call();
+        }
+    }
+
     /// From here on every call counts for the next sleep.
     pub(crate) fn begin_turn(&self) {
         self.state.swap(AWAKE, Ordering::AcqRel);
     }
 
-    /// Whether nobody has called since the turn began.
-    fn fall_asleep(&self) -> bool {
+    /// Says that the thread is about to sleep, unless somebody has called since the turn began.
+    pub(crate) fn fall_asleep(&self) -> bool {
         self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
@@ -134,60 +138,39 @@ impl Reactor {
         sources.entries.try_remove(token.0 % PLACES);
     }
 
-    /// A new name for a timer.
-    pub(crate) fn timer_id(&self) -> u64 {
-        let mut timers = lock(&self.timers);
-        timers.last_id += 1;
-        timers.last_id
-    }
-
-    /// Forgets the alarm `id` at `old`, and sets it to `at`.
-    pub(crate) fn set_alarm(&self, id: u64, old: Option<Instant>, at: Instant, waker: &Waker) {
-        let mut timers = lock(&self.timers);
-        let forgotten = old.and_then(|old| timers.waiting.remove(&(old, id)));
-        timers.waiting.insert((at, id), waker.clone());
-        let first = timers.waiting.first_key_value().is_some_and(|(&key, _)| key == (at, id));
-        drop(timers);
+    /// Forgets the alarm `old`, and sets one for `at`.
+    pub(crate) fn set_alarm(&self, old: Option<Due>, at: Instant, waker: &Waker) -> Due {
+        let mut alarms = lock(&self.alarms);
+        let forgotten = old.and_then(|old| alarms.clear(old));
+        let (due, is_first) = alarms.set(at, waker);
+        drop(alarms);
         drop(forgotten);
-        // The thread falls asleep first and asks for the next alarm then, so either it has seen this one or
-        // it is seen asleep here.
-        if first && self.state.load(Ordering::Acquire) == ASLEEP {
-            self.call();
+        // The thread asks for the next alarm once it has said that it sleeps.
+        if is_first {
+            self.call_sleeper();
         }
+        due
     }
 
-    /// Whether the alarm `id` at `at` has not gone off yet; it will wake `waker`.
-    pub(crate) fn alarm_pending(&self, id: u64, at: Instant, waker: &Waker) -> bool {
-        match lock(&self.timers).waiting.get_mut(&(at, id)) {
-            Some(waiting) => {
-                waiting.clone_from(waker);
-                true
-            }
-            None => false,
-        }
+    /// Whether an alarm has not gone off yet; it will wake `waker`.
+    pub(crate) fn alarm_pending(&self, due: Due, waker: &Waker) -> bool {
+        lock(&self.alarms).get_mut(due).map(|waiting| waiting.clone_from(waker)).is_some()
     }
 
-    /// Forgets the alarm `id` at `at`.
-    pub(crate) fn clear_alarm(&self, id: u64, at: Instant) {
-        let forgotten = lock(&self.timers).waiting.remove(&(at, id));
+    /// Forgets an alarm.
+    pub(crate) fn clear_alarm(&self, due: Due) {
+        let forgotten = lock(&self.alarms).clear(due);
         drop(forgotten);
     }
 
     /// Takes the alarms whose time has come; the time until the next one.
     fn due(&self, wakers: &mut Vec<Waker>) -> Option<Duration> {
-        let mut timers = lock(&self.timers);
-        if timers.waiting.is_empty() {
+        let mut alarms = lock(&self.alarms);
+        if alarms.is_empty() {
             return None;
         }
         let now = clock::now();
-        while let Some(first) = timers.waiting.first_entry() {
-            let at = first.key().0;
-            if at > now {
-                return Some(at.since(now));
-            }
-            wakers.push(first.remove());
-        }
-        None
+        alarms.take_due(now, wakers).map(|at| at.since(now))
     }
 
     fn deliver(&self, events: &Events, wakers: &mut Vec<Waker>) {
@@ -212,13 +195,12 @@ pub(crate) struct Sleeper {
 
 impl Sleeper {
     /// Wakes those whose time has come or whose sockets are ready. Sleeps until there are some, or until a
-    /// call, if it `may_sleep`.
+    /// call, if it is said to [sleep](Reactor::fall_asleep).
     ///
     /// # Panics
     ///
     /// When the kernel refuses to wait at all.
-    pub(crate) fn turn(&mut self, reactor: &Reactor, may_sleep: bool) {
-        let sleeps = may_sleep && reactor.fall_asleep();
+    pub(crate) fn turn(&mut self, reactor: &Reactor, sleeps: bool) {
         let next = reactor.due(&mut self.wakers);
         let timeout = if sleeps && self.wakers.is_empty() { next } else { Some(Duration::ZERO) };
         let polled = self.poll.poll(&mut self.events, timeout);

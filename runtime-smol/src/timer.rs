@@ -1,5 +1,6 @@
 //! A one-shot timer in the reactor's queue.
 
+use crate::alarms::Due;
 use crate::clock;
 use crate::reactor::Reactor;
 use piko_core::time::Instant;
@@ -10,32 +11,31 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 pub struct SmolTimer {
     reactor: &'static Reactor,
-    id: u64,
     /// What the reactor will wake us for. `None` once it has.
-    armed: Option<Instant>,
+    armed: Option<Due>,
 }
 
 impl SmolTimer {
     pub(crate) fn new(reactor: &'static Reactor) -> Self {
-        Self { reactor, id: reactor.timer_id(), armed: None }
+        Self { reactor, armed: None }
     }
 }
 
 impl Timer for SmolTimer {
     fn poll_until(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         let Some(at) = at.filter(|&at| at != Instant::FAR) else { return Poll::Pending };
-        if let Some(armed) = self.armed.filter(|&armed| armed <= at) {
-            if self.reactor.alarm_pending(self.id, armed, cx.waker()) {
+        if let Some(armed) = self.armed.filter(|armed| armed.at <= at) {
+            if self.reactor.alarm_pending(armed, cx.waker()) {
                 return Poll::Pending;
             }
             // It went off, perhaps for a deadline that has moved away since.
             self.armed = None;
+            if clock::now() >= at {
+                return Poll::Ready(());
+            }
         }
-        if clock::now() >= at {
-            return Poll::Ready(());
-        }
-        self.reactor.set_alarm(self.id, self.armed, at, cx.waker());
-        self.armed = Some(at);
+        // A time that has passed already is found out in this turn's look at the alarms, which looks at the clock anyway.
+        self.armed = Some(self.reactor.set_alarm(self.armed, at, cx.waker()));
         Poll::Pending
     }
 }
@@ -43,7 +43,7 @@ impl Timer for SmolTimer {
 impl Drop for SmolTimer {
     fn drop(&mut self) {
         if let Some(armed) = self.armed {
-            self.reactor.clear_alarm(self.id, armed);
+            self.reactor.clear_alarm(armed);
         }
     }
 }
