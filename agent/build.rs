@@ -11,6 +11,8 @@ fn main() {
     let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     println!("cargo::rustc-link-arg-bins=-T{folder}/static.ld");
     println!("cargo::rustc-link-arg-bins=--icf=all");
+    // A program is run by its segments; its sections are for tools, and tell little of one without symbols: 1.3 KiB.
+    println!("cargo::rustc-link-arg-bins=-znosectionheader");
     // A panic aborts, and a stripped binary has no names for a backtrace. The unwinder would still be linked in, for std's
     // panic message alone: 70 KiB. Its walk becomes a call that does nothing, which std takes for a stack without frames;
     // the rest is never called.

@@ -4,7 +4,7 @@ use crate::fleet::Fleet;
 use crate::metrics::{Counted, Metrics};
 use crate::tls::Crypto;
 use piko_client::{BadUrl, Event, ListenError, Upstream, Url};
-use piko_config::{AgentOptions, BindAddr, BindHost, ConnectUrl, GoDuration, ListenerOptions};
+use piko_config::{AgentOptions, BindAddr, BindHost, ConnectUrl, GoDuration, ListenerOptions, Protocol};
 use piko_core::mux;
 use piko_core::tunnel::Backoff;
 use piko_driver::{
@@ -132,12 +132,13 @@ async fn race(
     .await
 }
 
-/// The server of these options, without token and tenant.
+/// The server of these options, without token and tenant, for listeners of this protocol.
 pub(crate) fn upstream<R: Runtime>(
     rt: &R,
     options: &AgentOptions,
     budget: Arc<mux::Budget>,
     observer: Option<Arc<Observer>>,
+    protocol: Protocol,
 ) -> Result<Upstream<R>, RunError> {
     let mut backoff = Backoff::default();
     backoff.attempt = options.connect.timeout;
@@ -145,6 +146,8 @@ pub(crate) fn upstream<R: Runtime>(
     backoff.exit_on_failure = options.connect.exit_on_failure;
     let mut mux = mux::Config::default();
     mux.budget = budget;
+    // Over TCP a server carries nothing before it knows that a stream was accepted.
+    mux.prompt_acks = protocol == Protocol::Tcp;
     let connect = &options.connect;
     let mut upstream = Upstream::to(rt.clone(), server(&connect.url));
     for url in &connect.fallbacks {

@@ -11,6 +11,7 @@
 #[cfg(feature = "yaml")]
 mod change;
 mod slot;
+mod workers;
 
 use crate::agent::{Observer, RunError, access_options, upstream};
 use crate::http::header_version;
@@ -272,7 +273,7 @@ impl<R: Runtime> Fleet<R> {
         slot: &Slot<R>,
     ) -> Result<Tunnel<R>, RunError> {
         let observer = self.0.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut upstream = upstream(&self.0.rt, options, self.0.budget.clone(), observer)?;
+        let mut upstream = upstream(&self.0.rt, options, self.0.budget.clone(), observer, listener.protocol)?;
         #[cfg(not(any(feature = "tls-of-caller", feature = "yaml")))]
         let () = server;
         #[cfg(feature = "tls-of-caller")]

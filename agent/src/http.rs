@@ -108,6 +108,8 @@ impl<R: Runtime> Service for HttpService<R> {
     ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
         let head = self.header().map(|version| header_of(version, *client)).unwrap_or_default();
         if !attempt.fresh && head.is_empty() {
+            #[cfg(feature = "tls-of-caller")]
+            self.pool.only_since(self.dial.link.version());
             if let Some(io) = self.pool.take(attempt.idempotent) {
                 return Ok(Connected { io, pooled: true });
             }

@@ -14,6 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn main() -> ExitCode {
+    if HAS_FILES {
+        // Until somebody listens it means nothing, and in no case an end: all files are yet to be read.
+        let _ = flag::register(SIGHUP, Arc::default());
+    }
     match front_lexopt::parse_agent(std::env::args_os().skip(1), &process_env) {
         Ok(AgentInvocation::Help(text)) => show(&text),
         Ok(AgentInvocation::Version) => show(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -68,6 +68,11 @@ mod with {
     pub(crate) struct Link(Option<Arc<Connector>>);
 
     impl Link {
+        /// Which certificates and authorities count at the moment ([`Connector::version`]).
+        pub(crate) fn version(&self) -> u32 {
+            self.0.as_ref().map_or(0, |tls| tls.version())
+        }
+
         /// The handshake with `host`, where there is one.
         pub(crate) async fn secure<R: Runtime>(
             &self,

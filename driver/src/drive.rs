@@ -1,6 +1,6 @@
 //! The loop that owns a transport (design guide A.6): one task per tunnel.
 
-use crate::buffer::{Slot, borrow, give_back, with_read_buffer};
+use crate::buffer::{Slot, borrow, give_back, give_back_unused, with_read_buffer};
 use crate::clock::Clock;
 use crate::runtime::{IoInfo, Runtime, Timer, Turn};
 use crate::transport::{Received, Transport};
@@ -94,12 +94,15 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         let outcome = if cfg!(feature = "shared-reads") {
             let mut buf = borrow();
             let outcome = self.transport.poll_recv(cx, &mut buf);
-            let buf = buf.freeze();
             if let Poll::Ready(Ok(Received::Payload(range))) = &outcome {
+                let buf = buf.freeze();
                 let payload = buf.slice(range.clone());
                 self.take(payload.len(), |tunnel, now| tunnel.handle_shared_chunk(now, &payload));
+                drop(payload);
+                give_back(buf);
+            } else {
+                give_back_unused(buf);
             }
-            give_back(buf);
             outcome
         } else {
             with_read_buffer(|buf| {
@@ -186,11 +189,11 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
     }
 
     /// The critical section of a round. True when output waits that was not collected; gives the next deadline.
-    fn exchange(&mut self, cx: &mut Context<'_>, collect: bool) -> (bool, Option<Instant>) {
+    fn exchange(&mut self, cx: &mut Context<'_>, collect: bool) -> (bool, Instant) {
         let now = self.rt.now();
         let mut shared = self.handle.shared.state.lock();
         shared.now = now;
-        if shared.tunnel.poll_timeout().is_some_and(|d| d.at <= now) {
+        if shared.tunnel.timeout_at() <= now {
             shared.tunnel.handle_timeout(now);
             self.resting = shared.tunnel.streams() == 0;
             shared.slots.rest();
@@ -212,14 +215,12 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         self.reading = shared.tunnel.wants_input();
         shared.paused = !self.reading;
         let closed = shared.closed.is_some();
-        let mut at = shared.tunnel.poll_timeout().map(|d| d.at);
+        let mut at = shared.tunnel.timeout_at();
         if shared.paused {
-            let check = now + PAUSE_CHECK;
-            at = Some(at.map_or(check, |at| at.min(check)));
+            at = at.min(now + PAUSE_CHECK);
         }
         if closed {
-            let until = *self.last_words.get_or_insert(now + LAST_WORDS);
-            at = Some(at.map_or(until, |at| at.min(until)));
+            at = at.min(*self.last_words.get_or_insert(now + LAST_WORDS));
         }
         shared.armed = at;
         let wanted = !shared.output_waits && shared.tunnel.wants_transmit();
@@ -280,8 +281,12 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
             this.ending_turn = false;
             collect = true;
         }
+        // There was nothing to read in this poll.
+        let mut dry = false;
         for _ in 0..ROUNDS_MAX {
-            let mut progress = this.receive(cx);
+            let reads = this.reading && !dry;
+            let mut progress = reads && this.receive(cx);
+            dry |= reads && !progress;
             let (wanted, at) = this.exchange(cx, collect);
             collect = false;
             if wanted && !this.dead {
@@ -297,7 +302,7 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
             if let Some(reason) = this.over(cx) {
                 return Poll::Ready(reason);
             }
-            if this.timer.poll_until(cx, at).is_ready() {
+            if this.timer.poll_until(cx, Some(at)).is_ready() {
                 progress = true;
             }
             if !progress {

@@ -1,7 +1,7 @@
 //! Values that are found again by the place they were given, and by nothing else.
 
 /// Places that stay allocated when the last value goes.
-const KEPT_PLACES: usize = 8;
+const KEPT_PLACES: usize = 64;
 
 /// A vector with a list of its gaps: less memory per value than a tree, and a fraction of the code. Places are given
 /// again after [`Self::remove`].

@@ -3,12 +3,11 @@
 #[cfg(feature = "shared-reads")]
 use crate::runtime::Fetched;
 use crate::runtime::{CHUNK_BYTES, Io, IoInfo, Probe};
-use crate::tunnel::{Shared, TunnelHandle};
+use crate::tunnel::{Shared, SlotTable, TunnelHandle};
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::id::StreamId;
-use piko_core::mux::{Finish, ReadError, WriteError};
+use piko_core::mux::{Finish, ReadError, RecvStream, WriteError};
 use piko_core::preface::HeaderVersion;
-use piko_core::time::Instant;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -53,6 +52,28 @@ impl Stream {
     /// The tunnel it belongs to.
     pub fn tunnel(&self) -> &TunnelHandle {
         &self.tunnel
+    }
+
+    /// Of a stream that was opened here: ready once the peer has shown that it took it, which opening it says nothing of.
+    /// One that was reset was taken, or refused by somebody who is there.
+    ///
+    /// # Errors
+    /// The tunnel is over.
+    pub fn poll_acknowledged(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let id = self.id;
+        self.tunnel.with_last(|shared, _| {
+            if shared.closed.is_some() {
+                return Poll::Ready(Err(reset(true)));
+            }
+            if shared.tunnel.is_acknowledged(id) {
+                return Poll::Ready(Ok(()));
+            }
+            // It is told together with the slot that it frees.
+            if !shared.openers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                shared.openers.push_back(cx.waker().clone());
+            }
+            Poll::Pending
+        })
     }
 
     fn poll_write_parts(&self, cx: &mut Context<'_>, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
@@ -100,13 +121,13 @@ fn store(slot: &mut Option<Waker>, cx: &Context<'_>) {
 
 /// Copies what can be read.
 fn read(
-    shared: &mut Shared,
-    now: Instant,
+    mut recv: RecvStream<'_>,
+    slots: &mut SlotTable,
+    is_closed: bool,
     id: StreamId,
     cx: &mut Context<'_>,
     buf: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    let mut recv = shared.tunnel.recv(now, id);
     let mut filled = 0;
     loop {
         match recv.chunk() {
@@ -122,12 +143,10 @@ fn read(
             _ if filled > 0 => return Poll::Ready(Ok(filled)),
             Ok(None) => return Poll::Ready(Ok(0)),
             Err(ReadError::Blocked) => {
-                store(&mut shared.slots.entry(id).reader, cx);
+                store(&mut slots.entry(id).reader, cx);
                 return Poll::Pending;
             }
-            Err(ReadError::Reset | ReadError::Unknown) => {
-                return Poll::Ready(Err(reset(shared.closed.is_some())));
-            }
+            Err(ReadError::Reset | ReadError::Unknown) => return Poll::Ready(Err(reset(is_closed))),
         }
     }
 }
@@ -135,7 +154,9 @@ fn read(
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let id = self.id;
-        self.tunnel.with_last(|shared, now| read(shared, now, id, cx, buf))
+        self.tunnel.with_last(|Shared { tunnel, slots, closed, .. }, now| {
+            read(tunnel.recv(now, id), slots, closed.is_some(), id, cx, buf)
+        })
     }
 }
 
@@ -174,9 +195,12 @@ impl Io for Stream {
     #[cfg(feature = "shared-reads")]
     fn poll_fetch(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<Fetched>> {
         let id = self.id;
-        self.tunnel.with_last(|shared, now| match shared.tunnel.recv(now, id).take_shared(buf.len()) {
-            Some(bytes) => Poll::Ready(Ok(Fetched::There(bytes))),
-            None => read(shared, now, id, cx, buf).map_ok(Fetched::Here),
+        self.tunnel.with_last(|Shared { tunnel, slots, closed, .. }, now| {
+            let mut recv = tunnel.recv(now, id);
+            match recv.take_shared(buf.len()) {
+                Some(bytes) => Poll::Ready(Ok(Fetched::There(bytes))),
+                None => read(recv, slots, closed.is_some(), id, cx, buf).map_ok(Fetched::Here),
+            }
         })
     }
 

@@ -74,8 +74,8 @@ pub(crate) struct Shared {
     pub(crate) driver: Option<Waker>,
     /// The loop holds output that the socket does not take: new output alone need not wake it.
     pub(crate) output_waits: bool,
-    /// What the loop's timer is armed for.
-    pub(crate) armed: Option<Instant>,
+    /// What the loop's timer is armed for; [`Instant::FAR`] is nothing.
+    pub(crate) armed: Instant,
     /// The loop does not read because received bytes are not consumed.
     pub(crate) paused: bool,
     /// Tasks that wait for a stream of the peer. All look when one comes: one of them may have given up.
@@ -129,17 +129,9 @@ impl Shared {
     pub(crate) fn loop_waker(&mut self) -> Option<Waker> {
         self.driver.as_ref()?;
         let output = !self.output_waits && self.tunnel.wants_transmit();
-        let wanted = output || (self.paused && self.tunnel.wants_input()) || self.is_sooner();
+        let is_sooner = || self.tunnel.timeout_at() < self.armed;
+        let wanted = output || (self.paused && self.tunnel.wants_input()) || is_sooner();
         if wanted { self.driver.take() } else { None }
-    }
-
-    /// Something falls due before the loop's timer.
-    fn is_sooner(&self) -> bool {
-        match (self.tunnel.poll_timeout(), self.armed) {
-            (Some(deadline), Some(armed)) => deadline.at < armed,
-            (Some(_), None) => true,
-            (None, _) => false,
-        }
     }
 }
 
@@ -208,7 +200,7 @@ impl TunnelHandle {
             slots: SlotTable::default(),
             driver: None,
             output_waits: false,
-            armed: None,
+            armed: Instant::FAR,
             paused: false,
             acceptors: Vec::new(),
             openers: VecDeque::new(),
@@ -280,14 +272,12 @@ impl TunnelHandle {
 
     /// Opens a stream. Pending while 256 opened ones wait for their ACK.
     pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<Result<Stream, OpenError>> {
-        let opened = self.with(|shared, now| match shared.tunnel.open(now) {
+        let opened = self.with_last(|shared, now| match shared.tunnel.open(now) {
             Err(OpenError::Blocked) => {
                 shared.openers.push_back(cx.waker().clone());
                 None
             }
-            other => Some(other.inspect(|&id| {
-                shared.slots.entry(id);
-            })),
+            other => Some(other),
         });
         match opened {
             None => Poll::Pending,
@@ -301,13 +291,11 @@ impl TunnelHandle {
     /// # Errors
     /// The tunnel takes no more streams, or is over.
     pub fn try_open(&self, streams_max: usize) -> Result<Option<Stream>, OpenError> {
-        let opened = self.with(|shared, now| {
+        let opened = self.with_last(|shared, now| {
             if shared.tunnel.streams() >= streams_max {
                 return Err(OpenError::Blocked);
             }
-            shared.tunnel.open(now).inspect(|&id| {
-                shared.slots.entry(id);
-            })
+            shared.tunnel.open(now)
         });
         match opened {
             Ok(id) => Ok(Some(Stream::new(self.clone(), id))),
@@ -318,11 +306,8 @@ impl TunnelHandle {
 
     /// The next stream of the peer; `None` when the tunnel is over.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Option<Stream>> {
-        let accepted = self.with(|shared, _| match shared.tunnel.accept() {
-            Some(id) => {
-                shared.slots.entry(id);
-                Some(Some(id))
-            }
+        let accepted = self.with_last(|shared, _| match shared.tunnel.accept() {
+            Some(id) => Some(Some(id)),
             None if shared.closed.is_some() => Some(None),
             None => {
                 if !shared.acceptors.iter().any(|waker| waker.will_wake(cx.waker())) {

@@ -26,7 +26,7 @@ pub(super) fn configuration<R: Runtime>(
 impl<R: Runtime> Part<AgentOptions> for Fleet<R> {
     /// Tokens out of files are part of the options.
     fn files(&self, options: &AgentOptions) -> Vec<PathBuf> {
-        options.token_files.clone()
+        options.secret_files.clone()
     }
 
     fn prepare(&self, options: &AgentOptions) -> Result<Box<dyn FnOnce() + Send>, String> {

@@ -1,5 +1,6 @@
 //! What stands behind a listener, and the streams that come to it.
 
+use super::workers::{Job, Workers};
 use crate::dial::Dial;
 use crate::http::{HttpService, header_version};
 use crate::metrics::Counted;
@@ -8,7 +9,7 @@ use crate::tls::Link;
 use piko_client::Listener;
 use piko_config::{ListenerOptions, Protocol};
 use piko_core::http1;
-use piko_driver::{HeadBudget, Pool, Port, Runtime, Shutdown, Stream, Tasks, serve};
+use piko_driver::{HeadBudget, Pool, Port, Runtime, Shutdown, Tasks};
 use piko_observe::access::AccessLog;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -93,27 +94,21 @@ impl<R: Runtime> Maker<R> {
         }
     }
 
-    /// Serves the streams of a listener until it is over, one task each.
+    /// Serves the streams of a listener until it is over, one task for each at a time.
     pub(super) async fn accept(self: Arc<Self>, listener: &Listener<R>, slot: Slot<R>) {
         // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
+        let mut http = http1::Config::default();
+        // The server's limit is the one that counts; here only the memory of all heads together is bounded.
+        http.set_head_bytes_max(HeadBudget::BYTES);
         let port = Arc::new(Port {
-            http: http1::Config::default().into(),
+            http: http.into(),
             leaving: Shutdown::new(),
             shutdown: Shutdown::new(),
             heads: self.heads.clone(),
         });
+        let workers = Workers::new(self.rt.clone(), port);
         while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
-            let (service, port) = (service_of(&slot), port.clone());
-            let (guard, rt) = (self.tasks.enter(), self.rt.clone());
-            self.rt.spawn(async move {
-                match &*service {
-                    Service::Http(service) => {
-                        let _ = serve::<R, Stream, _>(&rt, stream, service, &port).await;
-                    }
-                    Service::Tcp(service) => service.serve(stream).await,
-                }
-                drop(guard);
-            });
+            workers.serve(Job { stream, service: service_of(&slot), guard: self.tasks.enter() });
         }
     }
 }

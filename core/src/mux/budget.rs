@@ -128,6 +128,10 @@ impl Account {
     pub(super) fn forget(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.promised, "forgot more than was promised");
         let bytes = bytes.min(self.promised);
+        if bytes == 0 {
+            // Nearly always, and the counter is shared by all threads.
+            return;
+        }
         self.promised -= bytes;
         self.budget.promised.fetch_sub(bytes, Ordering::Relaxed);
     }

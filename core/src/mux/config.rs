@@ -102,6 +102,9 @@ pub struct Config {
     pub ping_after: Duration,
     /// Silence after the ping before the peer counts as dead. Default 5 s.
     pub ping_timeout: Duration,
+    /// ACKs of accepted streams leave at once, for peers that wait for them, and not together with the first data (2 ms
+    /// later at most). Default false.
+    pub prompt_acks: bool,
     /// Time without an ACK before an own stream is reset. Default 75 s (wire protocol 4.4).
     pub open_timeout: Duration,
     /// Silence of a stream after the own FIN before it is reset: no frame from the peer, and nothing unread that
@@ -123,6 +126,7 @@ impl Default for Config {
             window_max: 6 << 20,
             ping_after: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
+            prompt_acks: false,
             open_timeout: Duration::from_secs(75),
             close_timeout: Duration::from_secs(300),
             budget: Arc::new(Budget::default()),

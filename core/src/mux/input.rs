@@ -14,8 +14,8 @@ use bytes::Bytes;
 /// Where in the byte stream the next input byte stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reading {
-    /// In a body whose stream takes it; `fin` follows it.
-    Body { id: u32, left: u32, fin: bool },
+    /// In a body whose stream, at this place of the table, takes it; `fin` follows it.
+    Body { at: u32, left: u32, fin: bool },
     /// In a header, of which `have` bytes are there.
     Header { have: u8, bytes: [u8; HEADER_BYTES] },
     /// In a body that nobody wants.
@@ -25,8 +25,8 @@ pub(super) enum Reading {
 impl Reading {
     pub(super) const START: Self = Self::Header { have: 0, bytes: [0; HEADER_BYTES] };
 
-    const fn body(id: u32, left: u32, fin: bool) -> Self {
-        if left == 0 { Self::START } else { Self::Body { id, left, fin } }
+    const fn body(at: u32, left: u32, fin: bool) -> Self {
+        if left == 0 { Self::START } else { Self::Body { at, left, fin } }
     }
 
     pub(super) const fn skip(left: u32) -> Self {
@@ -110,6 +110,13 @@ impl Session {
 
     /// Takes one header, or what there is of a body.
     fn step(&mut self, input: &mut &[u8], whole: Option<&Bytes>) -> Result<(), Violation> {
+        // Mostly a header lies there in one piece.
+        if let (Reading::Header { have: 0, .. }, Some((bytes, rest))) =
+            (&self.reading, input.split_first_chunk())
+        {
+            *input = rest;
+            return self.handle_header(Header::decode(bytes).map_err(Violation::Header)?);
+        }
         match &mut self.reading {
             Reading::Header { have, bytes } => {
                 let start = usize::from(*have);
@@ -126,13 +133,13 @@ impl Session {
                 self.reading = Reading::START;
                 self.handle_header(header)
             }
-            Reading::Body { id, left, fin } => {
+            Reading::Body { at, left, fin } => {
                 let n = (*left as usize).min(input.len());
                 let (taken, rest) = input.split_at(n);
                 *input = rest;
-                let (id, left, fin) = (*id, *left - n as u32, *fin);
-                self.reading = Reading::body(id, left, fin);
-                self.handle_body(id, taken, whole, left, fin)
+                let (at, left, fin) = (*at, *left - n as u32, *fin);
+                self.reading = Reading::body(at, left, fin);
+                self.handle_body(at, taken, whole, left, fin)
             }
             Reading::Skip { left } => {
                 let n = (*left as usize).min(input.len());
@@ -232,7 +239,7 @@ impl Session {
             self.reading = Reading::skip(body);
             return Ok(());
         }
-        self.reading = Reading::body(id, body, fin);
+        self.reading = Reading::body(at, body, fin);
         if body == 0 && fin {
             self.handle_fin(at);
         }
@@ -338,13 +345,12 @@ impl Session {
     /// The next bytes of a body, a part of `whole` where that can be shared, of which `left` are still to come.
     fn handle_body(
         &mut self,
-        id: u32,
+        at: u32,
         bytes: &[u8],
         whole: Option<&Bytes>,
         left: u32,
         fin: bool,
     ) -> Result<(), Violation> {
-        let Some(at) = self.table.find(id) else { return Ok(()) };
         let now = self.now;
         let Some(stream) = self.table.get_mut(at) else { return Ok(()) };
         if !stream.is_live() || stream.recv == RecvHalf::Ended {

@@ -1,6 +1,6 @@
 //! Keep-alive pings and the round trip they measure (wire protocol 4.6, design guide A.1).
 
-use crate::time::{Deadline, Instant};
+use crate::time::Instant;
 use core::time::Duration;
 
 /// A round trip counts as the minimum for so long; the next sample replaces it then.
@@ -109,9 +109,10 @@ impl KeepAlive {
         (left != Instant::FAR && now.since(came) < RTT_VALID).then(|| came.since(left))
     }
 
-    pub(super) fn deadline(&self) -> Option<Deadline> {
+    /// When [`Self::handle_timeout`] is wanted, and why; [`Instant::FAR`] is never.
+    pub(super) fn deadline(&self) -> (Instant, &'static str) {
         let alive = self.heard.max(self.progress);
-        let (at, why) = match self.ping {
+        match self.ping {
             Ping::None => (self.heard + self.after, "keep-alive ping"),
             // A transport that takes nothing at all is as dead as a peer that answers nothing: the ping in
             // front of it would wait for ever. Any progress moves this deadline.
@@ -119,13 +120,13 @@ impl KeepAlive {
                 (alive.max(since) + self.after + self.timeout, "transport stalled")
             }
             Ping::Sent { since, .. } => (alive.max(since) + self.timeout, "keep-alive answer"),
-        };
-        (at < Instant::FAR).then_some(Deadline::new(at, why))
+        }
     }
 
     /// Whether the peer is dead at `now`; otherwise a ping is owed when its time has come.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
-        if self.deadline().is_none_or(|deadline| now < deadline.at) {
+        let (at, _) = self.deadline();
+        if now < at || at == Instant::FAR {
             return false;
         }
         match self.ping {

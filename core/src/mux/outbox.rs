@@ -172,7 +172,14 @@ impl Outbox {
     }
 
     /// Lays the front room down and makes sure that `more` bytes fit without a second copy.
+    #[inline]
     fn prepare(&mut self, more: usize) {
+        if self.buf.is_empty() || self.buf.capacity() - self.buf.len() < more {
+            self.make_room(more);
+        }
+    }
+
+    fn make_room(&mut self, more: usize) {
         let need = self.len() + more;
         let missing = need - self.buf.len();
         // A buffer that the transport has drained from the front is whole again after `try_reclaim`.

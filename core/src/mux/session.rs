@@ -232,9 +232,18 @@ impl Session {
         let stream = self.table.get_mut(at)?;
         stream.accept();
         let id = StreamId(stream.id);
-        // Nobody waits for an ACK: it goes out in front of the first data, or within the lazy time.
-        self.owe(at, Urgency::Lazy);
+        // Mostly nobody waits for an ACK: it goes out in front of the first data, or within the lazy time.
+        self.owe(at, if self.config.prompt_acks { Urgency::Now } else { Urgency::Lazy });
         Some(id)
+    }
+
+    /// True once the peer has shown that it took a stream of ours, or once that is not to be waited for: the stream, or
+    /// the session, is over. Where it has not, an [`Event::Slot`] comes when it shows it of this stream or of another one.
+    pub fn is_acknowledged(&mut self, id: StreamId) -> bool {
+        let unacked = |at| self.table.get(at).is_some_and(|stream| stream.unacked);
+        let waits = self.phase == Phase::Open && self.held(id).is_some_and(unacked);
+        self.news.slot_wanted |= waits;
+        !waits
     }
 
     /// The sending side of a stream. An unknown id gives a view that refuses everything.
@@ -393,8 +402,6 @@ impl Session {
 
     /// The next event of the stream in front of the list, or nothing when what it told of is over.
     fn stream_event(&mut self, at: u32) -> Option<Event> {
-        let room = self.table.get(at).map_or(0, |s| self.write_room(at, s.asked as usize));
-        let closed = self.phase != Phase::Open;
         let Some(stream) = self.table.get_mut(at) else {
             self.table.leave(List::Events, at);
             return None;
@@ -409,10 +416,11 @@ impl Session {
             return stream.has_news().then_some(Event::Readable(id));
         }
         stream.writable = false;
-        let gone = stream.reset || closed;
+        let gone = stream.reset || self.phase != Phase::Open;
         let open = stream.send == SendHalf::Open;
-        let waits = !gone && room == 0 && open;
         let credit = stream.credit.bytes() > 0;
+        let asked = stream.asked as usize;
+        let waits = !gone && open && self.write_room(at, asked) == 0;
         self.table.leave(List::Events, at);
         if !gone && !open {
             // Finished in the meantime: there is nothing to write any more.
@@ -550,11 +558,11 @@ impl Session {
 
     pub(super) fn remove(&mut self, at: u32) {
         self.end_timers(at);
-        let Some(mut stream) = self.table.remove(at) else { return };
+        let Some(stream) = self.table.get_mut(at) else { return };
         // A peer may take an id of our parity: the rest of a body that is under way must not reach an own
         // stream that is given the id next.
-        if let Reading::Body { id, left, .. } = self.reading {
-            if id == stream.id {
+        if let Reading::Body { at: reading, left, .. } = self.reading {
+            if reading == at {
                 self.reading = Reading::skip(left);
             }
         }
@@ -563,6 +571,7 @@ impl Session {
         if !stream.local {
             self.incoming = self.incoming.saturating_sub(1);
         }
+        self.table.remove(at);
         self.relieve(0);
         self.rest();
     }

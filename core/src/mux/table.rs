@@ -145,24 +145,22 @@ impl Table {
         at
     }
 
-    /// Takes a stream out of the table and of all lists.
-    pub(super) fn remove(&mut self, at: u32) -> Option<Stream> {
-        for list in [List::Backlog, List::Events, List::Owed, List::Unread] {
-            self.leave(list, at);
+    /// Takes a stream out of the table and of all lists; false when there is none.
+    pub(super) fn remove(&mut self, at: u32) -> bool {
+        let Some(stream) = self.get(at) else { return false };
+        let id = stream.id;
+        for link in 0..LINKS {
+            self.unlink(link, at);
         }
-        self.leave_line(at);
-        self.leave_timer(at);
-        let slot = self.slots.get_mut(at as usize)?;
-        let Slot::Taken(_) = slot else { return None };
-        let old = core::mem::replace(slot, Slot::Vacant { next: self.vacant });
+        let Some(slot) = self.slots.get_mut(at as usize) else { return false };
+        *slot = Slot::Vacant { next: self.vacant };
         self.vacant = at;
-        let Slot::Taken(stream) = old else { return None };
-        self.index.remove(StreamId(stream.id));
+        self.index.remove(StreamId(id));
         if self.index.is_empty() {
             self.slots.clear();
             self.vacant = NIL;
         }
-        Some(stream)
+        true
     }
 
     /// Gives all memory back; there are no streams.
@@ -190,6 +188,7 @@ impl Table {
         self.lists[list as usize].len as usize
     }
 
+    #[inline]
     pub(super) fn is_in(&self, list: List, at: u32) -> bool {
         self.get(at).is_some_and(|s| {
             let link = s.links[list.link()];
@@ -216,20 +215,32 @@ impl Table {
     }
 
     pub(super) fn leave(&mut self, list: List, at: u32) {
-        if !self.is_in(list, at) {
-            return;
+        if self.is_in(list, at) {
+            self.cut(list.link(), at);
         }
+    }
+
+    /// Takes the stream out of the list that it stands in by `link`, if any.
+    #[inline]
+    fn unlink(&mut self, link: usize, at: u32) {
+        if self.get(at).is_some_and(|stream| stream.links[link].next != OUT) {
+            self.cut(link, at);
+        }
+    }
+
+    /// As [`Self::unlink`], of a stream that stands in one.
+    fn cut(&mut self, link: usize, at: u32) {
         let Some(stream) = self.get_mut(at) else { return };
-        let Link { prev, next, .. } = core::mem::replace(&mut stream.links[list.link()], Link::OUT);
+        let Link { prev, next, list } = core::mem::replace(&mut stream.links[link], Link::OUT);
         match self.get_mut(prev) {
-            Some(before) => before.links[list.link()].next = next,
-            None => self.lists[list as usize].head = next,
+            Some(before) => before.links[link].next = next,
+            None => self.lists[usize::from(list)].head = next,
         }
         match self.get_mut(next) {
-            Some(behind) => behind.links[list.link()].prev = prev,
-            None => self.lists[list as usize].tail = prev,
+            Some(behind) => behind.links[link].prev = prev,
+            None => self.lists[usize::from(list)].tail = prev,
         }
-        self.lists[list as usize].len -= 1;
+        self.lists[usize::from(list)].len -= 1;
     }
 
     /// Puts a refused writer at the end of its line.
@@ -243,8 +254,8 @@ impl Table {
 
     /// Takes a writer out of the line it stands in.
     pub(super) fn leave_line(&mut self, at: u32) {
-        self.leave(List::Line, at);
-        self.leave(List::Front, at);
+        // Both lines share a link.
+        self.unlink(List::Line.link(), at);
     }
 
     /// Refused writers that wait for room.
@@ -254,9 +265,8 @@ impl Table {
 
     /// Stops whatever timer the stream runs.
     pub(super) fn leave_timer(&mut self, at: u32) {
-        for list in List::TIMERS {
-            self.leave(list, at);
-        }
+        // All timers share a link.
+        self.unlink(List::Opening.link(), at);
     }
 }
 
@@ -294,8 +304,8 @@ mod tests {
             table.join(list, a);
             table.join(list, b);
         }
-        assert_eq!(table.remove(a).map(|s| s.id), Some(2));
-        assert!(table.remove(a).is_none());
+        assert!(table.remove(a));
+        assert!(!table.remove(a));
         assert_eq!(table.head(List::Closing), Some(b));
         assert_eq!(table.count(List::Owed), 1);
         assert_eq!(table.find(2), None);

@@ -10,6 +10,9 @@ use alloc::vec::Vec;
 use bytes::{BufMut, BytesMut};
 use core::time::Duration;
 
+#[path = "ack_tests.rs"]
+mod acks;
+
 const SYN_2: &[u8] = &[0, 1, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0];
 const ACK_2: &[u8] = &[0, 1, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0];
 const FIN_2: &[u8] = &[0, 1, 0, 4, 0, 0, 0, 2, 0, 0, 0, 0];

@@ -9,31 +9,47 @@ use crate::time::{Deadline, Instant};
 impl Session {
     /// When [`Self::handle_timeout`] is due, and why. A pure read in constant time.
     pub fn poll_timeout(&self) -> Option<Deadline> {
+        let mut first: Option<Deadline> = None;
+        self.each_deadline(|at, why| {
+            if at < first.map_or(Instant::FAR, |first| first.at) {
+                first = Some(Deadline::new(at, why));
+            }
+        });
+        first
+    }
+
+    /// As [`Self::poll_timeout`] without the reason, for who asks often; [`Instant::FAR`] when nothing is due.
+    pub fn timeout_at(&self) -> Instant {
+        let mut first = Instant::FAR;
+        self.each_deadline(|at, _| first = first.min(at));
+        first
+    }
+
+    #[inline]
+    fn each_deadline(&self, mut f: impl FnMut(Instant, &'static str)) {
         match self.phase {
             Phase::Open => {}
-            Phase::Closing { since } => {
-                return Some(Deadline::new(since + self.config.ping_timeout, "go-away"));
-            }
-            Phase::Closed(_) => return None,
+            Phase::Closing { since } => return f(since + self.config.ping_timeout, "go-away"),
+            Phase::Closed(_) => return,
         }
-        let mut first = self.keepalive.deadline();
+        let (at, why) = self.keepalive.deadline();
+        f(at, why);
         if let (Some(since), false) = (self.owed.lazy_since, self.owed.lazy_due) {
-            first = Deadline::earliest(first, Some(Deadline::new(since + LAZY_TIME, "lazy")));
+            f(since + LAZY_TIME, "lazy");
         }
         for (list, why) in
             [(List::Opening, "no ACK"), (List::Closing, "no FIN"), (List::Discarding, "discard mode")]
         {
             if let Some(stream) = self.table.head(list).and_then(|at| self.table.get(at)) {
-                first = Deadline::earliest(first, Some(Deadline::new(stream.timer_at, why)));
+                f(stream.timer_at, why);
             }
         }
         if let Some(at) = self.line_at {
-            first = Deadline::earliest(first, Some(Deadline::new(at, "line of writers")));
+            f(at, "line of writers");
         }
         if let Some(at) = self.pressure_deadline() {
-            first = Deadline::earliest(first, Some(Deadline::new(at, "budget")));
+            f(at, "budget");
         }
-        first
     }
 
     /// Does what is due at `now`; harmless when nothing is.
@@ -92,6 +108,7 @@ impl Session {
     }
 
     /// The close timer is about silence: whatever passes on the stream starts it anew.
+    #[inline]
     pub(super) fn restart_closing(&mut self, at: u32) {
         if self.table.is_in(List::Closing, at) {
             self.start_timer(at, List::Closing);

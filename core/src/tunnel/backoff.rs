@@ -9,7 +9,8 @@ const WIDTH_MIN: Duration = Duration::from_millis(1);
 /// Waits and limits of a [`Reconnector`](super::Reconnector).
 ///
 /// Waits have full jitter: each is drawn evenly from zero to a width, so that thousands of agents which lost
-/// the same server do not come back in step. The width starts at `min` and doubles up to a cap.
+/// the same server do not come back in step. The width starts at `min` and doubles up to a cap: a single wait may be as
+/// short as nothing, the mean of the first ones is half of `min`, and Go's growing waits have no such spread.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Backoff {
@@ -17,7 +18,7 @@ pub struct Backoff {
     pub min: Duration,
     /// The cap of the width. Default 15 s, as in Go.
     pub max: Duration,
-    /// The cap of the width while in a hurry. Default 600 ms.
+    /// The cap of the width while in a hurry. Default 600 ms; counts for nothing below `min`.
     pub max_after_loss: Duration,
     /// How long the hurry lasts after the start and after a loss. Default 30 s.
     pub hurry: Duration,

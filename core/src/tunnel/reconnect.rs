@@ -265,7 +265,9 @@ impl Reconnector {
 
     fn wait(&mut self, now: Instant) {
         let hurried = self.is_hurried(now);
-        let cap = if hurried { self.backoff.max_after_loss.min(self.backoff.max) } else { self.backoff.max };
+        let Backoff { min, max, max_after_loss, .. } = self.backoff;
+        // Whoever asks for longer waits than those of a hurry has no wish to hurry.
+        let cap = if hurried { max_after_loss.max(min).min(max) } else { max };
         let wait = self.waits.next(cap, &mut self.rng);
         self.state = State::Waiting { until: now + wait };
         self.action = None;

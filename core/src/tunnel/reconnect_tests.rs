@@ -317,3 +317,16 @@ fn what_cannot_succeed_is_not_tried_again() {
     assert_eq!(r.poll_action(), Some(Action::GiveUp(Failure::Never)));
     assert_eq!(r.poll_timeout(), None);
 }
+
+#[test]
+fn who_asks_for_long_waits_is_not_hurried() {
+    let backoff = Backoff { min: Duration::from_secs(5), max: Duration::from_secs(60), ..Backoff::default() };
+    let mut world = World::new(1, backoff, 7, at(0));
+    world.run(at(25_000), |_, _| false);
+    // Half of 5 s on average; at most 600 ms each they would be 80.
+    assert!((4..20).contains(&world.dials.len()), "{:?}", world.dials);
+    let backoff = Backoff { max: Duration::from_millis(50), ..Backoff::default() };
+    let mut world = World::new(1, backoff, 7, at(0));
+    world.run(at(1_000), |_, _| false);
+    assert!(world.dials.windows(2).all(|two| two[1].0.since(two[0].0) <= Duration::from_millis(50)));
+}

@@ -306,6 +306,11 @@ impl Tunnel {
         self.session.accept()
     }
 
+    /// As [`Session::is_acknowledged`].
+    pub fn is_acknowledged(&mut self, id: StreamId) -> bool {
+        self.session.is_acknowledged(id)
+    }
+
     /// The sending half of a stream.
     pub fn send(&mut self, now: Instant, id: StreamId) -> SendStream<'_> {
         self.session.send(now, id)
@@ -378,19 +383,37 @@ impl Tunnel {
         if self.close_reason().is_some() {
             return None;
         }
-        let grant = self.expires.map(|at| Deadline::new(at, "grant expiry"));
-        let phase = match self.phase {
-            Phase::Draining { earliest, .. } if self.streams() == 0 => {
-                Some(Deadline::new(earliest, "drained"))
-            }
-            Phase::Draining { until, .. } => Some(Deadline::new(until, "drain grace")),
-            Phase::Flushing { until } => Some(Deadline::new(until, "drain flush")),
-            Phase::LastWord | Phase::Open => None,
-            Phase::Quiet { over, .. } => Some(Deadline::new(over, "late streams")),
-        };
-        let refusal = self.refuse_at.map(|at| Deadline::new(at, "no more late streams"));
-        let own = Deadline::earliest(grant, Deadline::earliest(phase, refusal));
-        Deadline::earliest(own, self.session.poll_timeout())
+        let mut first = None;
+        self.each_deadline(|at, why| first = Deadline::earliest(first, Some(Deadline::new(at, why))));
+        Deadline::earliest(first, self.session.poll_timeout())
+    }
+
+    /// As [`Self::poll_timeout`] without the reason, for who asks often; [`Instant::FAR`] when nothing is due.
+    pub fn timeout_at(&self) -> Instant {
+        if self.close_reason().is_some() {
+            return Instant::FAR;
+        }
+        let mut first = self.session.timeout_at();
+        self.each_deadline(|at, _| first = first.min(at));
+        first
+    }
+
+    /// The deadlines that are not the session's.
+    #[inline]
+    fn each_deadline(&self, mut f: impl FnMut(Instant, &'static str)) {
+        if let Some(at) = self.expires {
+            f(at, "grant expiry");
+        }
+        if let Some(at) = self.refuse_at {
+            f(at, "no more late streams");
+        }
+        match self.phase {
+            Phase::Draining { earliest, .. } if self.streams() == 0 => f(earliest, "drained"),
+            Phase::Draining { until, .. } => f(until, "drain grace"),
+            Phase::Flushing { until } => f(until, "drain flush"),
+            Phase::LastWord | Phase::Open => {}
+            Phase::Quiet { over, .. } => f(over, "late streams"),
+        }
     }
 
     /// Why the tunnel has ended, once it has.

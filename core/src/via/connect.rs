@@ -22,19 +22,32 @@ pub(super) fn write_request(
         // Writing to memory does not fail.
         let _ = write!(out, "{start}{open}{}{close}:{}", to.host, to.port);
     }
-    if let Some(Login { user, password }) = login {
-        // RFC 7617 2: a colon ends the name, and nothing is a control character.
+    if let Some(login) = login {
+        out.put_slice(b"\r\nProxy-Authorization: ");
+        login.put_basic(out)?;
+    }
+    out.put_slice(b"\r\n\r\n");
+    Ok(())
+}
+
+impl Login {
+    /// Appends the value of a field that carries it in HTTP: `Basic` and the login in base64 (RFC 7617 2).
+    ///
+    /// # Errors
+    ///
+    /// A colon in the name, which would end it, or a control character. Nothing is appended then.
+    pub fn put_basic(&self, out: &mut BytesMut) -> Result<(), Unfit> {
+        let Self { user, password } = self;
         if user.contains(':') || user.bytes().any(|byte| byte.is_ascii_control()) {
             return Err(Unfit::User);
         }
         if password.bytes().any(|byte| byte.is_ascii_control()) {
             return Err(Unfit::Password);
         }
-        out.put_slice(b"\r\nProxy-Authorization: Basic ");
+        out.put_slice(b"Basic ");
         base64::put([user, ":", password].concat().as_bytes(), out);
+        Ok(())
     }
-    out.put_slice(b"\r\n\r\n");
-    Ok(())
 }
 
 /// The answer's head, of which only the status counts: its fields mean nothing here, also those that announce a body
