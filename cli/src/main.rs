@@ -17,5 +17,12 @@ mod test_cluster;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // The programs that read their files again at SIGHUP.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| ["agent", "forward", "server"].iter().any(|name| word == *name))
+    {
+        piko_server::program::catch_hangups();
+    }
     commands::run(std::env::args_os())
 }

@@ -12,9 +12,9 @@ use crate::options::{
     ServerOptions, StatusOptions, TestClusterOptions,
 };
 use crate::print::{TASKS, Task};
-use crate::table::{Flag, Program, Verb, flags};
+use crate::table::{Effect, Flag, Program, Verb, flags};
 use crate::value::{Kind, ListenAddr};
-use crate::values::{Command, Values};
+use crate::values::{Command, Source, Values};
 
 /// The positional arguments, and the words that a server ignores. No flag is called like them.
 const ENDPOINT: &str = "<endpoint>";
@@ -210,7 +210,7 @@ pub fn agent_invocation(matches: &ArgMatches, env: Env<'_>) -> Result<AgentInvoc
     if let Some(task) = line.task() {
         return task.run(&values).map(AgentInvocation::Help);
     }
-    if *values.command() == Command::Agent && values.list("endpoints").is_empty() {
+    if *values.command() == Command::Agent && values.source("endpoints") == Source::Default {
         return help();
     }
     AgentOptions::from_values(&values).map(AgentInvocation::Run)
@@ -393,6 +393,12 @@ fn arg(flag: &'static Flag) -> Arg {
         .help(flag.help_text())
         .hide(!flag.shown())
         .action(ArgAction::Append);
+    // What does not work stands behind all that works, and says why.
+    let arg = match flag.effect {
+        Effect::None(_) => arg.help_heading("Without effect"),
+        Effect::Refused(_) => arg.help_heading("Refused"),
+        Effect::Works => arg,
+    };
     match flag.kind {
         Kind::Bool => {
             arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("bool")

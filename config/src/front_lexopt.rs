@@ -12,7 +12,7 @@ use crate::options::{AgentInvocation, AgentOptions};
 use crate::print::{TASKS, Task};
 use crate::table::{self, Flag, Program, Verb, flags};
 use crate::value::Kind;
-use crate::values::{Command, Values};
+use crate::values::{Command, Source, Values};
 
 /// The name of the program in its own help.
 const PROGRAM: &str = "piko-agent";
@@ -58,7 +58,7 @@ where
         }
     }
     let values = Values::resolve(line.command()?, &line.given, env)?;
-    if verb == Verb::Agent && values.list("endpoints").is_empty() {
+    if verb == Verb::Agent && values.source("endpoints") == Source::Default {
         return Ok(AgentInvocation::Help(help(verb)));
     }
     AgentOptions::from_values(&values).map(AgentInvocation::Run)
@@ -290,13 +290,25 @@ fn help(verb: Verb) -> String {
         text.push('\n');
     }
     text.push_str("Flags:\n");
-    for flag in flags(Program::Agent).iter().filter(|flag| flag.shown() && flag.belongs_to(verb)) {
-        let value = flag.kind.value_name().map(|name| format!(" <{name}>")).unwrap_or_default();
-        let _ = writeln!(text, "  --{}{value}\n          {}", flag.name, flag.help_text());
-    }
+    help_of_flags(&mut text, verb, true);
     text.push_str("  -h, --help\n          Print this help\n");
     if verb == Verb::Agent {
         text.push_str("  -v, --version\n          Print the version\n");
     }
+    // Behind all that works, where the build has room for it.
+    let idle = |flag: &&Flag| flag.shown() && flag.belongs_to(verb) && !flag.works();
+    if cfg!(feature = "tls") && flags(Program::Agent).iter().any(|flag| idle(&flag)) {
+        text.push_str("\nWithout effect or refused:\n");
+        help_of_flags(&mut text, verb, false);
+    }
     text
+}
+
+/// A paragraph for each flag that does something, or that does not.
+fn help_of_flags(text: &mut String, verb: Verb, works: bool) {
+    let shown = |flag: &&Flag| flag.shown() && flag.belongs_to(verb) && flag.works() == works;
+    for flag in flags(Program::Agent).iter().filter(shown) {
+        let value = flag.kind.value_name().map(|name| format!(" <{name}>")).unwrap_or_default();
+        let _ = writeln!(text, "  --{}{value}\n          {}", flag.name, flag.help_text());
+    }
 }

@@ -79,17 +79,25 @@ fn connect_urls(values: &Values) -> Result<(ConnectUrl, Vec<ConnectUrl>), UsageE
         .ok_or_else(|| fault(values, &["connect.url"], "connect: missing url"))
 }
 
-/// The proxy to connect through.
+/// The proxy to connect through: its URL, or that of a file.
 fn connect_proxy(values: &Values) -> Result<Option<ProxyUrl>, UsageError> {
-    let text = values.text("connect.proxy-url");
-    if !cfg!(feature = "proxy") || text.is_empty() {
+    if !cfg!(feature = "proxy") {
         return Ok(None);
     }
+    let (key, text) = match either(values, "connect", "connect.proxy-url")? {
+        ("", "") => return Ok(None),
+        (text, "") => ("connect.proxy-url", text.to_owned()),
+        (_, file) => {
+            let key = "connect.proxy-url-file";
+            let refuse = |error: String| fault(values, &[key], &format!("connect: {error}"));
+            (key, crate::file::secret(file.as_ref()).map_err(refuse)?)
+        }
+    };
     let bad = || {
         let form = "not of the form http://[user:password@]host[:port] (or socks5, socks5h)";
-        fault(values, &["connect.proxy-url"], &format!("connect: invalid proxy url: {form}"))
+        fault(values, &[key], &format!("connect: invalid proxy url: {form}"))
     };
-    ProxyUrl::parse(text).map(Some).ok_or_else(bad)
+    ProxyUrl::parse(&text).map(Some).ok_or_else(bad)
 }
 
 /// How long one attempt to connect may take.

@@ -132,8 +132,30 @@ fn list_of(program: Program) -> Option<(&'static str, [(&'static str, &'static s
     }
 }
 
-/// Every key that does something, with its default and what it is for.
+/// Every key with its default and what it is for; those that do nothing as a comment at the end.
 fn default(program: Program) -> String {
+    let mut text = default_of_working(program);
+    let mut idle: Vec<_> = flags(program).iter().filter(|flag| flag.yaml_path().is_some()).collect();
+    idle.retain(|flag| !flag.works());
+    if !idle.is_empty() {
+        text.push_str("\n# Keys that do not work, so that a file is better without them:\n");
+    }
+    while let Some(remark) = idle.first().and_then(|flag| flag.remark()) {
+        let _ = writeln!(text, "#\n# {remark}");
+        idle.retain(|flag| {
+            let is_other = flag.remark().as_ref() != Some(&remark);
+            if !is_other {
+                let path = flag.yaml_path().unwrap_or_default();
+                let given = format!(" [--{}, {}]", flag.name, flag.env());
+                let _ = writeln!(text, "#   {path}{}", if flag.verbs.is_empty() { "" } else { &given });
+            }
+            is_other
+        });
+    }
+    text
+}
+
+fn default_of_working(program: Program) -> String {
     let mut page = Page::default();
     page.text.push_str("# All keys with their defaults. What is left out of a file has its default.\n");
     page.text.push_str("# Flags beat variables, variables beat the file.\n\n");

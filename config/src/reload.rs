@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::UsageError;
-use crate::table::{Flag, flags};
+use crate::table::{Effect, Flag, Yaml, flags};
 use crate::values::{Start, Values};
 
 /// Whoever can take over something of new options while it runs. `O` is [`crate::ServerOptions`] or
@@ -55,7 +55,8 @@ pub struct Reloaded {
     pub applied: Vec<&'static str>,
     /// Those of [`Self::applied`] that kept somebody out and are empty, by name.
     pub opened: Vec<&'static str>,
-    /// The flags whose new value counts after a restart only, by name, where there are any.
+    /// The flags that differ from what runs and count after a restart only, by name, as far as this reload brought that
+    /// about; `ports` where these are others.
     pub waiting: Vec<&'static str>,
 }
 
@@ -65,7 +66,8 @@ pub struct Reload<O> {
     env: fn(&str) -> Option<std::ffi::OsString>,
     read: fn(&Values) -> Result<O, UsageError>,
     parts: Vec<Arc<dyn Part<O>>>,
-    values: Option<Values>,
+    /// Those of the last reload, and those of the start, which is what runs of all that waits for a restart.
+    values: Option<(Values, Values)>,
     /// What is read at every reload.
     files: Vec<PathBuf>,
     /// The configuration was in something that can be read once.
@@ -87,7 +89,10 @@ impl<O> Reload<O> {
             read,
             parts: Vec::new(),
             // To name what differs later. A pipe has nothing for a second reader, who would wait for ever.
-            values: if read_once { None } else { start.values(&env).ok() },
+            values: match read_once {
+                true => None,
+                false => start.values(&env).ok().map(|values| (values.clone(), values)),
+            },
             files: start.file().map(Path::to_owned).into_iter().collect(),
             read_once,
         }
@@ -122,7 +127,7 @@ impl<O> Reload<O> {
             return Err(format!("read file: {path}: no file any more, but a device, a pipe or a socket"));
         }
         let values = self.start.values(&self.env).map_err(|error| error.to_string())?;
-        let had_content = self.values.as_ref().is_some_and(|before| !before.has_blank_file());
+        let had_content = self.values.as_ref().is_some_and(|(before, _)| !before.has_blank_file());
         if had_content && values.has_blank_file() {
             let path = self.start.file().unwrap_or(Path::new("")).display();
             // All defaults at once are hardly what somebody wants of a program that runs.
@@ -136,13 +141,16 @@ impl<O> Reload<O> {
         let is_waiting = |flag: &Flag| {
             !flag.reloadable || self.parts.iter().any(|part| part.is_waiting(&options, flag.name))
         };
-        let before = self.values.as_ref();
-        let mut reloaded = before.map(|before| difference(before, &values, is_waiting)).unwrap_or_default();
+        let mut reloaded = match &self.values {
+            Some((before, running)) => difference(before, running, &values, is_waiting),
+            None => Reloaded::default(),
+        };
         reloaded.waiting.extend(self.parts.iter().flat_map(|part| part.outdated(&options)));
         reloaded.waiting.sort_unstable();
         reloaded.waiting.dedup();
         prepared.into_iter().for_each(|take_over| take_over());
-        self.values = Some(values);
+        let running = self.values.take().map_or_else(|| values.clone(), |(_, running)| running);
+        self.values = Some((values, running));
         self.look_up_files(&options);
         Ok(reloaded)
     }
@@ -168,22 +176,46 @@ pub fn is_read_once(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir())
 }
 
-/// What two configurations of one program do not have in common. Entries of a list are compared where there are as many.
-fn difference(one: &Values, other: &Values, is_waiting: impl Fn(&Flag) -> bool) -> Reloaded {
+/// What is new in `now` since `before`. What waits for a restart is news only where it differs from what runs, too.
+fn difference(
+    before: &Values,
+    running: &Values,
+    now: &Values,
+    is_waiting: impl Fn(&Flag) -> bool,
+) -> Reloaded {
+    let (new, unlike) = (differing(before, now), differing(running, now));
+    let (waiting, applied): (Vec<_>, Vec<&Flag>) = new.into_iter().partition(|flag| is_waiting(flag));
+    // What has no effect waits for nothing, and counts for nothing.
+    let works = |flag: &&&Flag| !matches!(flag.effect, Effect::None(_));
+    let names = |flags: Vec<&Flag>| flags.iter().filter(works).map(|flag| flag.name).collect::<Vec<_>>();
+    let waiting = waiting.into_iter().filter(|flag| unlike.iter().any(|other| other.name == flag.name));
+    let opened = applied.iter().filter(|flag| flag.guards() && now.value(flag.name).protects_nothing());
+    let mut reloaded = Reloaded {
+        opened: names(opened.copied().collect()),
+        waiting: names(waiting.collect()),
+        applied: names(applied),
+    };
+    let has_ports = flags(now.program()).iter().any(|flag| flag.yaml == Yaml::Port);
+    if has_ports && !now.has_rows_of(before) && !now.has_rows_of(running) {
+        reloaded.waiting.push("ports");
+    }
+    reloaded
+}
+
+/// The flags that two configurations of one program do not have in common, by name. Listeners, which come and go while an
+/// agent runs and are told of then, are compared where there are as many; ports are not, since they are as a whole.
+fn differing(one: &Values, other: &Values) -> Vec<&'static Flag> {
     let table = flags(one.program());
     let mut differing: Vec<&Flag> = Vec::new();
     differing.extend(table.iter().filter(|flag| one.value(flag.name) != other.value(flag.name)));
     for row in (0..one.rows()).filter(|_| one.rows() == other.rows()) {
         let (one, other) = (one.of_row(row), other.of_row(row));
-        let in_list = table.iter().filter(|flag| flag.in_list());
+        let in_list = table.iter().filter(|flag| flag.yaml == Yaml::Listener);
         differing.extend(in_list.filter(|flag| one.value(flag.name) != other.value(flag.name)));
     }
     differing.sort_by_key(|flag| flag.name);
     differing.dedup_by_key(|flag| flag.name);
-    let (waiting, applied): (Vec<_>, Vec<&Flag>) = differing.into_iter().partition(|flag| is_waiting(flag));
-    let names = |flags: Vec<&Flag>| flags.into_iter().map(|flag| flag.name).collect();
-    let opened = applied.iter().filter(|flag| flag.guards() && other.value(flag.name).protects_nothing());
-    Reloaded { opened: names(opened.copied().collect()), applied: names(applied), waiting: names(waiting) }
+    differing
 }
 
 #[cfg(all(test, feature = "server"))]

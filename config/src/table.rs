@@ -84,10 +84,10 @@ impl Verb {
 /// Whether a flag does anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Accepted so that existing command lines start, hidden from `--help`, and answered with this remark.
+    /// Accepted so that existing command lines start, and answered with this remark, which `--help` shows.
     None(&'static str),
-    /// A program that is given it does not start, hidden from `--help`, and answered with this reason: to go on without
-    /// it would leave open what somebody wants closed.
+    /// A program that is given it does not start, and answers with this reason, which `--help` shows: to go on without it
+    /// would leave open what somebody wants closed.
     Refused(&'static str),
     /// It does what its help says.
     Works,
@@ -251,9 +251,10 @@ impl Flag {
         self.verbs.contains(&verb)
     }
 
-    /// Whether `--help` shows it: flags without effect stay out of sight, and so does what only a file can say.
+    /// Whether `--help` shows it: not what only a file can say. The smallest build, which has no TLS, has no room for what
+    /// it does not do.
     pub fn shown(&self) -> bool {
-        self.works() && !self.verbs.is_empty()
+        !self.verbs.is_empty() && (cfg!(feature = "tls") || self.works())
     }
 
     /// Whether it does what its help says.
@@ -261,13 +262,24 @@ impl Flag {
         self.effect == Effect::Works
     }
 
-    /// The text of `--help`: what it does, its default where that says something, its variable.
+    /// The text of `--help`: what it does, its default where that says something or why it does nothing, its variable.
     pub fn help_text(&self) -> String {
         let default = match self.default {
             "" | "0" | "false" => String::new(),
             default => format!(" (default {default})"),
         };
+        #[cfg(feature = "tls")]
+        let default = self.remark().map(|remark| format!(" ({remark})")).unwrap_or(default);
         format!("{}{default} [env {}]", self.help, self.env())
+    }
+
+    /// What happens to who gives a flag that does not work; `None` of one that works.
+    pub fn remark(&self) -> Option<String> {
+        match self.effect {
+            Effect::None(remark) => Some(remark.to_owned()),
+            Effect::Refused(reason) => Some(format!("refused: {reason}")),
+            Effect::Works => None,
+        }
     }
 }
 

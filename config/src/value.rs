@@ -125,6 +125,9 @@ impl Kind {
     /// What to say of a text that is none of this kind: it follows the quoted text.
     pub fn expected(self, text: &str) -> &'static str {
         match self {
+            // The smallest build, which has no TLS, has no room for it.
+            #[cfg(feature = "tls")]
+            _ if text.starts_with("--") => "looks like a flag: a value is missing",
             Self::Duration if text.starts_with('-') => "is negative, which no such duration can be",
             Self::Bind => "is no address to listen on (examples: :8000, 127.0.0.1:8000, [::1]:8000)",
             Self::Bool => "is neither true nor false",

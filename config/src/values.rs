@@ -186,7 +186,8 @@ impl Values {
         let is_taken = |name: &str| taken().any(|flag| flag.name == name);
         // Of several, the same one is told whichever front collected them.
         if let Some(name) = given.iter().map(|(name, _)| *name).filter(|name| !is_taken(name)).min() {
-            return Err(UsageError::unknown_flag(verb, &format!("--{name}")));
+            // Both fronts take every flag of the program in front of a command.
+            return Err(UsageError::usage(format!("--{name}: no flag of this command")));
         }
         // In the order of the table, which is that of the names: a sort of its own would cost the small agent 4 KiB.
         let mut known = Vec::with_capacity(given.len());
@@ -289,6 +290,12 @@ impl Values {
     pub fn rows(&self) -> usize {
         // A build that reads no files carries nothing for their entries.
         if cfg!(feature = "yaml") { self.rows.len() } else { 0 }
+    }
+
+    /// Whether the file says the same in each entry of `listeners` or `ports`.
+    #[cfg(feature = "yaml")]
+    pub(crate) fn has_rows_of(&self, other: &Self) -> bool {
+        self.rows == other.rows
     }
 
     /// The values of one entry of `listeners` or `ports`: what it says itself, and defaults for the rest of what such

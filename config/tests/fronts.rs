@@ -129,17 +129,23 @@ fn bad_command_lines_give_the_same_line() {
         (&["http", "e", "1", "-v"], "unknown flag: -v"),
         (&["http", "e", "1", "--version"], "unknown flag: --version"),
         (&["start", "--timeout", "1s"], "unknown flag: --timeout"),
-        (&["--timeout", "1s", "start"], "unknown flag: --timeout"),
+        (&["--timeout", "1s", "start"], "--timeout: no flag of this command"),
         (
             &["tcp", "e", "1", "--http-client.max-idle-conns", "5"],
             "unknown flag: --http-client.max-idle-conns",
         ),
         (
             &["--http-client.max-idle-conns", "5", "tcp", "e", "1"],
-            "unknown flag: --http-client.max-idle-conns",
+            "--http-client.max-idle-conns: no flag of this command",
         ),
         (&["http", "e", "1", "--endpoints", "a/1"], "unknown flag: --endpoints"),
-        (&["--endpoints", "a/1", "http", "e", "1"], "unknown flag: --endpoints"),
+        (&["--endpoints", "a/1", "http", "e", "1"], "--endpoints: no flag of this command"),
+        (&["--endpoints", ""], "--endpoints: \"\" is not of the form <endpoint>/<addr>"),
+        (&["--endpoints="], "--endpoints: \"\" is not of the form <endpoint>/<addr>"),
+        (
+            &["http", "e", "1", "--timeout", "--connect.timeout=1s"],
+            "--timeout: \"--connect.timeout=1s\" looks like a flag: a value is missing",
+        ),
         (&["http", "e", "1", "--timeout"], "--timeout: needs a value"),
         (
             &["http", "e", "1", "--timeout", "10x"],
@@ -258,7 +264,7 @@ fn shown(help: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn help_shows_what_has_an_effect_and_its_default() {
+fn help_shows_every_flag_its_default_and_what_does_not_work() {
     for (args, verb) in [
         (&["-h"][..], Verb::Agent),
         (&["http", "-h"], Verb::AgentHttp),
@@ -282,8 +288,15 @@ fn help_shows_what_has_an_effect_and_its_default() {
     }
     let Ok(ServerInvocation::Help(help)) = front_clap::parse_server(["--help"], &|_| None) else { panic!() };
     assert!(help.contains("Usage: piko-server") && help.contains("(default :8000)"), "{help}");
-    assert!(!help.contains("upstream.advertise-addr"), "{help}");
-    assert!(shown(&help).contains("proxy.timeout"), "{help}");
+    let server = || flags(Program::Server).iter().filter(|flag| !flag.verbs.is_empty());
+    let (works, rest) = help.split_once("\nRefused:\n").expect("what is refused has a place of its own");
+    for flag in server() {
+        let (part, other) = if flag.works() { (works, rest) } else { (rest, works) };
+        assert!(shown(part).contains(flag.name) && !shown(other).contains(flag.name), "{help}");
+        let line = |line: &&str| line.contains(&format!("[env {}]", flag.env()));
+        let line = help.lines().find(line).expect("its paragraph");
+        assert!(flag.remark().is_none_or(|remark| line.contains(&remark)), "{line}");
+    }
 }
 
 #[test]

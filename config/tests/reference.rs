@@ -166,14 +166,8 @@ fn the_reference_is_made_of_the_table() {
             let kind = flag.kind.value_name().unwrap_or("bool");
             let key = flag.yaml_path().unwrap_or_default();
             let mut remark = flag.help.to_owned();
-            match flag.effect {
-                Effect::None(why) => {
-                    let _ = write!(remark, " (*{why}*)");
-                }
-                Effect::Refused(why) => {
-                    let _ = write!(remark, " (*refused: {why}*)");
-                }
-                Effect::Works => {}
+            if let Some(why) = flag.remark() {
+                let _ = write!(remark, " (*{why}*)");
             }
             let commands = commands(flag, program);
             if !commands.is_empty() {

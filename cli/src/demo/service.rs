@@ -253,8 +253,9 @@ impl Conn {
         for event in 1..=n {
             self.data(format!("data: event {event} of {n}\n\n").as_bytes()).await?;
             if event < n && unless(&stop, tokio::time::sleep(EVENT_PAUSE)).await.is_none() {
-                // A stream of events has no natural end; the client connects again when it wants more.
-                break;
+                // So many were promised: whoever gets fewer has to see that they were cut.
+                self.tcp.set_zero_linger()?;
+                return Err(io::ErrorKind::Interrupted.into());
             }
         }
         Ok(())

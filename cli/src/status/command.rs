@@ -48,7 +48,10 @@ fn group(name: &'static str, about: &'static str) -> Command {
 }
 
 fn id() -> Arg {
-    Arg::new(ID).value_name("id").required(true).help("The id of the node")
+    Arg::new(ID)
+        .value_name("id")
+        .required(true)
+        .help("The id of the node; behind -- where it begins with a hyphen")
 }
 
 /// What the matches of [`command`] or [`old_command`] ask for.

@@ -2,9 +2,10 @@
 
 use bytes::{Buf, BytesMut};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
-use piko_config::{ConnectUrl, KeyPairFiles, Secret, StatusOptions};
+use piko_config::{ClientTlsOptions, ConnectUrl, KeyPairFiles, Secret, StatusOptions};
 use piko_core::http1::{BodyLength, ClientConn, Config, Fields, Part, RequestHead, Version};
-use piko_driver::tls::{ClientFiles, Connector, PairFiles};
+use piko_core::via::Login;
+use piko_driver::tls::{ClientFiles, Connector, PairFiles, useless_authorities};
 use piko_driver::{Addr, MaybeTls, Runtime, timeout_at};
 use piko_runtime_tokio::Tokio;
 use std::io;
@@ -26,6 +27,7 @@ pub(super) struct Source {
     /// How an https URL is asked.
     tls: Option<Connector>,
     token: Option<Secret>,
+    login: Option<Login>,
     forward: Option<String>,
 }
 
@@ -41,11 +43,20 @@ impl Source {
             ..ClientFiles::default()
         };
         let connector = url.tls.then(|| Connector::new(files, piko_server::program::crypto())).transpose();
+        let by_machine = query.tls.root_cas.is_none() && !query.tls.insecure_skip_verify;
+        if url.tls && by_machine {
+            useless_authorities().iter().for_each(|line| eprintln!("warning: {line}"));
+        }
         let tls = connector.map_err(|error| format!("tls: {error}"))?;
-        if query.tls.insecure_skip_verify {
+        if !url.tls && query.tls != ClientTlsOptions::default() {
+            eprintln!("warning: --server.tls.*: no effect without an https:// URL in --server.url");
+        } else if query.tls.insecure_skip_verify {
             eprintln!("warning: --server.tls.insecure-skip-verify: whoever answers is believed");
         }
-        Ok(Self { url, tls, token: query.token.clone(), forward: query.forward.clone() })
+        let login = query.login.as_ref();
+        let login = login
+            .map(|(user, password)| Login { user: user.clone(), password: password.reveal().to_owned() });
+        Ok(Self { url, tls, login, token: query.token.clone(), forward: query.forward.clone() })
     }
 
     /// The body of a 200; an error in Go's words where Go has some.
@@ -97,6 +108,10 @@ impl Source {
         );
         if let Some(token) = &self.token {
             fields.extend(["Authorization: Bearer ", token.reveal(), "\r\n"]);
+        } else if let Some(login) = &self.login {
+            let mut value = BytesMut::new();
+            login.put_basic(&mut value).map_err(|_| "a login that cannot be sent")?;
+            fields.extend(["Authorization: ", &String::from_utf8_lossy(&value), "\r\n"]);
         }
         let head = RequestHead {
             method: b"GET",

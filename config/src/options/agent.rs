@@ -43,9 +43,9 @@ pub struct AgentOptions {
     /// Where all this came from, to be asked again.
     #[cfg(feature = "yaml")]
     pub start: Start,
-    /// The files that the tokens came from, to be looked at again.
+    /// The files that the tokens and the URL of the proxy came from, to be looked at again.
     #[cfg(feature = "yaml")]
-    pub token_files: Vec<std::path::PathBuf>,
+    pub secret_files: Vec<std::path::PathBuf>,
 }
 
 /// How to reach the server.
@@ -176,7 +176,10 @@ impl AgentOptions {
                 vec![ListenerOptions::from_arguments(values, Protocol::Tcp, endpoint, addr)?]
             }
             Command::Agent => {
-                let entries = values.list("endpoints").iter();
+                // An empty list is one entry that says nothing.
+                let empty = [String::new()];
+                let entries = Some(values.list("endpoints")).filter(|entries| !entries.is_empty());
+                let entries = entries.unwrap_or(&empty).iter();
                 entries.map(|entry| ListenerOptions::from_entry(values, entry)).collect::<Result<_, _>>()?
             }
             _ => Vec::new(),
@@ -190,18 +193,22 @@ impl AgentOptions {
         }
         let listeners = if *values.command() == Command::AgentStart { in_file } else { listeners };
         #[cfg(feature = "yaml")]
-        let token_files = {
+        let secret_files = {
             let of_rows = (0..values.rows()).map(|row| values.of_row(row).text("token-file").to_owned());
-            let all = std::iter::once(values.text("connect.token-file").to_owned()).chain(of_rows);
+            let of_all = ["connect.proxy-url-file", "connect.token-file"];
+            let all = of_all.into_iter().map(|key| values.text(key).to_owned()).chain(of_rows);
             all.filter(|path| !path.is_empty()).map(Into::into).collect()
         };
         let rest = Self::without_listeners(values)?;
         #[cfg(feature = "tls")]
-        let rest = Self { notices: [&rest.notices[..], &idle_tls(values, &listeners)].concat(), ..rest };
+        let rest = Self {
+            notices: [&rest.notices[..], &idle_addrs(values), &idle_tls(values, &listeners)].concat(),
+            ..rest
+        };
         Ok(Self {
             listeners,
             #[cfg(feature = "yaml")]
-            token_files,
+            secret_files,
             ..rest
         })
     }
@@ -224,8 +231,28 @@ impl AgentOptions {
             #[cfg(feature = "yaml")]
             start: values.start().clone(),
             #[cfg(feature = "yaml")]
-            token_files: Vec::new(),
+            secret_files: Vec::new(),
         })
+    }
+}
+
+/// What the user has to hear of addresses that are taken as Go takes them, and that cannot be meant so.
+#[cfg(feature = "tls")]
+fn idle_addrs(values: &Values) -> Vec<String> {
+    let of = |place: &str, addr: &str| -> Vec<String> {
+        ServiceAddr::remarks(addr).map(|remark| format!("{place}: {remark}")).collect()
+    };
+    match values.command() {
+        Command::AgentHttp { addr, .. } | Command::AgentTcp { addr, .. } => of("addr", addr),
+        Command::Agent => {
+            let entries = values.list("endpoints").iter().filter_map(|entry| entry.split_once('/'));
+            let of_entry = |(endpoint, addr)| of(&format!("--endpoints: {}", shortened(endpoint)), addr);
+            entries.flat_map(of_entry).collect()
+        }
+        _ => {
+            let of_row = |row| of(&format!("listeners[{row}].addr"), values.of_row(row).text("addr"));
+            (0..values.rows()).flat_map(of_row).collect()
+        }
     }
 }
 
@@ -286,10 +313,7 @@ impl ListenerOptions {
     fn from_entry(values: &Values, entry: &str) -> Result<Self, UsageError> {
         let (endpoint, addr) = entry.split_once('/').ok_or_else(|| {
             let origin = values.origin("endpoints");
-            UsageError::usage(format!(
-                "{origin}: {} is not of the form <endpoint>/<addr> (example: my-endpoint/localhost:4000)",
-                quoted(entry)
-            ))
+            UsageError::usage(format!("{origin}: {} is not of the form <endpoint>/<addr>", quoted(entry)))
         })?;
         Self::from_arguments(values, Protocol::Http, endpoint, addr)
     }

@@ -57,6 +57,7 @@ fn every_flag_changes_the_options() {
                 "server.bind-addr" => "127.0.0.1:0",
                 name if name.ends_with("timeout") || name == "grace-period" => "7s",
                 _ if flag.default == "false" => "true",
+                "connect.proxy-url-file" => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proxy-url"),
                 "connect.token-file" => concat!(env!("CARGO_MANIFEST_DIR"), "/tests/token"),
                 _ => "word",
             };
@@ -190,7 +191,7 @@ fn the_oldest_spelling_makes_http_listeners() {
     );
     assert_eq!(code, 2);
     assert!(refusal(Command::Agent, &[("endpoints", "e/nope")]).0.starts_with("listener: e: invalid addr"));
-    assert_eq!(refusal(http("e", "1"), &[("endpoints", "e/1")]).0, "unknown flag: --endpoints");
+    assert_eq!(refusal(http("e", "1"), &[("endpoints", "e/1")]).0, "--endpoints: no flag of this command");
 }
 
 #[test]
@@ -360,4 +361,24 @@ fn headers_for_the_service_have_a_version() {
     let (line, code) = refusal(tcp("e", "4000"), &[("proxy-protocol", "1")]);
     assert!(line.contains("unsupported proxy protocol: \"1\" (v1 or v2)"), "{line}");
     assert_eq!(code, 2);
+}
+
+/// A password that stands neither in a command line nor in a configuration.
+#[test]
+fn the_url_of_a_proxy_can_come_from_a_file() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proxy-url");
+    let options = resolve(http("e", "1"), &[("connect.proxy-url-file", path)]).expect("is accepted");
+    assert_eq!(options.connect.proxy.as_ref().map(ProxyUrl::reveal), Some("http://user:password@proxy:3128"));
+    assert!(!format!("{options:?}").contains("password"));
+    assert_eq!(options.secret_files, [std::path::Path::new(path)]);
+    let both = [("connect.proxy-url-file", path), ("connect.proxy-url", "http://p")];
+    let origins = "[--connect.proxy-url, --connect.proxy-url-file]";
+    let line = format!("config: connect: proxy-url and proxy-url-file cannot both be set {origins}");
+    assert_eq!(refusal(http("e", "1"), &both), (line, 2));
+    let token = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/token");
+    let (line, _) = refusal(http("e", "1"), &[("connect.proxy-url-file", token)]);
+    assert!(line.starts_with("config: connect: invalid proxy url: not of the form "), "{line}");
+    assert!(line.ends_with("[--connect.proxy-url-file]"), "{line}");
+    let (line, _) = refusal(http("e", "1"), &[("connect.proxy-url-file", "/nowhere")]);
+    assert_eq!(line, "config: connect: /nowhere: no such file or directory [--connect.proxy-url-file]");
 }

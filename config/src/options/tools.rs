@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{ClientTlsOptions, LogOptions, fault, token};
 use crate::error::{UsageError, quoted};
-use crate::value::{ConnectUrl, Secret};
+use crate::value::url::without_login;
+use crate::value::{BadUrl, ConnectUrl, Secret};
 use crate::values::Values;
 
 /// Everything a bench is told at its start.
@@ -68,11 +69,22 @@ impl BenchOptions {
 
 /// The URL of a server's port under `key`, which a complaint calls `name`.
 fn url_of(values: &Values, key: &str, name: &str) -> Result<ConnectUrl, UsageError> {
-    match values.text(key) {
+    url_from(values, values.text(key), key, name)
+}
+
+/// As above, of a text that was made of it.
+fn url_from(values: &Values, text: &str, key: &str, name: &str) -> Result<ConnectUrl, UsageError> {
+    match text {
         "" => Err(fault(values, &[key], &format!("server: missing {name}"))),
         // A bad URL may hold a password, so only its fault is told, not its text.
-        text => ConnectUrl::parse(text)
-            .map_err(|error| fault(values, &[key], &format!("server: invalid {name}: {error}"))),
+        text => ConnectUrl::parse(text).map_err(|error| {
+            let error = match error {
+                // Not the flag that others have in its place.
+                BadUrl::Credentials => "user name and password are not supported".to_owned(),
+                error => error.to_string(),
+            };
+            fault(values, &[key], &format!("server: invalid {name}: {error}"))
+        }),
     }
 }
 
@@ -133,6 +145,8 @@ pub struct StatusOptions {
     pub form: Form,
     /// The node that is meant, where it is not the one at `url`.
     pub forward: Option<String>,
+    /// User name and password out of the URL, for `Authorization: Basic …`, where there is no token.
+    pub login: Option<(String, Secret)>,
     /// TLS to the node, where the URL asks for it.
     pub tls: ClientTlsOptions,
     /// The token, for `Authorization: Bearer …`; fit for a header.
@@ -162,12 +176,24 @@ impl StatusOptions {
             }
         };
         let forward = Some(values.text("forward")).filter(|id| !id.is_empty()).map(str::to_owned);
+        // As the HTTP client of Go takes it: what stands in front of the host is sent.
+        let text = values.text("server.url");
+        let bad_login = |why| fault(values, &["server.url"], &format!("server: invalid url: {why}"));
+        let (text, login) = without_login(text).ok_or_else(|| bad_login("a bad % in the login"))?;
+        let is_unfit = |(user, password): &(String, Secret)| {
+            // RFC 7617 2: a colon ends the name.
+            user.contains(':') || user.chars().chain(password.reveal().chars()).any(char::is_control)
+        };
+        if login.as_ref().is_some_and(is_unfit) {
+            return Err(bad_login("a colon in the user name, or a control character in the login"));
+        }
         Ok(Self {
+            login,
             form,
             forward,
             tls: ClientTlsOptions::from_values(values, "server.tls", "server: tls: ", false)?,
             token: token(values, "server")?,
-            url: url_of(values, "server.url", "url")?,
+            url: url_from(values, &text, "server.url", "url")?,
         })
     }
 }

@@ -46,6 +46,14 @@ fn the_defaults_load_and_change_nothing() {
             assert_eq!(loaded.source(flag.name) == Source::File, stands, "{command:?} {}", flag.name);
         }
         assert!(Task::Check.run(&loaded).expect("is good").ends_with("the configuration is good\n"));
+        // What does not work is told of too, with what would happen.
+        for flag in flags(loaded.program()).iter().filter(|flag| !flag.works()) {
+            let given = format!(" [--{}, {}]", flag.name, flag.env());
+            let given = if flag.verbs.is_empty() { "" } else { &given };
+            let line = format!("#   {}{given}\n", flag.yaml_path().expect("a key"));
+            assert!(text.contains(&line), "{text}");
+            assert!(text.contains(&flag.remark().expect("does not work")), "{text}");
+        }
     }
 }
 
@@ -54,7 +62,11 @@ fn the_example_in_the_defaults_loads() {
     for (command, list) in [(Command::AgentStart, "listeners"), (Command::ForwardStart, "ports")] {
         let text = Task::Default.run(&Values::defaults(command.clone())).expect("has defaults");
         let (_, example) = text.split_once("# Such as:\n").expect("has an example");
-        let example: String = example.lines().map(|line| format!("{}\n", &line[2..])).collect();
+        let example: String = example
+            .lines()
+            .take_while(|line| !line.is_empty())
+            .map(|line| format!("{}\n", &line[2..]))
+            .collect();
         assert!(example.starts_with(&format!("{list}:\n")), "{example}");
         let file = Temporary::with(&example);
         let loaded = values(command, &[("config.path", file.path())]);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::options::ServerOptions;
+use crate::options::{ForwardOptions, ServerOptions};
 use crate::values::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,6 +109,60 @@ fn a_bad_file_changes_nothing() {
     folder.write("grace_period: 3s\n");
     assert_eq!(reload.reload().expect("is good").applied, ["grace-period"]);
     assert_eq!(part.taken(), [3]);
+}
+
+/// What waits is told once, and measured by what runs: whoever takes a change back has nothing to restart for.
+#[test]
+fn what_runs_waits_for_nothing() {
+    let folder = Folder::new();
+    folder.write("cluster: {node_id: a}\n");
+    let (mut reload, _) = folder.reload();
+    let none: [&str; 0] = [];
+    for (text, waiting) in [
+        ("cluster: {node_id: b}\n", &["cluster.node-id"][..]),
+        ("cluster: {node_id: b}\nproxy: {bind_addr: ':1'}\n", &["proxy.bind-addr"]),
+        ("cluster: {node_id: b}\nproxy: {bind_addr: ':1'}\n", &none),
+        ("cluster: {node_id: a}\nproxy: {bind_addr: ':1'}\n", &none),
+        ("cluster: {node_id: c}\nproxy: {bind_addr: ':1'}\n", &["cluster.node-id"]),
+        ("cluster: {node_id: a}\n", &none),
+        // It has no effect, now or then.
+        ("cluster: {node_id: a}\nupstream: {advertise_addr: '10.0.0.1:1'}\n", &none),
+        ("cluster: {node_id: a}\n", &none),
+    ] {
+        folder.write(text);
+        let reloaded = reload.reload().expect("is good");
+        assert_eq!((&reloaded.waiting[..], &reloaded.applied[..]), (waiting, &none[..]), "{text}");
+    }
+}
+
+/// `ports` of a forwarder, whether there are more of them or others.
+#[test]
+fn ports_wait_as_a_whole() {
+    let folder = Folder::new();
+    let ports = |of: &[(u16, &str)]| {
+        let entries: Vec<_> = of
+            .iter()
+            .map(|(port, endpoint)| format!("{{addr: '{port}', endpoint_id: {endpoint}}}"))
+            .collect();
+        format!("ports: [{}]\n", entries.join(", "))
+    };
+    folder.write(&ports(&[(1, "a")]));
+    let given = [("config.path", folder.file().to_str().expect("is text").to_owned())];
+    let values = Values::resolve(Command::ForwardStart, &given, &|_| None).expect("is good");
+    let options = ForwardOptions::from_values(&values).expect("is good");
+    let mut reload = Reload::new(&options.start, |_| None, ForwardOptions::from_values);
+    for (of, is_told) in [
+        (&[(1, "a"), (2, "b")][..], true),
+        (&[(1, "a")], false),
+        (&[(1, "a"), (2, "b")], true),
+        (&[(2, "a")], true),
+        (&[(2, "b")], true),
+        (&[(1, "a")], false),
+    ] {
+        folder.write(&ports(of));
+        let waiting = reload.reload().expect("is good").waiting;
+        assert_eq!(waiting, if is_told { vec!["ports"] } else { Vec::new() }, "{of:?}");
+    }
 }
 
 /// A part that agrees takes nothing over when another one does not.

@@ -64,6 +64,7 @@ pub(super) const FLAGS: &[Flag] = &[
     common::config_path(VERBS),
     flag("connect.exit-on-failure", Kind::Bool, "false", "Exit when the first connection does not come about"),
     common::connect_proxy_url(VERBS).reloadable(),
+    common::connect_proxy_url_file(VERBS).reloadable(),
     flag("connect.tenant-id", Kind::Text, "", "The tenant to connect as").reloadable(),
     flag("connect.timeout", Kind::Duration, "30s", "How long one attempt to connect may take").reloadable(),
     tls(flag("connect.tls.cert", Kind::Text, "", "A PEM file: the certificate to show to a server that asks for one").reloadable()),

@@ -38,9 +38,22 @@ pub(super) const fn connect_proxy_url(verbs: &'static [Verb]) -> Flag {
     flag
 }
 
-/// What a build that refuses a flag says of it. A small one has no bytes to spare for what it does not do.
+/// As [`connect_proxy_url`], for a password that must not stand in a configuration.
+pub(super) const fn connect_proxy_url_file(verbs: &'static [Verb]) -> Flag {
+    let help = "A file that holds the URL of the proxy";
+    let mut flag = Flag::new(verbs, "connect.proxy-url-file", Kind::Text, "", help_of(PROXY, help));
+    flag.effect = PROXY;
+    flag
+}
+
+/// What a build that refuses a flag says of it. The smallest one, which has no TLS, shows none of them and has no bytes to
+/// spare for what it does not do.
 pub(super) const fn help_of(effect: Effect, help: &'static str) -> &'static str {
-    if let Effect::Refused(_) = effect { "Not in this build" } else { help }
+    match effect {
+        Effect::Refused(_) if cfg!(feature = "tls") => "Not in this build",
+        Effect::Refused(_) => "",
+        _ => help,
+    }
 }
 
 pub(super) const fn log_level(verbs: &'static [Verb]) -> Flag {

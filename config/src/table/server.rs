@@ -232,14 +232,14 @@ pub(super) const FLAGS: &[Flag] = &[
         "proxy.http.read-timeout",
         Kind::SignedDuration,
         "0",
-        "The longest pause while reading the body of a request; 0 is for ever",
+        "The longest pause while reading the body of a request; 0 is one minute",
     )
     .reloadable(),
     flag(
         "proxy.http.write-timeout",
         Kind::SignedDuration,
         "0",
-        "The longest pause while a client does not take its response; 0 is for ever",
+        "The longest pause in a response; 0 is one minute while its client takes nothing, and for ever while its service says nothing",
     )
     .reloadable(),
     flag(

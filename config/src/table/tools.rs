@@ -19,6 +19,7 @@ pub(super) const FORWARD: &[Flag] = &[
     common::config_expand_env(FORWARD_VERBS),
     common::config_path(FORWARD_VERBS),
     common::connect_proxy_url(FORWARD_VERBS),
+    common::connect_proxy_url_file(FORWARD_VERBS),
     forward(
         "connect.timeout",
         Kind::Duration,

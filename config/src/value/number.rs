@@ -9,10 +9,10 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// A finite decimal number.
+/// A finite decimal number. There is one zero.
 #[cfg(feature = "server")]
 pub fn parse_float(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|number: &f64| number.is_finite())
+    text.parse().ok().filter(|number: &f64| number.is_finite()).map(|number| number + 0.0)
 }
 
 /// A whole number in Go's notation (`strconv.ParseInt` with base 0): decimal, `0x`, `0o` or a leading `0`, `0b`,
@@ -239,6 +239,7 @@ mod tests {
     fn decimal_numbers() {
         assert_eq!(parse_float("0.005"), Some(0.005));
         assert_eq!(parse_float("-2"), Some(-2.0));
+        assert_eq!(parse_float("-0.0").map(|zero| zero.to_string()).as_deref(), Some("0"));
         for text in ["", "x", "NaN", "inf", "1,5", " 1"] {
             assert_eq!(parse_float(text), None, "{text}");
         }

@@ -66,6 +66,23 @@ impl ServiceAddr {
         Some(Self::plain(host, port?))
     }
 
+    /// What of an address is without effect, or cannot be meant.
+    #[cfg(feature = "tls")]
+    pub(crate) fn remarks(text: &str) -> impl Iterator<Item = &'static str> {
+        let url = Parts::parse(text).filter(|_| !text.starts_with("unix:"));
+        let has_login = url.as_ref().is_some_and(|parts| parts.credentials);
+        let has_fragment = url.is_some() && text.contains('#');
+        let addr = Self::parse(Protocol::Http, text);
+        let has_no_port = addr.is_some_and(|addr| matches!(addr.target, Target::Tcp { port: 0, .. }));
+        [
+            (has_login, "no effect: the user name and password are not sent to the service"),
+            (has_fragment, "no effect: the part behind # is not sent to the service"),
+            (has_no_port, "no service can be at port 0"),
+        ]
+        .into_iter()
+        .filter_map(|(is_so, remark)| is_so.then_some(remark))
+    }
+
     fn plain(host: &str, port: u16) -> Self {
         Self {
             tls: false,

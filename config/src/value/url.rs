@@ -104,6 +104,36 @@ impl ProxyUrl {
     }
 }
 
+/// A URL without what stands in front of its host, and that: name and password, percent-decoded (RFC 3986 2.1).
+///
+/// `None` where the decoded text is no UTF-8, or a percent sign has no two digits behind it.
+#[cfg(feature = "server")]
+pub(crate) fn without_login(text: &str) -> Option<(String, Option<(String, Secret)>)> {
+    let begin = text.find("://").map_or(text.len(), |at| at + 3);
+    let (scheme, rest) = text.split_at(begin);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some((login, host)) = rest[..end].rsplit_once('@') else { return Some((text.to_owned(), None)) };
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let login = (percent_decoded(user)?, Secret::new(percent_decoded(password)?));
+    Some(([scheme, host, &rest[end..]].concat(), Some(login)))
+}
+
+#[cfg(feature = "server")]
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
 pub(super) fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
 }
@@ -256,6 +286,25 @@ mod tests {
         assert_eq!(ConnectUrl::parse("ftp://h"), Err(BadUrl::Scheme));
         assert_eq!(ConnectUrl::parse("unix:///p"), Err(BadUrl::Malformed));
         assert_eq!(ConnectUrl::parse("http://u:p@h"), Err(BadUrl::Credentials));
+    }
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn a_login_is_taken_out_of_a_url() {
+        for (text, url, login) in [
+            ("http://h:1/p", "http://h:1/p", None),
+            ("http://u@h", "http://h", Some(("u", ""))),
+            ("http://u%3a:p%40:%C3%A4@h:1/a@b?c#d", "http://h:1/a@b?c#d", Some(("u:", "p@:\u{e4}"))),
+            ("http://u:p@@h", "http://h", Some(("u", "p@"))),
+            ("http://h/a@b", "http://h/a@b", None),
+            ("u:p@h", "u:p@h", None),
+        ] {
+            let login = login.map(|(user, password)| (user.to_owned(), Secret::new(password)));
+            assert_eq!(without_login(text), Some((url.to_owned(), login)), "{text}");
+        }
+        for text in ["http://%@h", "http://u:%4@h", "http://u:%zz@h", "http://%ff@h"] {
+            assert_eq!(without_login(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn variables_of_other_commands_are_ignored_and_their_flags_refused() {
     assert_eq!(error.to_string(), "PIKO_HTTP_CLIENT_MAX_IDLE_CONNS: \"many\" is no whole number of 64 bits");
     let error =
         Values::resolve(tcp(), &given(&[("http-client.max-idle-conns", "1")]), &|_| None).unwrap_err();
-    assert_eq!(error.to_string(), "unknown flag: --http-client.max-idle-conns");
+    assert_eq!(error.to_string(), "--http-client.max-idle-conns: no flag of this command");
 }
 
 #[test]
