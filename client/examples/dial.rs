@@ -7,7 +7,7 @@
 //! cargo run -p piko-client --features tokio --example dial -- http://localhost:8000 my-redis PING "SET a 1" "GET a"
 //! ```
 //!
-//! Arguments: the server's proxy port, the endpoint, the lines.
+//! Arguments: the URL of the server's proxy port and the endpoint (without them those above), and the lines.
 
 use piko_client::Dialer;
 use piko_client::tokio::Tokio;

@@ -1,12 +1,12 @@
 //! A web application of hyper that is reached through Piko: no port is open on this machine.
 //!
 //! ```text
-//! piko-server &
-//! cargo run -p piko-client --features tokio --example hyper_app
+//! piko server &
+//! cargo run -p piko-client --features tokio --example hyper_app -- http://localhost:8001 my-endpoint &
 //! curl -H 'x-piko-endpoint: my-endpoint' http://localhost:8000/
 //! ```
 //!
-//! Arguments: the server's upstream port (`http://localhost:8001`) and the endpoint (`my-endpoint`).
+//! Arguments: the URL of the server's upstream port and the endpoint; without them those above.
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;

@@ -1,12 +1,12 @@
 //! A Piko listener on smol without an HTTP library: every request comes back as the answer's body.
 //!
 //! ```text
-//! piko-server &
-//! cargo run -p piko-client --features smol --example smol_echo
+//! piko server &
+//! cargo run -p piko-client --features smol --example smol_echo -- http://localhost:8001 my-endpoint &
 //! curl -H 'x-piko-endpoint: my-endpoint' http://localhost:8000/any/path
 //! ```
 //!
-//! Arguments: the server's upstream port (`http://localhost:8001`) and the endpoint (`my-endpoint`).
+//! Arguments: the URL of the server's upstream port and the endpoint; without them those above.
 
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_client::smol::{self, Smol};

@@ -8,9 +8,9 @@ use std::time::Duration;
 /// a slow one is reached in the end. The hurried attempt of a tunnel has as much.
 const SERVER_TIME: Duration = Duration::from_secs(5);
 /// Servers that fail within this cost too little to be passed over.
-const DEAR: Duration = Duration::from_millis(250);
+pub(crate) const DEAR: Duration = Duration::from_millis(250);
 /// After this one connection begins with the first server again.
-const FAVOURITE_FOR: Duration = Duration::from_secs(30);
+pub(crate) const FAVOURITE_FOR: Duration = Duration::from_secs(30);
 
 /// The server behind those that swallowed connections: dials begin with it for a while.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! A listener whose connections all go to one service.
 
+use crate::known::Known;
 use crate::listener::Listener;
 use crate::reach::connect;
 use crate::url::host_and_port;
@@ -134,7 +135,9 @@ async fn dial<R: Runtime>(rt: &R, target: &Target) -> io::Result<R::Tcp> {
     let until = rt.now() + DIAL;
     let dialled = async {
         match target {
-            Target::Tcp { host, port } => connect(rt, host, *port, until).await.map_err(Into::into),
+            Target::Tcp { host, port } => {
+                connect(rt, host, *port, until, &Known::default()).await.map_err(Into::into)
+            }
             Target::Unix(path) => rt.connect(&Addr::Unix(path.clone())).await,
         }
     };

@@ -36,6 +36,7 @@ mod dialer;
 mod error;
 mod favourite;
 mod forward;
+mod known;
 mod listener;
 mod options;
 #[cfg(feature = "proxy")]

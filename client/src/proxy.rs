@@ -1,5 +1,6 @@
 //! A proxy between us and the server.
 
+use crate::known::Known;
 use crate::reach::{ConnectError, connect};
 use crate::url::{BadUrl, Url, host_and_port};
 use bytes::BytesMut;
@@ -70,11 +71,12 @@ impl Proxy {
         rt: &R,
         to: &Url,
         until: Instant,
+        known: &Known,
     ) -> Result<R::Tcp, ProxyError> {
         let destination = Destination { host: &to.host, port: to.port };
         let handshake = Handshake::new(self.protocol, self.login.as_ref(), destination);
         let handshake = handshake.map_err(ProxyError::Unfit)?;
-        let mut io = connect(rt, &self.host, self.port, until).await?;
+        let mut io = connect(rt, &self.host, self.port, until, known).await?;
         match timeout_at(rt, Some(until), ask(&mut io, handshake)).await {
             Ok(Ok(())) => Ok(io),
             Ok(Err(error)) => Err(error),

@@ -1,6 +1,7 @@
 //! One attempt: token, name, connection, TLS, upgrade. What upstreams and dialers have in common.
 
 use crate::error::DialError;
+use crate::known::Known;
 #[cfg(feature = "proxy")]
 use crate::proxy::Proxy;
 use crate::token::Token;
@@ -20,8 +21,9 @@ use std::time::Duration;
 
 /// TCP, TLS and the upgrade together take at most this, as in Go (wire protocol 3.4).
 pub(crate) const ATTEMPT_MAX: Duration = Duration::from_secs(60);
-/// An address gets at least this long, as in Go: less is no fair try, however many there are.
-const SHARE_MIN: Duration = Duration::from_secs(2);
+/// An address with others behind it gets this long, which is the least that Go gives it: a lost SYN is sent again after
+/// 1 s, and one that swallows it is not to cost more.
+const ADDR_TIME: Duration = Duration::from_secs(2);
 
 /// Which servers, and how they are reached.
 #[derive(Clone)]
@@ -34,6 +36,8 @@ pub(crate) struct Reach<R> {
     pub(crate) proxy: Option<Proxy>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<Connector>>,
+    /// Shared by clones.
+    known: Known,
 }
 
 /// What is asked for there.
@@ -44,6 +48,42 @@ pub(crate) struct Wish<'a> {
     pub(crate) tenant: Option<&'a str>,
     /// What our side can do.
     pub(crate) caps: Caps,
+}
+
+/// How far an attempt is, for the case that it runs out of time.
+#[cfg(any(feature = "smol", feature = "tls", feature = "tokio"))]
+struct Stage(&'static str);
+
+#[cfg(any(feature = "smol", feature = "tls", feature = "tokio"))]
+impl Default for Stage {
+    fn default() -> Self {
+        Self("no token")
+    }
+}
+
+#[cfg(any(feature = "smol", feature = "tls", feature = "tokio"))]
+impl Stage {
+    fn enter(&mut self, stage: &'static str) {
+        self.0 = stage;
+    }
+
+    fn late(&self, url: &Url) -> DialError {
+        DialError::Io(io::Error::new(io::ErrorKind::TimedOut, format!("{url}: {}: timed out", self.0)))
+    }
+}
+
+/// The smallest agent has no room for the words.
+#[cfg(not(any(feature = "smol", feature = "tls", feature = "tokio")))]
+#[derive(Default)]
+struct Stage {}
+
+#[cfg(not(any(feature = "smol", feature = "tls", feature = "tokio")))]
+impl Stage {
+    fn enter(&mut self, _: &'static str) {}
+
+    fn late(&self, _: &Url) -> DialError {
+        DialError::Timeout
+    }
 }
 
 /// A connection that speaks WebSocket, and what both sides stated.
@@ -59,6 +99,7 @@ impl<R> Reach<R> {
             proxy: None,
             #[cfg(feature = "tls")]
             tls: None,
+            known: Known::default(),
         }
     }
 
@@ -104,17 +145,27 @@ impl<R: Runtime> Reach<R> {
         until: Instant,
     ) -> Result<Reached<R>, DialError> {
         let until = until.min(self.rt.now() + ATTEMPT_MAX);
-        let attempt = self.attempt(url, wish, until);
-        timeout_at(&self.rt, Some(until), attempt).await.unwrap_or(Err(DialError::Timeout))
+        let mut stage = Stage::default();
+        let attempt = self.attempt(url, wish, until, &mut stage);
+        timeout_at(&self.rt, Some(until), attempt).await.unwrap_or_else(|_| Err(stage.late(url)))
     }
 
-    async fn attempt(&self, url: &Url, wish: &Wish<'_>, until: Instant) -> Result<Reached<R>, DialError> {
+    async fn attempt(
+        &self,
+        url: &Url,
+        wish: &Wish<'_>,
+        until: Instant,
+        stage: &mut Stage,
+    ) -> Result<Reached<R>, DialError> {
         if url.tls && !self.has_tls() {
             return Err(DialError::TlsMissing);
         }
         let bearer = self.token.ask().await?.map(|token| ["Bearer ", &token].concat());
+        stage.enter("no connection");
         let io = self.connect(url, until).await?;
+        stage.enter("no end of the TLS handshake");
         let io = self.secure(io, url).await?;
+        stage.enter("no answer");
         let caps = wish.caps.to_value();
         let target = [&url.prefix, wish.path, &percent_encode(wish.endpoint.as_bytes())].concat();
         let mut fields: Vec<(&str, &[u8])> =
@@ -134,14 +185,16 @@ impl<R: Runtime> Reach<R> {
     async fn connect(&self, url: &Url, until: Instant) -> Result<R::Tcp, DialError> {
         match &self.proxy {
             // Boxed, as few have one, and every attempt would have to have room for it.
-            Some(proxy) => Box::pin(proxy.connect(&self.rt, url, until)).await.map_err(DialError::Proxy),
-            None => Ok(connect(&self.rt, &url.host, url.port, until).await?),
+            Some(proxy) => {
+                Box::pin(proxy.connect(&self.rt, url, until, &self.known)).await.map_err(DialError::Proxy)
+            }
+            None => Ok(connect(&self.rt, &url.host, url.port, until, &self.known).await?),
         }
     }
 
     #[cfg(not(feature = "proxy"))]
     async fn connect(&self, url: &Url, until: Instant) -> Result<R::Tcp, DialError> {
-        Ok(connect(&self.rt, &url.host, url.port, until).await?)
+        Ok(connect(&self.rt, &url.host, url.port, until, &self.known).await?)
     }
 
     /// Does the handshake where the URL asks for it. Another address of the same name has the same certificate, so a
@@ -184,32 +237,33 @@ impl From<ConnectError> for io::Error {
     }
 }
 
-/// Resolves a name anew and connects to the first of its addresses that takes a connection: `localhost` is two.
+/// Resolves a name anew and connects to the first of its addresses that takes a connection: `localhost` is two. The last
+/// one has all of the time, the others [`ADDR_TIME`].
 pub(crate) async fn connect<R: Runtime>(
     rt: &R,
     host: &str,
     port: u16,
     until: Instant,
+    known: &Known,
 ) -> Result<R::Tcp, ConnectError> {
-    let addrs = rt.resolve(host, port).await.map_err(ConnectError::Resolve)?;
+    let mut addrs = rt.resolve(host, port).await.map_err(ConnectError::Resolve)?;
+    let begun = rt.now();
+    known.order(&mut addrs, begun);
     let mut last = ConnectError::Resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     for (n, &addr) in addrs.iter().enumerate() {
-        let share = share(until.since(rt.now()), addrs.len() - n);
-        let error = match timeout_at(rt, Some(rt.now() + share), rt.connect(&Addr::Ip(addr))).await {
-            Ok(Ok(io)) => return Ok(io),
+        let now = rt.now();
+        let at = if n + 1 < addrs.len() { until.min(now + ADDR_TIME) } else { until };
+        let error = match timeout_at(rt, Some(at), rt.connect(&Addr::Ip(addr))).await {
+            Ok(Ok(io)) => {
+                known.answered(addr, n, now.since(begun), now);
+                return Ok(io);
+            }
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),
         };
         last = ConnectError::Connect(io::Error::new(error.kind(), format!("connect {addr}: {error}")));
     }
     Err(last)
-}
-
-/// What the first of so many may use of the time that is left, so that one that swallows packets leaves the
-/// others their chance. The last one gets all of it.
-pub(crate) fn share(left: Duration, among: usize) -> Duration {
-    let even = left / u32::try_from(among.max(1)).unwrap_or(u32::MAX);
-    even.max(SHARE_MIN).min(left)
 }
 
 /// Whether it would begin a field of its own (RFC 9110 5.5).
@@ -240,16 +294,5 @@ mod tests {
     fn endpoint_ids_become_one_path_segment() {
         assert_eq!(percent_encode(b"my-endpoint"), "my-endpoint");
         assert_eq!(percent_encode("a b%/é".as_bytes()), "a%20b%25%2F%C3%A9");
-    }
-
-    #[test]
-    fn addresses_share_the_time_that_is_left() {
-        let s = Duration::from_secs;
-        assert_eq!(share(s(30), 1), s(30));
-        assert_eq!(share(s(30), 3), s(10));
-        // Many addresses, little time: a fair try for the first ones.
-        assert_eq!(share(s(5), 4), s(2));
-        assert_eq!(share(s(1), 4), s(1));
-        assert_eq!(share(Duration::ZERO, 4), Duration::ZERO);
     }
 }

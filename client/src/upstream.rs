@@ -137,8 +137,10 @@ impl<R: Runtime> Upstream<R> {
         if self.reach.set_token(token) { Ok(()) } else { Err(ListenError::ControlCharacter("token")) }
     }
 
-    /// The first and the longest pause between two rounds of attempts: 100 ms and 15 s unless set, as in Go. While a
-    /// server has been gone for less than 30 s, no pause is longer than 600 ms ([`Backoff::max_after_loss`]).
+    /// The bounds of the width of pauses between two rounds of attempts: 100 ms and 15 s unless set, as in Go. It starts at
+    /// `min` and doubles up to `max`, and each pause is drawn evenly **from zero** up to it (full jitter), so that those who
+    /// lost one server together do not come back together; Go draws from the upper tenth. While a server has been gone for
+    /// less than 30 s, the width is at most 600 ms ([`Backoff::max_after_loss`]), or `min` where that is longer.
     #[must_use]
     pub fn backoff_bounds(mut self, min: Duration, max: Duration) -> Self {
         (self.backoff.min, self.backoff.max) = (min, max);
@@ -152,7 +154,8 @@ impl<R: Runtime> Upstream<R> {
         self
     }
 
-    /// Limits of the tunnel.
+    /// Limits of the tunnel, and whether clients of TCP hear at once that a stream was accepted
+    /// ([`MuxConfig::prompt_acks`]).
     #[must_use]
     pub fn mux(mut self, config: MuxConfig) -> Self {
         self.mux = config;
@@ -216,6 +219,8 @@ impl<R: Runtime> Upstream<R> {
     /// As [`Self::listen`], and an `addr` that is none.
     pub async fn listen_and_forward(&self, endpoint: &str, addr: &str) -> Result<Forwarder<R>, ListenError> {
         let target = Target::parse(addr).ok_or_else(|| ListenError::Addr(addr.to_owned()))?;
-        Ok(Forwarder::start(self.listen(endpoint).await?, target))
+        let mut prompt = self.clone();
+        prompt.mux.prompt_acks = true;
+        Ok(Forwarder::start(prompt.listen(endpoint).await?, target))
     }
 }

@@ -24,6 +24,7 @@ const LENT_BUFFERS: usize = 4;
 
 thread_local! {
     static LENT: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
+    static UNUSED: Cell<Option<BytesMut>> = const { Cell::new(None) };
     static READ: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
@@ -39,6 +40,9 @@ pub fn with_read_buffer<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
 
 /// A buffer of [`READ_BYTES`] whose content may be shared once it is filled.
 pub(crate) fn borrow() -> BytesMut {
+    if let Some(unused) = UNUSED.take() {
+        return unused;
+    }
     LENT.with_borrow_mut(|lent| {
         // From the end, where the one lies that the processor knows best.
         for at in (0..lent.len()).rev() {
@@ -52,6 +56,11 @@ pub(crate) fn borrow() -> BytesMut {
         }
         BytesMut::zeroed(READ_BYTES)
     })
+}
+
+/// Takes back what [`borrow`] gave and nobody shares.
+pub(crate) fn give_back_unused(buf: BytesMut) {
+    UNUSED.set(Some(buf));
 }
 
 /// Takes back what [`borrow`] gave, also while readers hold parts of it.
@@ -186,13 +195,16 @@ impl Queue {
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.start = 0;
-        give(std::mem::take(&mut self.bytes));
+        if self.bytes.capacity() > 0 {
+            give(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
 impl Drop for Queue {
+    #[inline]
     fn drop(&mut self) {
-        give(std::mem::take(&mut self.bytes));
+        self.clear();
     }
 }
 

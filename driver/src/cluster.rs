@@ -156,6 +156,12 @@ impl Gossip {
         wait.await.unwrap_or_else(|_| Joined { failed: seeds.len(), ..Joined::default() })
     }
 
+    /// What was wrong at the seeds that have failed so far, of the joins that are under way: for whoever does not wait
+    /// for their end.
+    pub fn faults(&self) -> Vec<(SocketAddr, JoinFault)> {
+        self.inner.state.lock().faults.clone()
+    }
+
     /// Says good-bye to all and resolves once some were told or could not be; says how many. The loop has to run.
     pub async fn leave(&self) -> usize {
         let (done, wait) = oneshot::channel();

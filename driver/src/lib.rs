@@ -50,7 +50,7 @@ pub use runtime::{
     Addr, CHUNK_BYTES, Datagram, Fetched, Io, IoInfo, ListenOptions, Listener, Probe, Runtime, Timer, Turn,
 };
 #[cfg(feature = "cluster")]
-pub use seal::{Members, Seal};
+pub use seal::{Members, Proof, Seal};
 pub use serve::{Attempt, Connected, Decision, HeadBudget, Opaque, Port, Served, Service, serve};
 pub use setting::Setting;
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};

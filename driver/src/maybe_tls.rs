@@ -22,6 +22,18 @@ pub enum MaybeTls<I> {
     Tls(Box<TlsIo<I>>),
 }
 
+#[cfg(feature = "tls")]
+impl<I> MaybeTls<I> {
+    /// [`TlsIo::version`]; a plain one is never outdated.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        match self {
+            Self::Plain(_) => u32::MAX,
+            Self::Tls(io) => io.version(),
+        }
+    }
+}
+
 macro_rules! each {
     ($conn:expr, $io:ident => $work:expr) => {
         match $conn {
@@ -95,6 +107,10 @@ impl<I: Io> Io for MaybeTls<I> {
 
     fn limit_unsent(&self, bytes_max: u32) {
         each!(self, io => io.limit_unsent(bytes_max));
+    }
+
+    fn cut_at_end(&self, yes: bool) {
+        each!(self, io => io.cut_at_end(yes));
     }
 
     fn keep_alive(&self, interval: Option<Duration>) {

@@ -24,6 +24,9 @@ struct Inner<I> {
     kept: Vec<Kept<I>>,
     sweeping: bool,
     closed: bool,
+    /// What older connections were opened with counts no more.
+    #[cfg(feature = "tls")]
+    version: u32,
 }
 
 /// Connections that wait for another request. All share one bound in number and one in age.
@@ -37,8 +40,14 @@ pub struct Pool<R: Runtime> {
 impl<R: Runtime> Pool<R> {
     /// Keeps at most `idle_max` connections, each for at most `idle_timeout`.
     pub fn new(rt: R, idle_max: usize, idle_timeout: Duration) -> Self {
-        let inner = Arc::new(Mutex::new(Inner { kept: Vec::new(), sweeping: false, closed: false }));
-        Self { rt, inner, idle_max, idle_timeout }
+        let inner = Inner {
+            kept: Vec::new(),
+            sweeping: false,
+            closed: false,
+            #[cfg(feature = "tls")]
+            version: 0,
+        };
+        Self { rt, inner: Arc::new(Mutex::new(inner)), idle_max, idle_timeout }
     }
 
     fn lock(inner: &Mutex<Inner<MaybeTls<R::Tcp>>>) -> MutexGuard<'_, Inner<MaybeTls<R::Tcp>>> {
@@ -64,6 +73,17 @@ impl<R: Runtime> Pool<R> {
             if (idempotent && idle < UNCHECKED_IDLE_MAX) || io.probe() == Probe::Quiet {
                 return Some(io);
             }
+        }
+    }
+
+    /// Closes what waits and was opened with an older [version](crate::tls::Connector::version) of the one connector that
+    /// connections here come from, and from here on whatever such is put back. To be called in front of [`Self::take`].
+    #[cfg(feature = "tls")]
+    pub fn only_since(&self, version: u32) {
+        let mut inner = Self::lock(&self.inner);
+        if inner.version < version {
+            inner.version = version;
+            inner.kept.retain(|kept| kept.io.version() >= version);
         }
     }
 
@@ -94,6 +114,10 @@ impl<R: Runtime> Pool<R> {
         }
         let mut inner = Self::lock(&self.inner);
         if inner.closed {
+            return;
+        }
+        #[cfg(feature = "tls")]
+        if io.version() < inner.version {
             return;
         }
         if inner.kept.len() >= self.idle_max {

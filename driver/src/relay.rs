@@ -193,6 +193,9 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
 ) -> Relayed {
     let (mut up, mut down) = (Way::new(b_out, false), Way::new(a_out, ends.b_is_whole));
     let (mut timer, mut check_at) = (rt.timer(), None);
+    // Nobody takes the end of the process for that of what is carried.
+    a.cut_at_end(true);
+    b.cut_at_end(true);
     let result = poll_fn(|cx| {
         if cut(cx).is_ready() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, STOPPED)));
@@ -223,6 +226,10 @@ pub(crate) async fn relay_from<R: Runtime, A: Io, B: Io>(
         Poll::Pending
     })
     .await;
+    if result.is_ok() {
+        a.cut_at_end(false);
+        b.cut_at_end(false);
+    }
     match &result {
         Err(_) => {
             a.abort();

@@ -45,13 +45,14 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// What a set of files looked like: which ones they are, how long, and when they were written. Symbolic links are
-/// followed, as Kubernetes swaps a link.
+/// What a set of files looked like: which ones they are, how long, and when they were written and changed in any way: who
+/// gives a file its old time of writing back cannot give it that of its change. Symbolic links are followed, as Kubernetes
+/// swaps a link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(Vec<Option<Look>>);
 
-/// Device, inode, length, and the time of the last change in seconds and nanoseconds.
-type Look = (u64, u64, u64, i64, i64);
+/// Device, inode and length, and the times of writing and of change, each in seconds and nanoseconds.
+type Look = ([u64; 3], [i64; 4]);
 
 impl Stamp {
     /// Looks at them.
@@ -72,7 +73,8 @@ impl Stamp {
 #[cfg(unix)]
 fn seen(meta: &fs::Metadata) -> Look {
     use std::os::unix::fs::MetadataExt;
-    (meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())
+    let times = [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+    ([meta.dev(), meta.ino(), meta.len()], times)
 }
 
 /// Which file it is, no stable interface tells here; length and time have to do.
@@ -81,7 +83,7 @@ fn seen(meta: &fs::Metadata) -> Look {
     let since = meta.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
     let since = since.unwrap_or_default();
     let secs = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    (0, 0, meta.len(), secs, i64::from(since.subsec_nanos()))
+    ([0, 0, meta.len()], [secs, i64::from(since.subsec_nanos()), 0, 0])
 }
 
 /// Something that is made of files.

@@ -211,6 +211,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn limit_unsent(&self, bytes_max: u32) {
         let _ = bytes_max;
     }
+    /// Whether the end of the process, or a drop, is to look like [`Self::abort`] from here on: for as long as a clean end
+    /// would make what was sent look complete. Best effort.
+    fn cut_at_end(&self, yes: bool) {
+        let _ = yes;
+    }
     /// Has the kernel ask a peer that is silent for `interval` whether it is still there, and give up when it
     /// does not answer (TCP keep-alive, RFC 9293 3.8.4); `None` asks never. Best effort; means nothing where
     /// there is no TCP.

@@ -120,6 +120,21 @@ const PROOF_LABEL: &[u8] = b"piko node proof 1";
 /// A proof is of one minute, and believed for so many before and after: clocks of a cluster differ by less.
 const PROOF_MINUTES: u64 = 5;
 
+/// What a proof shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// That its sender knows the secret.
+    Good,
+    /// That somebody who knows the secret made it, so many minutes from now: by a clock that is wrong, unless somebody
+    /// repeats what he read.
+    Old {
+        /// Between its minute and this one.
+        minutes: u64,
+    },
+    /// Nothing.
+    Bad,
+}
+
 /// Shows other nodes that this one knows the cluster's secret, on the HTTP connections between them, and judges
 /// who shows it.
 ///
@@ -168,13 +183,22 @@ impl Members {
 
     /// Whether `proof` shows the secret at the time `unix_secs`.
     pub fn is_member(&self, proof: &[u8], unix_secs: u64) -> bool {
+        self.judge(proof, unix_secs) == Proof::Good
+    }
+
+    /// What `proof` shows at the time `unix_secs`.
+    pub fn judge(&self, proof: &[u8], unix_secs: u64) -> Proof {
         let now = unix_secs / 60;
         let is_current = |minute: u64| minute.abs_diff(now) <= PROOF_MINUTES;
         let minute = std::str::from_utf8(proof).ok().and_then(|text| {
             let (minute, _) = text.strip_prefix("1.")?.split_once('.')?;
             minute.parse::<u64>().ok()
         });
-        let Some(minute) = minute.filter(|minute| is_current(*minute)) else { return false };
+        let Some(minute) = minute else { return Proof::Bad };
+        if !is_current(minute) {
+            let minutes = minute.abs_diff(now);
+            return if is_same(&self.make(minute), proof) { Proof::Old { minutes } } else { Proof::Bad };
+        }
         let mut good = self.good.lock();
         good.retain(|(minute, _)| is_current(*minute));
         let known = match good.iter().position(|(known, _)| *known == minute) {
@@ -184,11 +208,14 @@ impl Members {
                 good.len() - 1
             }
         };
-        let expected = &good[known].1;
-        // No early way out, which would tell how much was right.
-        expected.len() == proof.len()
-            && expected.iter().zip(proof).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+        if is_same(&good[known].1, proof) { Proof::Good } else { Proof::Bad }
     }
+}
+
+/// No early way out, which would tell how much was right.
+fn is_same(expected: &[u8], proof: &[u8]) -> bool {
+    expected.len() == proof.len()
+        && expected.iter().zip(proof).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -239,6 +266,8 @@ mod tests {
             assert!(two.is_member(&proof, now + skew) && two.is_member(&proof, now - skew), "{skew}");
         }
         assert!(!two.is_member(&proof, now + 400) && !two.is_member(&proof, now - 400));
+        assert_eq!(two.judge(&proof, now + 600), Proof::Old { minutes: 10 });
+        assert_eq!(other.judge(&proof, now + 600), Proof::Bad, "of another secret");
         assert!(!other.is_member(&proof, now));
         for at in 0..proof.len() {
             let mut bad = proof.to_vec();

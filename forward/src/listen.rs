@@ -5,9 +5,7 @@ use piko_driver::{Addr, ListenOptions, Listener, Runtime};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The sockets of one port.
 pub(crate) struct Opened<L> {
@@ -32,7 +30,7 @@ pub(crate) async fn open<R: Runtime>(rt: &R, at: &ListenAddr) -> io::Result<Open
     match at {
         ListenAddr::Tcp(bind) => tcp(rt, bind).await,
         ListenAddr::Unix(path) => {
-            remove_stale(path)?;
+            // The file of a socket that nobody listens on any more is replaced, and no other one.
             let listener = rt.listen(&Addr::Unix(path.clone()), ListenOptions::default()).await?;
             Ok(Opened {
                 listeners: vec![listener],
@@ -72,36 +70,5 @@ async fn tcp<R: Runtime>(rt: &R, bind: &BindAddr) -> io::Result<Opened<R::Listen
     match first {
         Some(addr) => Ok(Opened { listeners, at: addr.to_string(), socket_file: None }),
         None => Err(last),
-    }
-}
-
-/// Removes the file of a socket that nobody listens on any more, and nothing else.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && UnixStream::connect(path).is_err_and(refused) {
-        fs::remove_file(path)?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::net::UnixListener;
-
-    #[test]
-    fn only_the_file_of_a_dead_socket_is_removed() {
-        let dir = std::env::temp_dir().join(format!("piko-forward-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("a folder");
-        let (alive, dead, file) = (dir.join("alive"), dir.join("dead"), dir.join("file"));
-        let _listener = UnixListener::bind(&alive).expect("bound");
-        drop(UnixListener::bind(&dead).expect("bound"));
-        fs::write(&file, "mine").expect("written");
-        for path in [&alive, &dead, &file, &dir.join("nothing")] {
-            remove_stale(path).expect("no error");
-        }
-        assert!(alive.exists() && file.exists() && !dead.exists());
-        fs::remove_dir_all(&dir).expect("removed");
     }
 }

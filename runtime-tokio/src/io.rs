@@ -113,6 +113,12 @@ impl Io for TokioIo {
         }
     }
 
+    fn cut_at_end(&self, yes: bool) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = SockRef::from(stream).set_linger(yes.then_some(Duration::ZERO));
+        }
+    }
+
     fn keep_alive(&self, interval: Option<Duration>) {
         if let Socket::Tcp(stream) = &self.socket {
             piko_sockets::keep_alive(stream, interval);

@@ -21,7 +21,7 @@ mod status;
 use crate::node::Node;
 use crate::seldom::Seldom;
 use crate::tls::NodeTls;
-use crate::{answers, path};
+use crate::{answers, date, path};
 use piko_core::http1::{Fault, RequestHead, ResponseHead};
 use piko_core::id::{NodeId, TunnelId};
 use piko_core::proxy::{Answer, Config, Exchange, Failure, Peer, Place, Record, Step};
@@ -250,6 +250,10 @@ impl<R: Runtime> Service for AdminService<R> {
     fn note_response(&self, (): &mut (), _: &ResponseHead<'_>) {}
 
     fn record(&self, _: Record, (): ()) {}
+
+    fn date(&self, now: Instant) -> Option<[u8; 29]> {
+        Some(date::at(now))
+    }
 
     fn refuse(&self, fault: &Fault) -> Answer {
         Answer::for_fault(Place::Admin, fault)

@@ -1,7 +1,8 @@
 //! The `Date` field (RFC 9110 5.6.7), formatted once a second and thread.
 
+use piko_core::time::Instant;
 use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
 const MONTHS: [&[u8; 3]; 12] =
@@ -12,18 +13,21 @@ pub(crate) fn unix_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_secs())
 }
 
-/// The current time as an IMF-fixdate.
-pub(crate) fn now() -> [u8; 29] {
+/// The wall clock is looked at so often: a date may be late by this much, as by any queue.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The current time as an IMF-fixdate; `now` is the same moment by the clock that never steps.
+pub(crate) fn at(now: Instant) -> [u8; 29] {
     thread_local! {
-        static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
+        static LAST: Cell<(Instant, u64, [u8; 29])> = const { Cell::new((Instant::ZERO, u64::MAX, [0; 29])) };
     }
-    let seconds = unix_secs();
-    let (at, text) = LAST.get();
-    if at == seconds {
+    let (looked, second, text) = LAST.get();
+    if second != u64::MAX && looked <= now && now < looked + LOOK {
         return text;
     }
-    let text = format(seconds);
-    LAST.set((seconds, text));
+    let seconds = unix_secs();
+    let text = if second == seconds { text } else { format(seconds) };
+    LAST.set((now, seconds, text));
     text
 }
 

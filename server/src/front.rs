@@ -137,6 +137,13 @@ impl<I: Io> Io for Fronted<I> {
         }
     }
 
+    fn cut_at_end(&self, yes: bool) {
+        match self {
+            Self::Plain(io) => io.cut_at_end(yes),
+            Self::Told(told) => told.io.cut_at_end(yes),
+        }
+    }
+
     fn keep_alive(&self, interval: Option<Duration>) {
         match self {
             Self::Plain(io) => io.keep_alive(interval),

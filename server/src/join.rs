@@ -1,18 +1,18 @@
 //! Joining: the seeds' names, the first tries of a node, and the look-out for nodes that nobody has told of.
 
-use piko_config::{ClusterOptions, Seed};
-use piko_core::gossip::{JoinFault, NodeStatus, PeerView, StreamError};
+mod attempt;
+
+use piko_config::Seed;
+use piko_core::gossip::{JoinFault, PeerView, StreamError};
 use piko_core::id::NodeId;
-use piko_driver::{Gossip, Joined, Runtime, sleep_until, timeout_at};
+use piko_core::time::Instant;
+use piko_driver::{Gossip, Runtime, sleep_until};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a join looks whether somebody has answered, and how long the others may take from then on.
-const MEET_LOOK: Duration = Duration::from_millis(50);
-const MEET_REST: Duration = Duration::from_secs(1);
 /// The first wait after a join that reached nobody; it doubles (behaviour, server 3.10).
 const JOIN_WAIT: Duration = Duration::from_secs(1);
 const JOIN_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl Complaints {
     const MAX: usize = 256;
 
     /// Warns of seeds at which somebody answered who is none of this cluster.
-    fn about(&self, faults: &[(SocketAddr, JoinFault)]) {
+    fn about(&self, faults: &BTreeMap<SocketAddr, JoinFault>) {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (seed, why) in faults {
             let is_lasting = match why {
@@ -69,70 +69,16 @@ impl Complaints {
 }
 
 impl<R: Runtime> Joiner<R> {
-    /// One try at all seeds; `all`: also at nodes that are known already.
-    pub(crate) async fn attempt(&self, all: bool) -> Result<Joined, String> {
-        let mut addrs: Vec<SocketAddr> = Vec::new();
-        let mut last = None;
-        for seed in &self.seeds {
-            match self.rt.resolve(&seed.host, seed.port.unwrap_or(self.port)).await {
-                Ok(found) => addrs.extend(found),
-                // The other seeds may be good (weakness G17).
-                Err(error) => last = Some(format!("resolve {seed}: {error}")),
-            }
-        }
-        addrs.sort_unstable();
-        addrs.dedup();
-        if !all {
-            let known = self.known();
-            addrs.retain(|addr| *addr != self.own && !known.contains(addr));
-        }
-        if addrs.is_empty() {
-            return match last {
-                Some(error) => Err(error),
-                None => Ok(Joined::default()),
-            };
-        }
-        let joined = if all { self.join_some(&addrs).await } else { self.gossip.join(&addrs).await };
-        self.complaints.about(&joined.faults);
-        if joined.joined > 0 {
-            return Ok(joined);
-        }
-        let mut errors: Vec<String> = last.into_iter().collect();
-        errors.extend(joined.faults.iter().map(|(seed, why)| format!("{seed}: {why}")));
-        Err(list(&errors))
-    }
-
-    /// Joins, and waits a moment only for the rest once somebody is there: of the addresses that a name has, one may
-    /// be dead, and swallow what is sent to it for ten seconds.
-    async fn join_some(&self, addrs: &[SocketAddr]) -> Joined {
-        let mut join = std::pin::pin!(self.gossip.join(addrs));
-        let mut wait = MEET_LOOK;
-        loop {
-            if let Ok(joined) = timeout_at(&self.rt, Some(self.rt.now() + wait), join.as_mut()).await {
-                return joined;
-            }
-            if wait == MEET_REST {
-                let mut joined = Joined::default();
-                joined.joined = 1;
-                return joined;
-            }
-            let is_met = |peer: PeerView<'_>| *peer.id() != self.id && peer.status() == NodeStatus::Active;
-            if self.gossip.look(|node| node.peers().any(is_met)) {
-                wait = MEET_REST;
-            }
-        }
-    }
-
-    /// The first try, which a node makes before it serves.
-    pub(crate) async fn first(&self) -> bool {
-        match self.attempt(true).await {
+    /// The first try, which a node makes before it serves; over at `until`, or soon after somebody has answered.
+    pub(crate) async fn first(&self, until: Instant) -> Result<(), String> {
+        match self.attempt(true, Some(until)).await {
             Ok(_) => {
                 self.tell();
-                true
+                Ok(())
             }
             Err(error) => {
                 tracing::warn!(target: "cluster", error, "failed to join cluster");
-                false
+                Err(error)
             }
         }
     }
@@ -143,22 +89,26 @@ impl<R: Runtime> Joiner<R> {
         tracing::info!(target: "cluster", { "node-ids" = ?ids }, "joined cluster");
     }
 
-    /// Tries again until somebody was joined or the time is up; an error says that it is.
-    pub(crate) async fn again(&self, options: &ClusterOptions) -> Result<(), String> {
-        let until = self.rt.now() + options.join_timeout;
+    /// Tries again until somebody was joined or it is `until`; then the error is that of the last try, which was `last`
+    /// so far.
+    pub(crate) async fn again(&self, mut last: String, until: Instant) -> Result<(), String> {
         let mut wait = JOIN_WAIT;
         loop {
             let jitter = wait.mul_f64(fastrand::f64() / 10.0);
             let at = self.rt.now() + wait + jitter;
             sleep_until(&self.rt, at.min(until)).await;
-            let outcome = self.attempt(true).await;
-            match outcome {
+            if self.rt.now() >= until {
+                return Err(last);
+            }
+            match self.attempt(true, Some(until)).await {
                 Ok(_) => {
                     self.tell();
                     return Ok(());
                 }
-                Err(error) if self.rt.now() >= until => return Err(error),
-                Err(error) => tracing::warn!(target: "cluster", error, "failed to join cluster"),
+                Err(error) => last = error,
+            }
+            if self.rt.now() < until {
+                tracing::warn!(target: "cluster", error = last, "failed to join cluster");
             }
             wait = (wait * 2).min(JOIN_WAIT_MAX);
         }
@@ -170,9 +120,9 @@ impl<R: Runtime> Joiner<R> {
         loop {
             sleep_until(&self.rt, self.rt.now() + wait).await;
             wait = (wait * 2).min(LOOK_WAIT_MAX);
-            match self.attempt(false).await {
-                Ok(Joined { joined: 0, .. }) => {}
-                Ok(_) => self.tell(),
+            match self.attempt(false, None).await {
+                Ok(false) => {}
+                Ok(true) => self.tell(),
                 Err(error) => tracing::debug!(target: "cluster", error, "no further node"),
             }
         }
@@ -184,17 +134,4 @@ impl<R: Runtime> Joiner<R> {
         let addr = |peer: PeerView<'_>| std::str::from_utf8(peer.addr()).ok()?.parse().ok();
         self.gossip.look(|node| node.peers().filter(alive).filter_map(addr).collect())
     }
-}
-
-fn list(errors: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let mut text = errors.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
-    if errors.len() > SHOWN {
-        text.push_str("; …");
-    }
-    if text.is_empty() {
-        // The loop of gossip is over.
-        text.push_str("no node answered");
-    }
-    text
 }

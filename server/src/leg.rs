@@ -1,5 +1,6 @@
 //! What a request is proxied over: a stream of a tunnel, or a connection to another node.
 
+use crate::watched::{Watch, Watched};
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_driver::{Fetched, Io, IoInfo, Probe, Stream};
 use std::io::{self, IoSlice};
@@ -12,6 +13,30 @@ use std::time::Duration;
 pub(crate) enum Leg<T> {
     Node(T),
     Tunnel(Stream),
+    /// Either, for a TCP connection.
+    Watched(Box<Watched<Leg<T>>>),
+}
+
+impl<T: Io> Leg<T> {
+    /// For a TCP connection, which is [watched](Self::watch) once it was taken.
+    pub(crate) fn watched(self) -> Self {
+        Self::Watched(Box::new(Watched::new(self)))
+    }
+
+    /// Without what [`Self::watched`] has put around it.
+    pub(crate) fn bare(self) -> Self {
+        match self {
+            Self::Watched(io) => io.into_inner(),
+            bare => bare,
+        }
+    }
+
+    /// A connection of [`Self::watched`] was taken.
+    pub(crate) fn watch(&mut self, watch: impl FnOnce() -> Box<Watch>) {
+        if let Self::Watched(io) = self {
+            io.watch(watch());
+        }
+    }
 }
 
 macro_rules! each {
@@ -19,6 +44,7 @@ macro_rules! each {
         match $leg {
             Leg::Node($io) => $work,
             Leg::Tunnel($io) => $work,
+            Leg::Watched($io) => $work,
         }
     };
 }

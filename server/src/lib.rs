@@ -22,10 +22,12 @@ mod reload;
 mod seldom;
 mod server;
 mod settings;
+mod sign;
 mod tcp;
 mod tls;
 mod upstream;
 mod waiting;
+mod watched;
 
 pub mod program;
 

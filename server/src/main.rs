@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    piko_server::program::catch_hangups();
     match front_clap::parse_server(std::env::args_os().skip(1), &process_env) {
         Ok(ServerInvocation::Help(text)) => show(&text),
         Ok(ServerInvocation::Version) => show(concat!("piko version ", env!("CARGO_PKG_VERSION"), "\n")),

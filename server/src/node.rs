@@ -1,5 +1,6 @@
 //! What the ports of one node share: the routes, the tunnels, the counters.
 
+use crate::date;
 use crate::waiting::{Held, Waiting};
 use piko_core::id::{EndpointId, NodeId, TunnelId};
 use piko_core::preface::HeaderVersion;
@@ -42,6 +43,8 @@ pub(crate) struct Node {
     pub(crate) links: Gauge,
     /// Links that were asked for and refused.
     pub(crate) links_refused: Counter,
+    /// When it was last said that another node's clock is wrong, in seconds since 1970.
+    clock_told: AtomicU64,
     /// Requests under way that came over links.
     pub(crate) link_streams: Gauge,
     /// Requests that were sent once more, to another upstream or on another connection.
@@ -142,6 +145,7 @@ impl Node {
             link_requests: Counter::new(),
             links: Gauge::new(),
             links_refused: Counter::new(),
+            clock_told: AtomicU64::new(0),
             link_streams: Gauge::new(),
             retries: Counter::new(),
             shed: Counter::new(),
@@ -256,6 +260,11 @@ impl Node {
         self.names_clients.load(Ordering::Relaxed)
     }
 
+    /// Monotonic time.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// There are other nodes.
     pub(crate) fn meet_others(&self) {
         self.has_others.store(true, Ordering::Relaxed);
@@ -264,6 +273,18 @@ impl Node {
     /// Requests may go to another node than this one.
     pub(crate) fn has_others(&self) -> bool {
         self.has_others.load(Ordering::Relaxed)
+    }
+
+    /// A node of the cluster, by the secret, has a clock that differs by so many minutes from this one's; `what` comes of
+    /// it. Said once a minute, however often it happens.
+    pub(crate) fn complain_of_clock(&self, minutes: u64, what: &'static str) {
+        let now = date::unix_secs();
+        let last = self.clock_told.load(Ordering::Relaxed);
+        let is_due = last.abs_diff(now) >= 60;
+        if is_due && self.clock_told.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            tracing::warn!(target: "cluster", { minutes, what }, "clocks of nodes differ");
+        }
     }
 
     /// See [`Peers::poll_adverts`](crate::Peers::poll_adverts).
@@ -313,6 +334,12 @@ impl Node {
     /// Somebody is known for the endpoint.
     pub(crate) fn is_served(&self, endpoint: &EndpointId) -> bool {
         read(&self.router).is_served(endpoint.as_bytes())
+    }
+
+    /// Somebody else than `tried` and `now` is known for the endpoint, here or elsewhere.
+    pub(crate) fn has_other(&self, endpoint: &EndpointId, tried: &[Route], now: &Route) -> bool {
+        let exclude: Vec<Route> = tried.iter().chain([now]).cloned().collect();
+        read(&self.router).has_other(endpoint.as_bytes(), &exclude)
     }
 
     /// Requests for the endpoint that are under way through tunnels of this node.

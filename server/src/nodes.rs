@@ -14,7 +14,7 @@ use piko_observe::metrics::Counter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -50,6 +50,22 @@ struct Places<R: Runtime> {
     up: BTreeMap<NodeId, Place<R>>,
     /// Nodes that take links, up or not.
     take_links: BTreeSet<NodeId>,
+    /// Where each node that is known was last, up or not: what one sends that gossip misses is still its own.
+    known: BTreeMap<NodeId, IpAddr>,
+    /// The addresses in `known`.
+    ips: BTreeSet<IpAddr>,
+}
+
+impl<R: Runtime> Places<R> {
+    fn know(&mut self, node: &NodeId, ip: Option<IpAddr>) {
+        let was = match ip {
+            Some(ip) => self.known.insert(node.clone(), ip),
+            None => self.known.remove(node),
+        };
+        if was != ip {
+            self.ips = self.known.values().copied().collect();
+        }
+    }
 }
 
 /// The connections to all nodes that are up.
@@ -80,6 +96,8 @@ pub(crate) trait Follow: Send + Sync {
     fn up(&self, node: &NodeId, proxy: SocketAddr);
     /// A node is gone: its connections are closed once their requests are done, idle ones at once.
     fn down(&self, node: &NodeId);
+    /// A node is gone for good.
+    fn forget(&self, node: &NodeId);
     /// Whether a node takes links.
     fn takes_links(&self, node: &NodeId, takes: bool);
 }
@@ -87,6 +105,7 @@ pub(crate) trait Follow: Send + Sync {
 impl<R: Runtime> Follow for Nodes<R> {
     fn up(&self, node: &NodeId, proxy: SocketAddr) {
         let mut places = self.write();
+        places.know(node, Some(proxy.ip().to_canonical()));
         if places.up.get(node).is_some_and(|place| place.proxy == proxy) {
             return;
         }
@@ -105,6 +124,12 @@ impl<R: Runtime> Follow for Nodes<R> {
         if let Some(gone) = gone {
             gone.close();
         }
+    }
+
+    fn forget(&self, node: &NodeId) {
+        self.down(node);
+        self.takes_links(node, false);
+        self.write().know(node, None);
     }
 
     fn takes_links(&self, node: &NodeId, takes: bool) {
@@ -127,12 +152,23 @@ impl<R: Runtime> Nodes<R> {
         members: Option<Arc<Members>>,
         dials: Arc<Counter>,
     ) -> Self {
-        let places = RwLock::new(Places { up: BTreeMap::new(), take_links: BTreeSet::new() });
+        let places = RwLock::new(Places {
+            up: BTreeMap::new(),
+            take_links: BTreeSet::new(),
+            known: BTreeMap::new(),
+            ips: BTreeSet::new(),
+        });
         Self { rt, tls, places, links: link::limits(), members, dials, tls_failures: Seldom::default() }
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Places<R>> {
         self.places.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a node that is known has this address, as it advertises its proxy port.
+    pub(crate) fn is_node(&self, ip: IpAddr) -> bool {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places.ips.contains(&ip.to_canonical())
     }
 
     /// What is known of a node at this address: connections to an old one are not for requests to the new one.
@@ -141,13 +177,20 @@ impl<R: Runtime> Nodes<R> {
         places.up.get(node).filter(|place| place.proxy == proxy).map(look)
     }
 
+    /// By which certificates and authorities nodes are judged at the moment ([`Connector::version`]).
+    fn version(&self) -> u32 {
+        self.tls.as_ref().map_or(0, |tls| tls.version())
+    }
+
     fn pool(&self, node: &NodeId, proxy: SocketAddr) -> Option<Arc<Pool<R>>> {
         self.place(node, proxy, |place| place.pool.clone())
     }
 
     /// The link to a node, if there is one. If there should be one, it is opened for later requests.
     pub(crate) fn link(self: &Arc<Self>, node: &NodeId, proxy: SocketAddr) -> Option<TunnelHandle> {
-        let look = |place: &Place<R>| match place.takes_links.then(|| place.link.find(|| self.rt.now()))? {
+        let version = self.version();
+        let find = |place: &Place<R>| place.link.find(version, || self.rt.now());
+        let look = |place: &Place<R>| match place.takes_links.then(|| find(place))? {
             Found::Up(handle) => Some(Ok(handle)),
             Found::Dial(number) => Some(Err((place.link.clone(), number))),
             Found::Nothing => None,
@@ -177,9 +220,12 @@ impl<R: Runtime> Nodes<R> {
         attempt: Attempt,
     ) -> Result<Connected<MaybeTls<R::Tcp>>, Failure> {
         if !attempt.fresh
-            && let Some(io) = self.pool(node, proxy).and_then(|pool| pool.take(attempt.idempotent))
+            && let Some(pool) = self.pool(node, proxy)
         {
-            return Ok(Connected { io, pooled: true });
+            pool.only_since(self.version());
+            if let Some(io) = pool.take(attempt.idempotent) {
+                return Ok(Connected { io, pooled: true });
+            }
         }
         let until = self.rt.now() + DIAL;
         let until = attempt.until.map_or(until, |at: Instant| at.min(until));

@@ -57,8 +57,7 @@ impl Peers {
     /// A node has expired: all that is known about it goes.
     pub fn node_forget(&self, node: &NodeId) {
         self.node.update(|router| router.node_forget(node));
-        self.pools.down(node);
-        self.pools.takes_links(node, false);
+        self.pools.forget(node);
         self.node.remote_requests.remove(node.as_str());
     }
 

@@ -167,7 +167,7 @@ pub(crate) fn start_upstream<R: Runtime>(
     let limits = upstream::limits();
     let service = {
         let (rt, node) = (rt.clone(), node.clone());
-        LocalService::<R, _>::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
+        LocalService::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
             upstream::judge(&rt, &node, &limits, now, info, head)
         })
     };
@@ -235,12 +235,12 @@ pub(crate) async fn listen_gossip<R: Runtime>(
 }
 
 /// The address that other nodes are told: what was asked for, or what was bound, with the machine's own address in
-/// place of a wildcard (behaviour, server 1).
+/// place of a wildcard (behaviour, server 1), which would lead whoever dials it to itself.
 pub(crate) fn advertised(asked: Option<&BindAddr>, bound: SocketAddr) -> String {
     let port = |asked: &BindAddr| if asked.port == 0 { bound.port() } else { asked.port };
     match asked {
         Some(addr) => match &addr.host {
-            BindHost::Ip(ip) => SocketAddr::new(*ip, port(addr)).to_string(),
+            BindHost::Ip(ip) => SocketAddr::new(own_ip(ip.to_canonical()), port(addr)).to_string(),
             BindHost::Name(name) => format!("{name}:{}", port(addr)),
             BindHost::Any => SocketAddr::new(own_ip(bound.ip()), port(addr)).to_string(),
         },
@@ -271,4 +271,21 @@ fn source(from: IpAddr, to: IpAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((from, 0)).ok()?;
     socket.connect((to, 9)).ok()?;
     socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_a_wildcard() {
+        let bound = SocketAddr::from(([127, 0, 0, 1], 7));
+        for asked in ["0.0.0.0:8000", "[::]:8000", "[::ffff:0.0.0.0]:8000", ":8000"] {
+            let told = advertised(BindAddr::parse(asked).as_ref(), bound);
+            let told: SocketAddr = told.parse().expect("an address");
+            assert!(!told.ip().is_unspecified() && told.port() == 8000, "{asked}: {told}");
+        }
+        assert_eq!(advertised(BindAddr::parse("192.0.2.7:0").as_ref(), bound), "192.0.2.7:7");
+        assert_eq!(advertised(None, bound), "127.0.0.1:7");
+    }
 }

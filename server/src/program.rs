@@ -10,6 +10,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Has SIGHUP do nothing until a program listens for it. To be called first of all by programs that read their files again
+/// then: at that time they have yet to read any, and a supervisor's early signal would end them.
+pub fn catch_hangups() {
+    // Whoever listens later tells why that cannot be done.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default());
+}
+
 /// Runs a node until a signal ends it. A second signal ends the process at once.
 pub fn run(options: ServerOptions) -> ExitCode {
     for notice in &options.notices {

@@ -7,9 +7,12 @@ use crate::link::{self, Accepted, STREAMS_MAX};
 use crate::live::Live;
 use crate::node::{Node, Via};
 use crate::nodes::Nodes;
+use crate::settings;
+use crate::sign;
 use crate::tcp::Upgrade;
+use crate::watched::Watch;
 use futures::io::AsyncWriteExt;
-use piko_core::http1::{BodyLength, Fault, RequestHead, ResponseHead};
+use piko_core::http1::{self, BodyLength, Fault, RequestHead, ResponseHead};
 use piko_core::id::EndpointId;
 use piko_core::mux::OpenError;
 use piko_core::preface::{HeaderVersion, Source, write_header};
@@ -22,14 +25,15 @@ use piko_core::route::{Fault as Blame, Hop, Pick, Route};
 use piko_core::time::Instant;
 use piko_driver::tls::is_refusal;
 use piko_driver::{
-    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Relayed, Runtime, Service,
-    Stream, relay_websocket, timeout_at,
+    Attempt, Clock, Connected, Decision, Io, IoInfo, MaybeTls, Members, Opaque, Proof, Relayed, Runtime,
+    Service, Shutdown, Stream, TunnelHandle, relay_websocket, timeout_at,
 };
 use piko_observe::access::AccessNote;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// Requests of the proxy port.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) struct ProxyService<R: Runtime> {
     pub(crate) entrance: Entrance,
     pub(crate) live: Arc<Live>,
     pub(crate) clock: Clock,
+    /// Cuts what was switched and is still open when the grace period is over.
+    pub(crate) cut: Shutdown,
 }
 
 /// How requests come in.
@@ -119,6 +125,60 @@ impl<R: Runtime> ProxyService<R> {
         Some((pick, via))
     }
 
+    /// Opens a TCP connection through a tunnel, once its agent has shown that it is there.
+    async fn open(
+        &self,
+        tunnel: &TunnelHandle,
+        header: Option<HeaderVersion>,
+        target: &Target,
+        until: Option<Instant>,
+    ) -> Result<Connected<Leg<MaybeTls<R::Tcp>>>, Failure> {
+        let endpoint = &target.endpoint;
+        let has_other =
+            || target.route().is_some_and(|now| self.node.has_other(endpoint, &target.tried, now));
+        let io =
+            sign::open(&self.nodes.rt, tunnel, endpoint, until, has_other).await.map_err(Failure::Connect)?;
+        let io = match header {
+            None => io,
+            Some(version) => begin(io, version, target.client.as_deref()).await?,
+        };
+        Ok(Connected { io: Leg::Tunnel(io).watched(), pooled: false })
+    }
+
+    /// Whether a request that says so comes from a node of the cluster: by the secret, or else by its address.
+    fn judge_sender(&self, ip: Option<IpAddr>, head: &RequestHead<'_>) -> Proof {
+        let is_node = match (&self.members, head.fields.first(NODE_FIELD)) {
+            (None, _) => ip.is_some_and(|ip| self.nodes.is_node(ip)),
+            (Some(_), _) if self.entrance == Entrance::Link => true,
+            (Some(members), Some(proof)) => return members.judge(proof, date::unix_secs()),
+            (Some(_), None) => false,
+        };
+        if is_node { Proof::Good } else { Proof::Bad }
+    }
+
+    /// How far the request may go. Whoever is no node of the cluster gets the fields of a client, whatever it says; without
+    /// a secret, which would show who is one, it is at least taken at its word that its request has come far enough. So is
+    /// a node whose clock is wrong: two of them would send a request to and fro until nobody waits for it.
+    fn judge_hop(&self, exchange: &mut Exchange, head: &RequestHead<'_>) -> Hop {
+        let said = exchange.hop();
+        if said == Hop::Forwarded {
+            let proof = self.judge_sender(exchange.peer().ip, head);
+            if proof != Proof::Good {
+                exchange.distrust();
+            }
+            if let Proof::Old { minutes } = proof {
+                self.node.complain_of_clock(minutes, "the fields of its requests are not believed");
+                return said;
+            }
+        }
+        let Some(members) = &self.members else { return said };
+        let hop = exchange.hop();
+        if hop == Hop::First && self.node.has_others() {
+            exchange.set_proof(members.proof(date::unix_secs()));
+        }
+        hop
+    }
+
     /// Counts where a request goes, and finds the link to another node.
     fn count(&self, pick: &Pick, via: Via, alone: bool) -> Via {
         match pick.route() {
@@ -183,20 +243,7 @@ impl<R: Runtime> Service for ProxyService<R> {
             (_, None) => return Decision::Answer(Answer::no_upstream(Place::Server)),
         };
         self.retries.earn();
-        if let Some(members) = &self.members {
-            let unix_secs = date::unix_secs();
-            let is_member = || {
-                let proof = head.fields.first(NODE_FIELD);
-                self.entrance == Entrance::Link || proof.is_some_and(|p| members.is_member(p, unix_secs))
-            };
-            if exchange.hop() == Hop::Forwarded && !is_member() {
-                exchange.distrust();
-            }
-            if exchange.hop() == Hop::First && self.node.has_others() {
-                exchange.set_proof(members.proof(unix_secs));
-            }
-        }
-        let hop = exchange.hop();
+        let hop = self.judge_hop(exchange, head);
         // What comes from another node stays here, and asks for nothing that this node alone does not need.
         let may_leave = hop == Hop::First && self.node.has_others();
         if may_leave {
@@ -218,9 +265,14 @@ impl<R: Runtime> Service for ProxyService<R> {
                     Ok(tcp) => tcp.map(Box::new),
                     Err(answer) => return Decision::Answer(answer),
                 };
+                if !may_leave && !exchange.may_replay() && self.node.has_other(&endpoint, &[], pick.route()) {
+                    // Another agent of this node may take what the first one does not act on.
+                    exchange.keep_request();
+                }
                 let via = self.count(&pick, via, alone);
                 let keep_alive = matches!(via, Via::Node);
-                let client = match (&via, hop) {
+                // What the service is told is what the fields say.
+                let client = match (&via, exchange.hop()) {
                     // Wherever it goes first: the next attempt may go to another agent.
                     (_, Hop::First) => note.client.clone(),
                     (Via::Tunnel(_, Some(_)), Hop::Forwarded) => {
@@ -262,8 +314,12 @@ impl<R: Runtime> Service for ProxyService<R> {
             }
             // Apart, so that not every connection has the room for it.
             let Connected { io, pooled } = Box::pin(self.nodes.connect(node, *proxy, attempt)).await?;
-            return Ok(Connected { io: Leg::Node(io), pooled });
+            let io = Leg::Node(io);
+            return Ok(Connected { io: if target.tcp.is_some() { io.watched() } else { io }, pooled });
         };
+        if target.tcp.is_some() {
+            return Box::pin(self.open(tunnel, *header, target, attempt.until)).await;
+        }
         match poll_fn(|cx| tunnel.poll_open(cx)).await {
             Ok(io) => {
                 let io = match header {
@@ -341,6 +397,8 @@ impl<R: Runtime> Service for ProxyService<R> {
             }
         }
         match trouble(head, sender, behind) {
+            // A node that has opened a TCP connection says nothing of the service: what comes of it does.
+            None if target.tcp.is_some() && head.status == 101 && behind.is_empty() => None,
             None => {
                 pick.answered();
                 None
@@ -391,11 +449,20 @@ impl<R: Runtime> Service for ProxyService<R> {
         matches!(target.via, Via::Tunnel(..)) || (self.is_held(target) && !self.node.has_others())
     }
 
-    fn opaque(&self, target: &Target) -> Option<Opaque> {
+    fn opaque(&self, target: &mut Target, up: &mut Self::Up) -> Option<Opaque> {
         let (Some(upgrade), Via::Tunnel(tunnel, _)) = (&target.tcp, &target.via) else { return None };
+        if let Some(pick) = &mut target.pick {
+            up.watch(|| Watch::begin(&self.node, &target.endpoint, pick));
+        }
         self.node.tcp.opened();
         tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %target.endpoint }, "connection opened");
         Some(upgrade.opaque(tunnel.has_half_close()))
+    }
+
+    fn switched(&self, target: &mut Target, up: &mut Self::Up) {
+        if let Some(pick) = &mut target.pick {
+            up.watch(|| Watch::begin(&self.node, &target.endpoint, pick));
+        }
     }
 
     fn carry<Rt: Runtime, C: Io>(
@@ -406,6 +473,11 @@ impl<R: Runtime> Service for ProxyService<R> {
         opaque: Opaque,
     ) -> impl Future<Output = Relayed> + Send {
         relay_websocket(rt, client, early, up, opaque)
+    }
+
+    fn cutter(&self) -> impl FnMut(&mut Context<'_>) -> Poll<()> + Send {
+        let mut cut = self.cut.listener();
+        move |cx| cut.poll(cx)
     }
 
     fn relayed(&self, target: &Target, relayed: &Relayed) {
@@ -419,7 +491,7 @@ impl<R: Runtime> Service for ProxyService<R> {
     }
 
     fn release(&self, target: Target, reusable: Option<Self::Up>) {
-        match (reusable, target.route()) {
+        match (reusable.map(Leg::bare), target.route()) {
             (Some(Leg::Node(io)), Some(Route::Remote { node, proxy })) => self.nodes.keep(node, *proxy, io),
             // A stream carries one request; this one was written for a connection that carries more.
             (Some(mut io), _) => io.finish_lazily(),
@@ -446,8 +518,19 @@ impl<R: Runtime> Service for ProxyService<R> {
         }
     }
 
-    fn date(&self) -> Option<[u8; 29]> {
-        Some(date::now())
+    /// What another node has let in is not refused here.
+    fn admits(&self, info: &IoInfo, head: &RequestHead<'_>, bytes: usize, limits: &http1::Config) -> bool {
+        let is_forwarded = || head.fields.first("x-piko-forward") == Some(b"true");
+        let is_from_node = || self.judge_sender(info.peer.map(|peer| peer.ip()), head) == Proof::Good;
+        bytes <= settings::head_bytes_max(limits) || (is_forwarded() && is_from_node())
+    }
+
+    fn responses(&self) -> http1::Config {
+        settings::responses()
+    }
+
+    fn date(&self, now: Instant) -> Option<[u8; 29]> {
+        Some(date::at(now))
     }
 
     fn refuse(&self, fault: &Fault) -> Answer {

@@ -23,6 +23,7 @@ use piko_core::id::NodeId;
 use piko_core::mux::GoAway;
 use piko_core::proxy::RetryBudget;
 use piko_core::route::Preference;
+use piko_core::time::Instant;
 use piko_driver::tls::Crypto;
 use piko_driver::{
     Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Setting, Shutdown, Tasks, sleep_until,
@@ -326,14 +327,23 @@ impl<R: Runtime> Server<R> {
             own: gossip_addr,
             complaints: Complaints::default(),
         };
-        let first = async { joiner.seeds.is_empty() || joiner.first().await };
-        let Some(joined) = unless(&asked, unless(&stop, first)).await.flatten() else {
+        let until = rt.now() + options.cluster.join_timeout;
+        let first = async { if joiner.seeds.is_empty() { Ok(()) } else { joiner.first(until).await } };
+        let joined = 'first: {
+            let ended = match unless(&asked, unless(&stop, first)).await.flatten() {
+                None => Ok(()),
+                // The time was up before anybody was served.
+                Some(Err(error)) if options.cluster.abort_if_join_fails && rt.now() >= until => {
+                    Err(JoinError(error))
+                }
+                Some(joined) => break 'first joined,
+            };
             tracing::info!(target: "server", "starting shutdown");
             // It never was ready: nobody sends it anything, and whoever waits in the queues of its ports goes on.
             drop((upstream, proxy));
             raw.stop();
             end(&rt, &gossip, &gossip_stop, &admin_stop, &operators).await;
-            return Ok(());
+            return ended;
         };
         ports::start_upstream(
             &rt,
@@ -346,6 +356,7 @@ impl<R: Runtime> Server<R> {
             port(http1::Config::default().into(), &upstream_stop),
         );
         let retries = Arc::new(RetryBudget::default());
+        let cut = Shutdown::new();
         let service = |entrance| ProxyService {
             node: node.clone(),
             nodes: nodes.clone(),
@@ -354,6 +365,7 @@ impl<R: Runtime> Server<R> {
             entrance,
             live: live.clone(),
             clock: Clock::of(&rt),
+            cut: cut.clone(),
         };
         let owner = Owner {
             service: service(Entrance::Link),
@@ -367,12 +379,13 @@ impl<R: Runtime> Server<R> {
         let entrance = ports::Entrance { tls, front: front.clone(), service: service(Entrance::Port), owner };
         ports::start_proxy(&rt, bound.proxy, proxy, &proxy_stop, entrance);
         let patience = ports::head_max(options.proxy.http.read_header_timeout);
-        let carrier = Raw::new(rt.clone(), node.clone(), nodes.clone(), live.clone(), front, patience);
+        let carrier =
+            Raw::new(rt.clone(), node.clone(), nodes.clone(), live.clone(), front, patience, cut.clone());
         raw.start(Arc::new(carrier), &requests);
         node.set_ready(true);
         rt.spawn(rebalance::run(rt.clone(), node.clone(), live.clone(), leaving.clone()));
 
-        let failed = unless(&asked, unless(&stop, stay(&joiner, joined, &options))).await.flatten();
+        let failed = unless(&asked, unless(&stop, stay(&joiner, joined, until, &options))).await.flatten();
         let (drain_delay, grace_period) = (live.drain_delay(), live.grace_period());
         let until = rt.now() + drain_delay + grace_period;
         tracing::info!(target: "server", "starting shutdown");
@@ -396,7 +409,7 @@ impl<R: Runtime> Server<R> {
         } else {
             tracing::info!(target: "proxy", "shutdown proxy server");
         }
-        raw.cut();
+        cut.trigger();
         nodes.close_links();
         // What still runs in a tunnel (nothing, unless the time is up) is cut; agents reconnect elsewhere.
         for tunnel in node.tunnels() {
@@ -436,9 +449,17 @@ async fn end<R: Runtime>(
     tracing::info!(target: "server", "shutdown complete");
 }
 
-/// The node's part in the cluster while it serves. Ends with the reason to end the node.
-async fn stay<R: Runtime>(joiner: &Joiner<R>, joined: bool, options: &ServerOptions) -> JoinError {
-    if !joined && let Err(error) = joiner.again(&options.cluster).await {
+/// The node's part in the cluster while it serves; `joined` is how its first try ended, and `until` when they all end.
+/// Ends with the reason to end the node.
+async fn stay<R: Runtime>(
+    joiner: &Joiner<R>,
+    joined: Result<(), String>,
+    until: Instant,
+    options: &ServerOptions,
+) -> JoinError {
+    if let Err(error) = joined
+        && let Err(error) = joiner.again(error, until).await
+    {
         if options.cluster.abort_if_join_fails {
             tracing::error!(target: "cluster", error, "failed to join cluster");
             return JoinError(error);

@@ -8,6 +8,9 @@ use piko_driver::Seal;
 /// Go reads this much beyond `--proxy.http.max-header-bytes` before it refuses a head (behaviour of HTTP, 9).
 const HEAD_SLACK_BYTES: usize = 4096;
 
+/// What nodes add to a head, apart from what is in it already: an address, an endpoint with each byte of it escaped, a proof.
+const NODE_FIELDS_BYTES: usize = 4096;
+
 /// Seven random characters of `a-z0-9` (wire protocol, section 2).
 pub(crate) fn generate_id(prefix: &str) -> String {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
@@ -28,9 +31,24 @@ pub(crate) fn gossip(options: &ServerOptions, sealed: bool) -> GossipConfig {
 
 pub(crate) fn proxy_http(options: &ServerOptions) -> http1::Config {
     let mut config = http1::Config::default();
-    config.head_bytes_max = options.proxy.http.max_header_bytes.saturating_add(HEAD_SLACK_BYTES);
+    // Only behind its head it is known whether a request is a client's. One that another node let in has become longer on
+    // its way: a blank behind each colon, its host once more as `X-Forwarded-Host`, and some fields of nodes.
+    let of_clients = options.proxy.http.max_header_bytes.saturating_add(HEAD_SLACK_BYTES);
+    config.set_head_bytes_max(of_clients.saturating_mul(2).saturating_add(NODE_FIELDS_BYTES));
     config.head_timeout = options.proxy.http.read_header_timeout;
     config.idle_timeout = options.proxy.http.idle_timeout;
+    config
+}
+
+/// How large the head of a client's request may be, on a connection with the limits of [`proxy_http`].
+pub(crate) fn head_bytes_max(limits: &http1::Config) -> usize {
+    limits.head_bytes_max.saturating_sub(NODE_FIELDS_BYTES) / 2
+}
+
+/// What agents let pass, in the form in which it comes from them: a blank behind each colon, and a `Date`.
+pub(crate) fn responses() -> http1::Config {
+    let mut config = http1::Config::default();
+    config.set_head_bytes_max(config.head_bytes_max / 4 * 5 + HEAD_SLACK_BYTES);
     config
 }
 

@@ -150,7 +150,9 @@ fn is_stale(path: &Path, addr: &SockAddr) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let refused = || {
-        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Of another type than what may listen there, so that it tells life from death (EPROTOTYPE, ECONNREFUSED) and
+        // connects to nobody: whoever lives would take a connection for a client's.
+        let probe = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
         probe.set_nonblocking(true)?;
         probe.connect(addr)
     };
@@ -206,4 +208,33 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
 /// An error that names the address, of the same kind.
 pub fn cannot(what: &str, at: &impl Display, cause: &io::Error) -> io::Error {
     io::Error::new(cause.kind(), format!("{what} {at}: {cause}"))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    #[test]
+    fn only_the_file_of_a_dead_socket_is_replaced_and_a_living_one_notices_nothing() {
+        let dir = std::env::temp_dir().join(format!("piko-sockets-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a folder");
+        let [alive, dead, datagrams, file] =
+            ["alive", "dead", "datagrams", "file"].map(|name| dir.join(name));
+        let listener = UnixListener::bind(&alive).expect("bound");
+        listener.set_nonblocking(true).expect("an option");
+        drop(UnixListener::bind(&dead).expect("bound"));
+        let _datagrams = UnixDatagram::bind(&datagrams).expect("bound");
+        fs::write(&file, "mine").expect("written");
+        let open = |path: &Path| open_unix(path, ListenOptions::default());
+        for path in [&alive, &datagrams, &file] {
+            assert_eq!(open(path).expect_err("taken").kind(), io::ErrorKind::AddrInUse, "{}", path.display());
+        }
+        let came = listener.accept().expect_err("nobody connects");
+        assert_eq!(came.kind(), io::ErrorKind::WouldBlock);
+        let _replaced = open(&dead).expect("replaced");
+        std::os::unix::net::UnixStream::connect(&dead).expect("somebody listens");
+        fs::remove_dir_all(&dir).expect("removed");
+    }
 }

@@ -33,7 +33,7 @@ pub struct Config {
     pub state_bytes_max: usize,
     /// The longest stream message, in bytes, in both directions. Default 16 MiB.
     pub stream_bytes_max: usize,
-    /// Streams of our own under way at once. Default 8.
+    /// Streams of our own under way at once, joins apart. Default 8.
     pub streams_max: usize,
     /// Entries that a peer of ours lacks before a stream is used for them. Default 512.
     pub stream_from: usize,

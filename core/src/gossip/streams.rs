@@ -17,6 +17,9 @@ use core::time::Duration;
 
 /// Addresses that wait to be joined.
 const SEEDS_MAX: usize = 256;
+/// Seeds that are asked at once. Mute ones take their time, and neither the good ones behind them nor what known nodes
+/// have to say should wait for it.
+const JOINS_AT_ONCE: usize = 32;
 /// Streams under way to nodes that are not proven, so that lies about addresses do not use up all. So many more
 /// may be under way to members that are said to have moved.
 const PROOFS_MAX: usize = 2;
@@ -110,6 +113,11 @@ impl Streams {
         stream
     }
 
+    /// Seeds that are being asked.
+    fn joins_active(&self) -> usize {
+        self.active.values().filter(|active| matches!(active.what, What::Join)).count()
+    }
+
     /// The streams whose driver forgot them.
     pub(super) fn overdue(&self, now: Instant) -> Vec<Exchanged> {
         let late = |active: &Active| now.since(active.since) > STREAM_TIME_MAX;
@@ -168,12 +176,15 @@ impl Node {
             self.put_own(out, 0, false, self.config.stream_bytes_max / 2);
             return Some(self.stream(What::Leave, to, StreamKind::Leave, out.len()));
         }
-        if self.streams.active.len() >= self.config.streams_max {
-            return None;
+        let joins = self.streams.joins_active();
+        if joins < JOINS_AT_ONCE {
+            if let Some(to) = self.streams.seeds.pop_front() {
+                self.put_join(out, None, 0);
+                return Some(self.stream(What::Join, to, StreamKind::Join, out.len()));
+            }
         }
-        if let Some(to) = self.streams.seeds.pop_front() {
-            self.put_join(out, None, 0);
-            return Some(self.stream(What::Join, to, StreamKind::Join, out.len()));
+        if self.streams.active.len() - joins >= self.config.streams_max {
+            return None;
         }
         if let Some(to) = self.twin.poll_ask(self.now) {
             // Its own keys are no news to it.

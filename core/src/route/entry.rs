@@ -15,6 +15,9 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Of more local tunnels than these the one in turn, or a less busy one, stands for all: the sum is part of every request.
 const LOCALS_SUMMED_MAX: usize = 8;
 
+/// So many requests per listener more than another one's are chance, whatever their share.
+const TAKEN_SLACK: usize = 4;
+
 /// Who serves one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
@@ -63,6 +66,19 @@ impl Entry {
         !self.locals.is_empty() || self.remotes.iter().any(|remote| remote.state.is_up())
     }
 
+    pub(super) fn has_other(&self, exclude: &[Route]) -> bool {
+        let is_left = |(tunnel, _): &(TunnelId, _)| !exclude.contains(&Route::Local(*tunnel));
+        self.locals.iter().any(is_left) || self.remotes.iter().any(|remote| remote.is_usable(exclude))
+    }
+
+    /// There is this one tunnel and nobody else.
+    pub(super) fn only_one(&self) -> Option<TunnelId> {
+        match (self.locals.as_slice(), self.remotes.as_slice()) {
+            ([(tunnel, _)], []) => Some(*tunnel),
+            _ => None,
+        }
+    }
+
     pub(super) fn best_local(&self, choice: Choice<'_>) -> Option<BestLocal> {
         if self.locals.is_empty() {
             return None;
@@ -78,13 +94,24 @@ impl Entry {
         Some(BestLocal { at, rank, outstanding })
     }
 
-    /// The requests under way on local tunnels, and on how many: on those that `local` stands for, for few of them.
-    pub(super) fn local_share(&self, local: BestLocal) -> (usize, usize) {
+    /// How local tunnels stand: those that `local` stands for, for few of them.
+    pub(super) fn local_stand(&self, local: BestLocal) -> Stand {
         if self.locals.len() > LOCALS_SUMMED_MAX {
-            return (local.outstanding, 1);
+            let taken = self.locals.get(local.at).map_or(0, |(_, load)| load.taken());
+            return Stand { queue: local.outstanding, taken, listeners: 1 };
         }
-        let all = self.locals.iter().map(|(_, load)| load.outstanding());
-        (all.fold(0, usize::saturating_add), self.locals.len())
+        let none = Stand { queue: 0, taken: 0, listeners: self.locals.len() };
+        self.locals.iter().fold(none, |sum, (_, load)| Stand {
+            queue: sum.queue.saturating_add(load.outstanding()),
+            taken: sum.taken.saturating_add(load.taken()),
+            ..sum
+        })
+    }
+
+    /// What was long ago counts for less in an even spread.
+    pub(super) fn forget_half(&self) {
+        let locals = self.locals.iter().map(|(_, load)| load);
+        locals.chain(self.remotes.iter().map(|remote| &remote.load)).for_each(|load| load.forget_half());
     }
 
     pub(super) fn pick_local(&self, now: Instant, at: usize) -> Option<Pick> {
@@ -95,6 +122,12 @@ impl Entry {
     pub(super) fn best_remote_rank(&self, choice: Choice<'_>) -> Option<Rank> {
         let usable = self.remotes.iter().filter(|remote| remote.is_usable(choice.exclude));
         usable.map(|remote| remote.rank(choice.now)).min()
+    }
+
+    /// As [`Stand::gives_way_to`], of two nodes.
+    pub(super) fn gives_way_to(&self, one: usize, two: usize, now: Instant) -> bool {
+        let (Some(one), Some(two)) = (self.remotes.get(one), self.remotes.get(two)) else { return false };
+        one.stand(now).gives_way_to(two.stand(now))
     }
 
     /// Fewer requests under way per listener, compared without dividing.
@@ -122,24 +155,59 @@ impl Remote {
         if self.is_usable(choice.exclude) && self.rank(choice.now) == rank { self.listeners } else { 0 }
     }
 
-    /// Whose requests under way per listener are clearly fewer than those of another, of so many listeners: by half and
-    /// two. The draw has spread them evenly already; the numbers of one moment are chance, and would favour whoever is
-    /// measured best, which are local tunnels.
-    pub(super) fn clearly_cmp(one: (usize, usize), two: (usize, usize)) -> Ordering {
-        let slack = one.1.saturating_mul(two.1).saturating_mul(2);
-        let (one, two) = (one.0.saturating_mul(two.1), two.0.saturating_mul(one.1));
+    pub(super) fn stand(&self, now: Instant) -> Stand {
+        Stand { queue: self.load.queue(now), taken: self.load.taken(), listeners: self.listeners as usize }
+    }
+}
+
+/// How local tunnels, or those of another node, stand when requests are to be spread evenly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stand {
+    /// Requests under way there.
+    pub(super) queue: usize,
+    /// Requests of late that they were chosen for here.
+    pub(super) taken: usize,
+    pub(super) listeners: usize,
+}
+
+impl Stand {
+    /// Whether `other` gets the request that chance has given to this one.
+    ///
+    /// Where the other one is clearly less busy, as long as it has not had many more; where neither is, when it has had
+    /// fewer, be it by chance or since it was passed over for a moment. How busy each is cannot be told exactly, as what is
+    /// between nodes counts with whoever sent it, so that without a limit whoever is measured best, which are local tunnels,
+    /// would be favoured.
+    pub(super) fn gives_way_to(self, other: Self) -> bool {
+        // In words: at most three eighths more than this one.
+        let has_had_many_more = || other.has_had_more_than(self, 11);
+        match self.cmp_queues(other) {
+            Ordering::Greater => !has_had_many_more(),
+            Ordering::Equal => self.has_had_more_than(other, 9),
+            Ordering::Less => false,
+        }
+    }
+
+    /// More requests per listener of late than so many eighths of what the other one has had, and a few.
+    fn has_had_more_than(self, other: Self, eighths: usize) -> bool {
+        let slack = self.listeners.saturating_mul(other.listeners).saturating_mul(TAKEN_SLACK);
+        let ours = self.taken.saturating_mul(other.listeners);
+        let theirs = other.taken.saturating_mul(self.listeners);
+        ours > (theirs.saturating_mul(eighths) / 8).saturating_add(slack)
+    }
+
+    /// Whose requests under way per listener are clearly fewer than those of another: by half and two. The draw has spread
+    /// them evenly already, and the numbers of one moment are chance.
+    fn cmp_queues(self, other: Self) -> Ordering {
+        let slack = self.listeners.saturating_mul(other.listeners).saturating_mul(2);
+        let ours = self.queue.saturating_mul(other.listeners);
+        let theirs = other.queue.saturating_mul(self.listeners);
         let clearly = |more: usize, less: usize| more > less.saturating_mul(2).saturating_add(slack);
-        if clearly(one, two) {
+        if clearly(ours, theirs) {
             Ordering::Greater
-        } else if clearly(two, one) {
+        } else if clearly(theirs, ours) {
             Ordering::Less
         } else {
             Ordering::Equal
         }
-    }
-
-    /// What is under way at the node, and for how many listeners.
-    pub(super) fn share(&self, now: Instant) -> (usize, usize) {
-        (self.load.queue(now), self.listeners as usize)
     }
 }

@@ -100,11 +100,8 @@ fn hash(name: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = name.len() as u64;
     for chunk in name.chunks(8) {
-        let mut word = [0; 8];
-        if let Some(front) = word.get_mut(..chunk.len()) {
-            front.copy_from_slice(chunk);
-        }
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(FACTOR);
+        let word = chunk.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b));
+        hash = (hash ^ word).wrapping_mul(FACTOR);
         hash ^= hash >> 32;
     }
     hash

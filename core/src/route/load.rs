@@ -45,6 +45,10 @@ const BODY_SHARE: usize = 8;
 /// A larger body counts as this many bytes, so that one download does not outweigh the small answers of a minute.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// So many requests of one upstream or node are remembered for an even spread. Enough for chance to be small among them,
+/// and few enough for who comes back to have its share again soon.
+const TAKEN_MAX: usize = 512;
+
 /// More requests than a node has at once.
 const FOREIGN_MAX: isize = 1 << 20;
 
@@ -76,6 +80,8 @@ pub(super) struct Load {
     foreign_until: AtomicUsize,
     /// The moving average of what responses announced, in bytes.
     body_bytes: AtomicUsize,
+    /// Requests of late that this process chose it for, for an even spread.
+    taken: AtomicUsize,
     pub(super) health: Health,
 }
 
@@ -128,6 +134,20 @@ impl Load {
         self.body_bytes.load(Ordering::Relaxed)
     }
 
+    /// Counts a request in that this process chose it for; true when it is time to [forget](Self::forget_half).
+    pub(super) fn take(&self) -> bool {
+        self.taken.fetch_add(1, Ordering::Relaxed) >= TAKEN_MAX
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// What was long ago counts for less than what was just now. A few that come in between may be lost.
+    pub(super) fn forget_half(&self) {
+        self.taken.store(self.taken() / 2, Ordering::Relaxed);
+    }
+
     pub(super) fn count_in(&self, now: Instant) {
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         self.silence.request(now);
@@ -141,6 +161,11 @@ impl Load {
     /// Stops at zero, so that no order of calls can make a tunnel look endlessly busy.
     pub(super) fn count_out(&self) {
         decrease(&self.outstanding);
+    }
+
+    /// A connection was taken, which says nothing of who is behind.
+    pub(super) fn accepted(&self) {
+        self.silence.answer();
     }
 
     pub(super) fn answered(&self) {

@@ -15,7 +15,8 @@
 //! * Other nodes are drawn by weight, which is their number of listeners: two draws, and the one with fewer
 //!   requests under way per listener wins.
 //! * [`Preference::Local`] takes the local tunnel unless it has clearly more requests under way than the node
-//!   has per listener. [`Preference::Even`] draws among local tunnels and other nodes alike.
+//!   has per listener. [`Preference::Even`] draws among local tunnels and other nodes alike; of two draws
+//!   the second wins where it is clearly less busy and has not had many more requests of late, or has had fewer.
 //!
 //! Go Piko takes local tunnels first, in turn, and other nodes only on the first hop; the latter holds here
 //! without exception.
@@ -23,7 +24,7 @@
 //! # Whom to distrust
 //!
 //! * **Suspected**: a connection that broke or was refused, a node that lacks the endpoint, an agent whose
-//!   service is down: for one second. An upstream that has taken several requests and answered none for a
+//!   service is down (it says so, or what it has taken ends before a byte came, see [`Probation`]): for one second. An upstream that has taken several requests and answered none for a
 //!   quarter of a second is treated the same while that lasts, apart from one request after 10 s, the next
 //!   after 30 and each further one after 60; of a node this holds for all endpoints together.
 //! * **Set aside**: after five failures in a row, time-outs included, for 10 s. Then one request tries it; if
@@ -44,11 +45,13 @@ mod pick;
 mod router;
 mod vacancy;
 
-pub use pick::{Fault, Pick};
+pub use pick::{Fault, Pick, Probation};
 pub use router::{Advert, Elsewhere, Hop, Preference, Route, Router};
 pub use vacancy::{HOLD, Vacancies};
 
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod probation_tests;
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,11 @@ impl Pick {
         Self { route, load: Arc::clone(load), node: node.cloned(), trial }
     }
 
+    /// Counts it for an even spread: see [`Load::take`].
+    pub(super) fn take(&self) -> bool {
+        self.load.take()
+    }
+
     /// Where the request goes.
     pub fn route(&self) -> &Route {
         &self.route
@@ -101,6 +106,18 @@ impl Pick {
         if let Some(node) = &self.node {
             node.answered();
         }
+    }
+
+    /// The upstream has taken a connection, without a word of whoever is behind it: an agent's ACK, or a node's 101. Whether
+    /// it serves shows later.
+    pub fn taken(&mut self) -> Probation {
+        self.load.accepted();
+        if let Some(node) = &self.node {
+            node.answered();
+        }
+        // What was to be found out of the node, or of a tunnel that is silent, has been.
+        let trial = self.trial.take() == Some(Trial::Upstream);
+        Probation { load: Arc::clone(&self.load), trial }
     }
 
     /// A response head came that says what is wrong with the upstream: its node is well. Comes before [`Self::fail`].
@@ -159,6 +176,43 @@ impl Pick {
     /// nothing is known.
     pub fn body_bytes(&self) -> usize {
         self.load.body_bytes()
+    }
+}
+
+/// A connection that an upstream [has taken](Pick::taken), until it shows whether there is a service behind.
+///
+/// Dropped without a word it says nothing, such as when the client left first.
+pub struct Probation {
+    load: Arc<Load>,
+    /// It is what an upstream that was set aside is tried with.
+    trial: bool,
+}
+
+impl Probation {
+    /// The service has spoken, or ended in order: the upstream is well.
+    pub fn served(mut self) {
+        self.trial = false;
+        self.load.answered();
+    }
+
+    /// The connection broke before the service said anything: as [`Pick::fail`] with [`Fault::Down`].
+    pub fn broke(mut self, now: Instant) {
+        self.load.health.suspect(now);
+        self.load.health.fail(now, core::mem::take(&mut self.trial));
+    }
+}
+
+impl fmt::Debug for Probation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probation").field("trial", &self.trial).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Probation {
+    fn drop(&mut self) {
+        if self.trial {
+            self.load.health.give_back();
+        }
     }
 }
 

@@ -206,8 +206,19 @@ impl Router {
     ) -> Option<Pick> {
         let entry = self.entry(endpoint)?;
         let choice = Choice { now, dice, exclude };
-        if let Some(trial) = self.find_trial(entry, hop, choice) {
-            return Some(trial);
+        let pick = self.find_trial(entry, hop, choice).or_else(|| self.choose(entry, hop, choice))?;
+        if self.preference == Preference::Even && hop == Hop::First && pick.take() {
+            entry.forget_half();
+        }
+        Some(pick)
+    }
+
+    /// The best of those that are not due for a trial.
+    fn choose(&self, entry: &Entry, hop: Hop, choice: Choice<'_>) -> Option<Pick> {
+        let now = choice.now;
+        if let Some(tunnel) = entry.only_one() {
+            let tried = choice.exclude.contains(&Route::Local(tunnel));
+            return if tried { None } else { entry.pick_local(now, 0) };
         }
         let local = entry.best_local(choice);
         if hop == Hop::Forwarded || entry.remotes.is_empty() {
@@ -228,6 +239,12 @@ impl Router {
     /// Whether somebody may get requests for `endpoint`: a tunnel of this process, or a node that is up.
     pub fn is_served(&self, endpoint: &[u8]) -> bool {
         self.entry(endpoint).is_some_and(Entry::is_served)
+    }
+
+    /// Whether somebody who is not in `exclude` may get requests for `endpoint`. For a forwarded one that counts nodes,
+    /// too: who sent it may turn to them.
+    pub fn has_other(&self, endpoint: &[u8], exclude: &[Route]) -> bool {
+        self.entry(endpoint).is_some_and(|entry| entry.has_other(exclude))
     }
 
     /// The endpoints that `node` has and nobody serves: those that its end has left alone. Walks the table; nodes
@@ -362,10 +379,10 @@ impl Router {
                 let here = remotes.len();
                 // Each local tunnel as good as `local` weighs as much as a listener elsewhere; `local` stands for all.
                 let weight = |at: usize| if at == here { entry.listeners() } else { weight(at) };
-                let ours = entry.local_share(local);
-                let share = |at: usize| remotes.get(at).map_or(ours, |remote| remote.share(now));
+                let ours = entry.local_stand(local);
+                let stand = |at: usize| remotes.get(at).map_or(ours, |remote| remote.stand(now));
                 let at = balance::pick_weighted(here + 1, choice.dice, weight, |one, two| {
-                    Remote::clearly_cmp(share(one), share(two)).is_gt()
+                    stand(one).gives_way_to(stand(two))
                 })?;
                 match remotes.get(at) {
                     Some(remote) => self.pick_of(remote, now, None),
@@ -379,9 +396,11 @@ impl Router {
     fn pick_remote(&self, entry: &Entry, choice: Choice<'_>, rank: Rank) -> Option<Pick> {
         let remotes = &entry.remotes;
         let weight = |at: usize| remotes.get(at).map_or(0, |remote| remote.weight(choice, rank));
-        let at = balance::pick_weighted(remotes.len(), choice.dice, weight, |one, two| {
-            entry.is_less_busy(two, one, choice.now)
-        })?;
+        let at =
+            balance::pick_weighted(remotes.len(), choice.dice, weight, |one, two| match self.preference {
+                Preference::Local => entry.is_less_busy(two, one, choice.now),
+                Preference::Even => entry.gives_way_to(one, two, choice.now),
+            })?;
         self.pick_of(remotes.get(at)?, choice.now, None)
     }
 

@@ -100,6 +100,23 @@ fn what_a_node_leaves_alone_is_what_nobody_else_serves() {
 }
 
 #[test]
+fn others_are_those_that_were_not_tried() {
+    let mut router = Router::new(Preference::Local);
+    let here = |n| Route::Local(TunnelId(n));
+    assert!(!router.has_other(b"ep", &[]));
+    router.attach(ep("ep"), TunnelId(1));
+    assert!(router.has_other(b"ep", &[]) && !router.has_other(b"ep", &[here(1)]));
+    router.attach(ep("ep"), TunnelId(2));
+    assert!(router.has_other(b"ep", &[here(1)]) && !router.has_other(b"ep", &[here(1), here(2)]));
+    router.remote(&node("b"), ep("ep"), 1);
+    assert!(!router.has_other(b"ep", &[here(1), here(2)]), "a node that is not up");
+    router.node_up(node("b"), addr(1));
+    assert!(router.has_other(b"ep", &[here(1), here(2)]));
+    let there = Route::Remote { node: node("b"), proxy: addr(1) };
+    assert!(!router.has_other(b"ep", &[here(1), here(2), there]));
+}
+
+#[test]
 fn threads_can_share_a_router() {
     fn shared<T: Send + Sync>(_: &T) {}
     shared(&Router::default());
@@ -525,6 +542,54 @@ fn without_preference_every_upstream_of_the_cluster_gets_the_same_share() {
         }
         let (most, least) = (shares.iter().max().unwrap(), shares.iter().min().unwrap());
         assert!(most * 2 <= least * 3, "{shares:?} with {at_once} at once");
+    }
+}
+
+/// However a node's numbers err, and whoever was passed over for a moment.
+#[test]
+fn without_preference_what_seems_busy_or_was_quiet_has_its_share() {
+    let shares_of = |(here, there): (usize, usize), quiet: u64| {
+        let mut router = Router::new(Preference::Even);
+        router.attach(ep("ep"), TunnelId(0));
+        for (name, port) in [("b", 1), ("c", 2)] {
+            router.node_up(node(name), addr(port));
+            router.remote(&node(name), ep("ep"), 1);
+        }
+        let mut rng = Rng::new(1);
+        let mut shares = [0_u32; 3];
+        let mut own = Vec::new();
+        let mut waiting = Vec::new();
+        for turn in 0..10_000 {
+            let now = NOW + Duration::from_millis(turn);
+            let mut pick = router.select(now, b"ep", Hop::First, rng.next_u64(), &[]).unwrap();
+            let at = match pick.route() {
+                Route::Local(_) => 0,
+                Route::Remote { proxy, .. } => usize::from(proxy.port()),
+            };
+            shares[at] += 1;
+            if at == 0 && own.len() < here {
+                // Long bodies.
+                pick.answered();
+                own.push(pick);
+                continue;
+            }
+            if at == 1 && there > 0 {
+                pick.hint(now, there);
+            }
+            // Now and then one answers nobody for a while, and so looks quiet.
+            if at == 2 && turn % 100 < quiet {
+                waiting.push(pick);
+            } else {
+                waiting.drain(..).for_each(|mut pick| pick.answered());
+                pick.answered();
+            }
+        }
+        shares
+    };
+    for (busy, quiet) in [((0, 0), 0), ((0, 100), 0), ((100, 0), 0), ((0, 0), 40), ((0, 100), 40)] {
+        let shares = shares_of(busy, quiet);
+        let (most, least) = (shares.iter().max().unwrap(), shares.iter().min().unwrap());
+        assert!(most * 2 <= least * 3, "{shares:?} with {busy:?} and {quiet} quiet");
     }
 }
 

@@ -67,6 +67,25 @@ mod tests {
     /// Two files are read from the second reading on.
     struct Growing(Vec<PathBuf>);
 
+    /// As `cp --preserve` and some backups leave it.
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_written_in_place_and_has_its_old_time_back_is_another() {
+        let file = std::env::temp_dir().join(format!("piko-in-place-{}", std::process::id()));
+        std::fs::write(&file, "one").expect("a file of our own");
+        let written = std::fs::metadata(&file).and_then(|meta| meta.modified()).expect("it is there");
+        let before = Stamp::of([file.as_path()]);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // A file system's clock stands still for some milliseconds; what is written within them looks the same.
+        while Stamp::of([file.as_path()]) == before {
+            assert!(std::time::Instant::now() < until, "it never looked new");
+            std::fs::write(&file, "two").expect("it is there");
+            let opened = std::fs::File::options().write(true).open(&file).expect("it is there");
+            opened.set_modified(written).expect("it is ours");
+        }
+        std::fs::remove_file(&file).expect("it is there");
+    }
+
     #[test]
     fn what_was_refused_counts_as_read_and_files_may_grow() {
         let folder = std::env::temp_dir().join(format!("piko-reread-{}", std::process::id()));

@@ -1,6 +1,6 @@
 //! The client's side of a connection: heads in, answers out, and its end.
 
-use super::exchange::Begun;
+use super::exchange::{Begun, Forward};
 use super::heads::HeadShare;
 use super::refuse::Refused;
 use super::{Port, Service};
@@ -8,9 +8,7 @@ use crate::buffer::{Queue, with_read_buffer};
 use crate::runtime::{CHUNK_BYTES, Io, Runtime, Timer};
 use crate::shutdown::{Shutdown, ShutdownListener};
 use crate::wire::Out;
-use piko_core::http1::{
-    BodyLength, Fault, Fields, Next, Part, RequestHead, ResponseHead, ServerConn, Version,
-};
+use piko_core::http1::{BodyLength, Fault, Fields, Next, Part, ResponseHead, ServerConn, Version};
 use piko_core::proxy::Answer;
 use piko_core::time::Instant;
 use std::future::poll_fn;
@@ -231,6 +229,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
         if unread {
             self.close_lingering().await;
         } else if self.flush().await.is_ok() {
+            self.io.cut_at_end(false);
             let _ = poll_fn(|cx| Pin::new(&mut self.io).poll_close(cx)).await;
         }
     }
@@ -239,6 +238,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
         if self.flush().await.is_err() {
             return;
         }
+        self.io.cut_at_end(false);
         let _ = poll_fn(|cx| Pin::new(&mut self.io).poll_close(cx)).await;
         let until = self.rt.now() + LINGER;
         let mut left = LINGER_BYTES;
@@ -293,24 +293,15 @@ fn step<S: Service, C: Io>(
 ) -> (usize, Option<Result<Begun<S>, Idle>>) {
     match http.handle_input(now, input) {
         Ok((used, Some(Part::Head(head)))) => {
-            (used, Some(Ok(begin(now, &head, &input[..used], service, io))))
+            if !service.admits(io.info(), &head, used, http.config()) {
+                let refused = Refused::new(Fault::TOO_LARGE, input);
+                return (used, Some(Err(Idle::Refused(refused))));
+            }
+            let note = service.note(io.info(), &head);
+            let forward = Forward::new(now, service, service.exchange(now, io.info()), note);
+            (used, Some(Ok(forward.begin(now, &head, &input[..used], service))))
         }
         Ok((used, _)) => (used, None),
         Err(fault) => (0, Some(Err(Idle::Refused(Refused::new(fault, input))))),
     }
-}
-
-/// `text` is what `head` was read from.
-fn begin<S: Service, C: Io>(
-    now: Instant,
-    head: &RequestHead<'_>,
-    text: &[u8],
-    service: &S,
-    io: &C,
-) -> Begun<S> {
-    let note = service.note(io.info(), head);
-    let mut exchange = service.exchange(now, io.info());
-    let step = exchange.handle_request(now, head);
-    let decision = service.decide(now, step, &mut exchange, &note, head);
-    Begun::new(now, head, text, service, exchange, decision, note)
 }

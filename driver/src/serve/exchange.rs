@@ -5,7 +5,7 @@ use super::legs::Legs;
 use super::up::Up;
 use super::{Attempt, Connected, Decision, Opaque, Service};
 use crate::buffer::with_read_buffer;
-use crate::relay::{CLIENT_PROBES, Ends, Relayed, never, relay_from};
+use crate::relay::{CLIENT_PROBES, Ends, Relayed, relay_from};
 use crate::runtime::{Io, Runtime, Timer};
 use crate::wire::Out;
 use piko_core::http1::{Next, RequestHead, Reuse};
@@ -22,7 +22,7 @@ const AHEAD_BYTES: usize = 16 * 1024;
 /// between two requests does not carry the room for them.
 pub(super) enum Begun<S: Service> {
     Answer(Box<Here<S>>),
-    Proxy(Box<Forward<S>>, S::Target),
+    Proxy(Box<Forward<S>>),
 }
 
 /// A request that is answered here, and what its connection is for from then on, if not for requests.
@@ -42,33 +42,40 @@ pub(super) struct Work<S: Service> {
 pub(super) struct Forward<S: Service> {
     work: Work<S>,
     up: Up,
+    /// Where to, until it is under way.
+    target: Option<S::Target>,
 }
 
-impl<S: Service> Begun<S> {
-    /// `text` is what `head` was read from.
-    pub(super) fn new(
+impl<S: Service> Forward<S> {
+    /// A request before it is judged. It is not moved any more: what is large in it would be copied each time.
+    pub(super) fn new(now: Instant, service: &S, exchange: Exchange, note: S::Note) -> Box<Self> {
+        Box::new(Self { work: Work { exchange, note }, up: Up::new(now, service.responses()), target: None })
+    }
+
+    /// Judges the request. `text` is what `head` was read from.
+    pub(super) fn begin(
+        mut self: Box<Self>,
         now: Instant,
         head: &RequestHead<'_>,
         text: &[u8],
         service: &S,
-        exchange: Exchange,
-        decision: Decision<S::Target, S::Switched>,
-        note: S::Note,
-    ) -> Self {
-        match decision {
+    ) -> Begun<S> {
+        let Self { work: Work { exchange, note }, up, .. } = &mut *self;
+        let step = exchange.handle_request(now, head);
+        match service.decide(now, step, exchange, note, head) {
             Decision::Answer(answer) => {
-                Self::Answer(Box::new(Here { work: Work { exchange, note }, answer, switched: None }))
+                Begun::Answer(Box::new(Here { work: self.work, answer, switched: None }))
             }
             Decision::Switch(answer, switched) => {
-                let switched = Some(switched);
-                Self::Answer(Box::new(Here { work: Work { exchange, note }, answer, switched }))
+                Begun::Answer(Box::new(Here { work: self.work, answer, switched: Some(switched) }))
             }
             Decision::Proxy { target, keep_alive, keep_head } => {
-                let mut up = Up::new(now, head, &exchange, service.is_tunnel(&target), keep_alive);
+                up.begin(head, exchange, service.is_tunnel(&target), keep_alive);
                 if keep_head {
                     up.keep_head(text);
                 }
-                Self::Proxy(Box::new(Forward { work: Work { exchange, note }, up }), target)
+                self.target = Some(target);
+                Begun::Proxy(self)
             }
         }
     }
@@ -172,7 +179,7 @@ pub(super) async fn pipe<R: Runtime, C: Io, S: Service>(
             up_out.queue.extend(client.rest.pending());
             client.rest.clear();
             let out = std::mem::take(&mut client.out);
-            relay_from(&rt, &mut client.io, out, &mut up, up_out, Ends::default(), never).await
+            relay_from(&rt, &mut client.io, out, &mut up, up_out, Ends::default(), service.cutter()).await
         }
     };
     let Relayed { from_a, from_b, result } = relayed;
@@ -191,8 +198,9 @@ pub(super) async fn proxy<R: Runtime, C: Io, S: Service>(
     client: &mut Client<R, C>,
     service: &S,
     mut forward: Box<Forward<S>>,
-    mut target: S::Target,
 ) -> Ended<S> {
+    // Only what has one comes here.
+    let Some(mut target) = forward.target.take() else { return Ended::Abort };
     let mut fresh = false;
     let next = loop {
         let mut settled = Ok(());
@@ -209,7 +217,7 @@ pub(super) async fn proxy<R: Runtime, C: Io, S: Service>(
                 break next;
             }
             Tried::Switched(up) => {
-                let Forward { work, up: Up { rest, .. } } = *forward;
+                let Forward { work, up: Up { rest, .. }, .. } = *forward;
                 let rest = rest.pending().to_vec();
                 return Ended::Piped(Box::new(Piped { up, rest, target, work, opaque: None }));
             }
@@ -255,18 +263,18 @@ async fn try_once<R: Runtime, C: Io, S: Service>(
     target: &mut S::Target,
     fresh: bool,
 ) -> Tried<S> {
-    let Forward { work, up } = forward;
+    let Forward { work, up, .. } = forward;
     let until = work.exchange.poll_timeout().map(|d| d.at);
     let attempt = Attempt { idempotent: up.idempotent, fresh, until };
     let connected = {
         let connecting = pin!(service.connect(target, attempt));
         attend(client, &mut work.exchange, connecting).await
     };
-    let (io, pooled) = match connected {
+    let (mut io, pooled) = match connected {
         Ok(Connected { io, pooled }) => (io, pooled),
         Err(stop) => return Tried::Stopped(stop),
     };
-    if let Some(opaque) = service.opaque(target) {
+    if let Some(opaque) = service.opaque(target, &mut io) {
         return Tried::Opened(io, Box::new(opaque));
     }
     let mut legs = Legs::new(client, service, work, target, up, io, pooled);
@@ -285,7 +293,10 @@ async fn try_once<R: Runtime, C: Io, S: Service>(
             }
             Tried::Done(next, None)
         }
-        Outcome::Switched => Tried::Switched(io),
+        Outcome::Switched => {
+            service.switched(target, &mut io);
+            Tried::Switched(io)
+        }
         Outcome::Ended(stop) => {
             io.abort();
             Tried::Stopped(stop)
@@ -309,7 +320,7 @@ fn stopped<R: Runtime, C: Io, S: Service>(
     }
     let moved = stop.moved || service.again(target, stop.failure.unwrap_or(Failure::Broken));
     let now = client.now();
-    let Forward { work, up } = forward;
+    let Forward { work, up, .. } = forward;
     if moved && up.start_again(now, &work.exchange, service.is_tunnel(target)) {
         return None;
     }
@@ -335,13 +346,22 @@ async fn settle<R: Runtime, C: Io, S: Service>(
     forward: &mut Forward<S>,
     target: &mut S::Target,
 ) -> Result<(), Box<Stop>> {
-    let Forward { work, up } = forward;
+    let Forward { work, up, .. } = forward;
     attend(client, &mut work.exchange, pin!(service.settle(target))).await?;
     let now = client.now();
     if up.start_again(now, &work.exchange, service.is_tunnel(target)) {
         return Ok(());
     }
     Err(Stop::new(work.exchange.handle_failed(now, Leg::Upstream, Failure::NoUpstream), None))
+}
+
+/// RFC 9110 6.6.1: an origin server with a clock says when it made an answer.
+fn with_date(answer: &Answer, date: &[u8]) -> Answer {
+    let mut answer = answer.clone();
+    for part in [b"Date: ", date, b"\r\n"] {
+        answer.fields.extend_from_slice(part);
+    }
+    answer
 }
 
 /// Queues an answer made here, which the record of the request shows like any other.
@@ -352,6 +372,9 @@ pub(super) fn say<R: Runtime, C: Io, S: Service>(
     answer: &Answer,
 ) -> Next {
     tracing::debug!(status = answer.status, "answered here");
+    let date = service.date(client.now()).filter(|_| answer.status >= 200);
+    let dated = date.map(|date| with_date(answer, &date));
+    let answer = dated.as_ref().unwrap_or(answer);
     service.note_response(&mut work.note, &head_of(answer));
     let (next, body_bytes) = client.answer(answer);
     work.exchange.handle_body(Leg::Client, body_bytes);

@@ -9,8 +9,6 @@ use std::task::{Context, Waker};
 /// A head below this size is nobody's business: one read brings most heads whole. It has to be small, for a
 /// peer can leave unfinished heads on thousands of streams of one tunnel.
 const FREE_BYTES: usize = 2 * 1024;
-/// What all larger ones may hold together.
-const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 struct Holder {
@@ -36,6 +34,11 @@ pub(super) struct HeadShare {
     key: Option<u32>,
     /// Few connections ever hold so much that they need one.
     evicted: Option<Arc<AtomicBool>>,
+}
+
+impl HeadBudget {
+    /// What all larger ones may hold together, in bytes: no head is longer, whatever else is allowed.
+    pub const BYTES: usize = 16 * 1024 * 1024;
 }
 
 impl HeadShare {
@@ -66,7 +69,7 @@ impl HeadShare {
                 }
             };
             holders.total = holders.total - before + bytes;
-            if holders.total > BUDGET_BYTES {
+            if holders.total > HeadBudget::BYTES {
                 holders
                     .all
                     .iter_mut()

@@ -3,14 +3,14 @@
 use super::Service;
 use super::client::Client;
 use super::exchange::{Outcome, Stop, Work, timeout, watch};
-use super::up::{SCRATCH, Up};
+use super::up::{Up, with_scratch};
 use crate::buffer::with_read_buffer;
 use crate::runtime::{Fetched, Io, Runtime, Timer};
 use crate::wire::room;
 use bytes::BytesMut;
 use piko_core::http1::{self, BodyLength, Fields, Next, Part};
 use piko_core::proxy::fields::rewrite_trailers;
-use piko_core::proxy::{Failure, Leg, Step};
+use piko_core::proxy::{Failure, Leg, Step, cause};
 use piko_core::time::Instant;
 use std::io;
 use std::pin::Pin;
@@ -79,14 +79,16 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
         Poll::Pending
     }
 
-    /// Each direction once. `Ok(true)` when something moved.
+    /// Each direction once. `Ok(true)` when there may be more to read: what was written stays written, and what came
+    /// of it stands further down in the same round.
     fn round(&mut self, cx: &mut Context<'_>) -> Result<bool, Outcome> {
-        let mut progress = self.write_up(cx);
-        let uploaded = self.up.uploaded;
-        if !uploaded {
-            progress |= self.read_client(cx)?;
+        self.write_up(cx);
+        let mut progress = false;
+        if !self.up.uploaded {
+            // The end of the request brings nothing more.
+            progress = self.read_client(cx)? && !self.up.uploaded;
         }
-        progress |= self.write_client(cx)?;
+        self.write_client(cx)?;
         if self.client.out.queue.is_empty() {
             self.done()?;
         }
@@ -95,7 +97,7 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
             // The last bytes go out in `finish`, together with what was just queued.
             self.done()?;
         }
-        if uploaded {
+        if self.up.uploaded {
             // Behind the response: one that is all there has nobody waiting for it whose going away would matter.
             if let Some(stop) = watch(self.client, &mut self.work.exchange, cx) {
                 return Err(Outcome::Ended(stop));
@@ -136,20 +138,14 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
         }
     }
 
-    fn write_up(&mut self, cx: &mut Context<'_>) -> bool {
+    fn write_up(&mut self, cx: &mut Context<'_>) {
         if self.up.deaf || self.up.out.queue.is_empty() {
-            return false;
+            return;
         }
         match self.up.out.flush(&mut self.io, cx) {
-            Ok(moved) => {
-                self.note_up(moved);
-                moved > 0
-            }
-            Err(_) => {
-                // The answer may have been sent before the upstream stopped listening.
-                self.up.deaf = true;
-                true
-            }
+            Ok(moved) => self.note_up(moved),
+            // The answer may have been sent before the upstream stopped listening.
+            Err(_) => self.up.deaf = true,
         }
     }
 
@@ -246,15 +242,15 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
         Ok(used)
     }
 
-    fn write_client(&mut self, cx: &mut Context<'_>) -> Result<bool, Outcome> {
+    fn write_client(&mut self, cx: &mut Context<'_>) -> Result<(), Outcome> {
         if self.client.out.queue.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         let Client { io, out, .. } = &mut *self.client;
         match out.flush(io, cx) {
             Ok(moved) => {
                 self.note_down(moved);
-                Ok(moved > 0)
+                Ok(())
             }
             Err(_) => {
                 self.client.eof = true;
@@ -332,6 +328,13 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
                         if let Some(stop) = refusal.and_then(|why| self.turn_away(now, why)) {
                             return Err(Outcome::Ended(stop));
                         }
+                        let why = Failure::Refused(cause::TLS_FAILED);
+                        if head.status == 400 && refusal == Some(why) {
+                            // What a port says that was spoken to in a way it does not know is no answer to a request. Those
+                            // who say it of somebody behind them, agents say, have a better one.
+                            let step = self.work.exchange.handle_failed(now, Leg::Upstream, why);
+                            return Err(Outcome::Ended(Stop::new(step, None)));
+                        }
                     }
                     let step = self.work.exchange.handle_response(now, &head);
                     // The response is accepted: there is no thought of a retry any more.
@@ -399,16 +402,19 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
     }
 
     fn send_head(&mut self, head: &http1::ResponseHead<'_>) {
-        let date = if head.status >= 200 { self.service.date() } else { None };
-        SCRATCH.with_borrow_mut(|block| {
-            block.clear();
+        let date = if head.status >= 200 { self.service.date(self.now) } else { None };
+        with_scratch(|block| {
             let head = self.work.exchange.rewrite_response(head, date.as_ref().map(|d| &d[..]), block);
             if head.status >= 200 || head.status == 101 {
                 self.service.note_response(&mut self.work.note, &head);
             }
-            let Client { http, out, .. } = &mut *self.client;
+            let Client { http, out, io, .. } = &mut *self.client;
             let written = http.send_head(&head, out.queue.tail());
             debug_assert_eq!(written, Ok(()), "a response head in another state");
+            if head.status >= 200 && http.cut() == Next::Abort {
+                // A process that is killed says no more than one that has said all.
+                io.cut_at_end(true);
+            }
         });
     }
 
@@ -423,8 +429,7 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
         match self.up.http.handle_eof(now) {
             Ok(true) => {
                 self.end();
-                self.write_client(cx)?;
-                Ok(())
+                self.write_client(cx)
             }
             Ok(false) | Err(_) => Err(self.broken()),
         }

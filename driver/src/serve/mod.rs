@@ -9,7 +9,7 @@ mod up;
 
 pub use heads::HeadBudget;
 
-use crate::relay::Relayed;
+use crate::relay::{Relayed, never};
 use crate::runtime::{Io, IoInfo, Runtime};
 use crate::setting::Setting;
 use crate::shutdown::Shutdown;
@@ -21,6 +21,7 @@ use piko_core::time::Instant;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// What the owner of a port decides about its requests. The HTTP of it is done here.
 pub trait Service: Send + Sync + 'static {
@@ -96,10 +97,15 @@ pub trait Service: Send + Sync + 'static {
     }
 
     /// The target is not spoken HTTP with: the request is for a connection to it (wire protocol 5), which is answered
-    /// here once the target is reached. By default there is nothing of that kind.
-    fn opaque(&self, target: &Self::Target) -> Option<Opaque> {
-        let _ = target;
+    /// here once the target is reached, over `up`. By default there is nothing of that kind.
+    fn opaque(&self, target: &mut Self::Target, up: &mut Self::Up) -> Option<Opaque> {
+        let _ = (target, up);
         None
+    }
+
+    /// The target [answered](Self::answered) with a 101: `up` is an opaque pipe from here on.
+    fn switched(&self, target: &mut Self::Target, up: &mut Self::Up) {
+        let _ = (target, up);
     }
 
     /// Carries a connection that was [opened](Self::opaque), with [`relay_websocket`](crate::relay_websocket). Not done
@@ -129,11 +135,30 @@ pub trait Service: Send + Sync + 'static {
     /// The final response head as the client gets it.
     fn note_response(&self, note: &mut Self::Note, head: &ResponseHead<'_>);
 
+    /// When switched connections are cut, whose ends nobody else brings about: ready then. The end of the process alone
+    /// would look like a clean end, and leave no record.
+    fn cutter(&self) -> impl FnMut(&mut Context<'_>) -> Poll<()> + Send {
+        never
+    }
+
     /// The exchange is over.
     fn record(&self, record: Record, note: Self::Note);
 
-    /// The value of a `Date` field to add where one is missing; `None` adds none.
-    fn date(&self) -> Option<[u8; 29]> {
+    /// Whether the head of a request, of so many bytes, is small enough for whoever sent it, where that is more than the
+    /// `limits` of its connection say.
+    fn admits(&self, info: &IoInfo, head: &RequestHead<'_>, bytes: usize, limits: &http1::Config) -> bool {
+        let _ = (info, head, bytes, limits);
+        true
+    }
+
+    /// Limits of the heads of responses.
+    fn responses(&self) -> http1::Config {
+        http1::Config::default()
+    }
+
+    /// The value of a `Date` field to add to final responses without one, and to answers made here; `None` adds none.
+    fn date(&self, now: Instant) -> Option<[u8; 29]> {
+        let _ = now;
         None
     }
 
@@ -242,7 +267,7 @@ pub fn serve<R: Runtime, C: Io, S: Service>(
             }
             // The exceptions lie on the heap, so that not every connection has the room for them.
             let ended = match begun {
-                Begun::Proxy(forward, target) => exchange::proxy(&mut client, service, forward, target).await,
+                Begun::Proxy(forward) => exchange::proxy(&mut client, service, forward).await,
                 Begun::Answer(here) => Box::pin(exchange::answer_here(&mut client, service, here)).await,
             };
             match ended {

@@ -1,16 +1,34 @@
 //! The upstream side of a request, apart from its connection.
 
+use super::HeadBudget;
 use crate::buffer::Queue;
 use crate::wire::Out;
 use bytes::BytesMut;
 use piko_core::http1::{self, ClientConn, Part, RequestHead, ServerConn};
 use piko_core::proxy::Exchange;
 use piko_core::time::Instant;
-use std::cell::RefCell;
+use std::cell::Cell;
 
 thread_local! {
-    /// Where a rewritten field block lives between the parser and the writer.
-    pub(super) static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+    static SCRATCH: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+/// More than this is not kept for the next head.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// Lends an empty place for a rewritten field block, between the parser and the writer.
+pub(super) fn with_scratch(f: impl FnOnce(&mut BytesMut)) {
+    let mut block = SCRATCH.take();
+    f(&mut block);
+    give_back(block);
+}
+
+/// Not inlined: that would be twice the code.
+#[inline(never)]
+fn give_back(mut block: BytesMut) {
+    if block.capacity() <= SCRATCH_BYTES_MAX {
+        block.clear();
+        SCRATCH.set(block);
+    }
 }
 
 /// What is sent to the upstream, and what has come from it.
@@ -35,32 +53,38 @@ pub(super) struct Up {
 }
 
 impl Up {
+    pub(super) fn new(now: Instant, responses: http1::Config) -> Self {
+        Self {
+            http: ClientConn::new(responses, now),
+            out: Out::default(),
+            rest: Queue::new(),
+            idempotent: false,
+            uploaded: false,
+            deaf: false,
+            heard: false,
+            keep_alive: false,
+            to_tunnel: false,
+            head_bytes: 0,
+            head: Queue::new(),
+        }
+    }
+
     /// Writes the head out for its next hop.
-    pub(super) fn new(
-        now: Instant,
+    pub(super) fn begin(
+        &mut self,
         head: &RequestHead<'_>,
         exchange: &Exchange,
         to_tunnel: bool,
         keep_alive: bool,
-    ) -> Self {
-        let mut up = Self {
-            http: ClientConn::new(http1::Config::default(), now),
-            out: Out::default(),
-            rest: Queue::new(),
-            idempotent: matches!(head.method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"),
-            uploaded: false,
-            deaf: false,
-            heard: false,
-            keep_alive,
-            to_tunnel,
-            head_bytes: 0,
-            head: Queue::new(),
-        };
+    ) {
+        self.idempotent =
+            matches!(head.method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE");
+        self.to_tunnel = to_tunnel;
+        self.keep_alive = keep_alive;
         // What is written is kept until the response head, where a retry is possible.
-        up.out.queue.set_keep(exchange.may_replay());
-        write_head(&mut up.http, head, exchange, to_tunnel, keep_alive, &mut up.out.queue);
-        up.head_bytes = up.out.queue.len();
-        up
+        self.out.queue.set_keep(exchange.may_replay());
+        write_head(&mut self.http, head, exchange, to_tunnel, keep_alive, &mut self.out.queue);
+        self.head_bytes = self.out.queue.len();
     }
 
     /// Keeps the head as it came.
@@ -87,7 +111,7 @@ impl Up {
     /// Puts another head in front of what waits. The body's framing is the same on every hop.
     fn rewrite(&mut self, now: Instant, exchange: &Exchange, to_tunnel: bool) -> bool {
         let mut config = http1::Config::default();
-        config.head_bytes_max = config.head_bytes_max.max(self.head.len());
+        config.set_head_bytes_max(HeadBudget::BYTES);
         let mut reader = ServerConn::new(config, now);
         let Ok((_, Some(Part::Head(head)))) = reader.handle_input(now, self.head.pending()) else {
             return false;
@@ -113,8 +137,7 @@ fn write_head(
     keep_alive: bool,
     queue: &mut Queue,
 ) {
-    SCRATCH.with_borrow_mut(|block| {
-        block.clear();
+    with_scratch(|block| {
         let head = exchange.rewrite_request(head, to_tunnel, block);
         // A fresh machine takes a head, and a `Vec` has room for all of it.
         let written = http.send_head(&head, keep_alive, queue.tail());

@@ -2,7 +2,7 @@
 
 use super::itself::is_authority;
 use super::x509::OldVersion;
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible};
 use std::{fmt, io};
 
 /// The peer ended the connection because of what it was shown.
@@ -71,6 +71,10 @@ pub(super) fn in_words(error: Error, by_client: bool, early: bool) -> io::Error 
                 format!("the {who} does not speak TLS on this port"),
             );
         }
+        Error::PeerIncompatible(why) => match of_versions(why) {
+            Some(words) => return io::Error::new(io::ErrorKind::InvalidData, format!("{words} ({why:?})")),
+            None => return io::Error::new(io::ErrorKind::InvalidData, error),
+        },
         error if is_authority(error) => {
             "that of an authority (CA:TRUE; webpki: CaUsedAsEndEntity), and none of the roots".to_owned()
         }
@@ -81,6 +85,24 @@ pub(super) fn in_words(error: Error, by_client: bool, early: bool) -> io::Error 
         _ => return io::Error::new(io::ErrorKind::InvalidData, error),
     };
     io::Error::new(io::ErrorKind::InvalidData, format!("invalid peer certificate: {why}"))
+}
+
+/// What there is to say when no version is spoken on both sides. Signature algorithms are a part of TLS 1.2 and later,
+/// and rustls misses them before it looks at the version.
+fn of_versions(why: &PeerIncompatible) -> Option<&'static str> {
+    use PeerIncompatible as P;
+    match why {
+        P::SignatureAlgorithmsExtensionRequired => Some(
+            "the client offers no TLS version that is accepted: TLS 1.1 or older, or 1.2 without signature algorithms",
+        ),
+        P::SupportedVersionsExtensionRequired | P::Tls12NotOffered | P::Tls12NotOfferedOrEnabled => {
+            Some("the client offers no TLS version that is accepted")
+        }
+        P::ServerDoesNotSupportTls12Or13 | P::ServerTlsVersionIsDisabledByOurConfig => {
+            Some("the server speaks no TLS version that is accepted")
+        }
+        _ => None,
+    }
 }
 
 fn of_certificate(why: &CertificateError) -> Option<String> {
@@ -153,6 +175,20 @@ mod tests {
         assert_eq!(expired(172_800), "invalid peer certificate: expired 2 days ago");
         let early = words(CertificateError::NotValidYetContext { time: at(0), not_before: at(200_000) });
         assert!(early.contains("not valid yet, for another 2 days"), "{early}");
+    }
+
+    #[test]
+    fn versions_that_are_not_accepted_are_told_as_such() {
+        let words = |why: PeerIncompatible| in_words(why.into(), true, true).to_string();
+        let old = words(PeerIncompatible::SignatureAlgorithmsExtensionRequired);
+        assert!(
+            old.starts_with("the client offers no TLS version that is accepted: TLS 1.1 or older"),
+            "{old}"
+        );
+        assert!(old.ends_with("(SignatureAlgorithmsExtensionRequired)"), "{old}");
+        let not_13 = words(PeerIncompatible::SupportedVersionsExtensionRequired);
+        assert!(not_13.starts_with("the client offers no TLS version that is accepted"), "{not_13}");
+        assert!(words(PeerIncompatible::NoKxGroupsInCommon).contains("NoKxGroupsInCommon"));
     }
 
     #[test]

@@ -10,12 +10,15 @@ use rustls::pki_types::ServerName;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Opens TLS connections with the certificates and authorities that its files hold at the moment.
 pub struct Connector {
     crypto: Crypto,
     loaded: Mutex<LoadedClient>,
+    /// How often something else was loaded. Written under the lock, so that it belongs to what is there.
+    version: AtomicU32,
 }
 
 /// Files for a [`Connector`], read and judged.
@@ -53,7 +56,7 @@ impl Connector {
     /// Which file cannot be read or used, and why; no trusted authority at all.
     pub fn new(files: ClientFiles, crypto: Crypto) -> Result<Self, LoadError> {
         let loaded = Mutex::new(LoadedClient::of(files, &crypto)?);
-        Ok(Self { crypto, loaded })
+        Ok(Self { crypto, loaded, version: AtomicU32::new(0) })
     }
 
     fn lock(&self) -> MutexGuard<'_, LoadedClient> {
@@ -74,7 +77,17 @@ impl Connector {
 
     /// Connections that begin get what was read; those that are open go on.
     pub fn take(&self, loaded: LoadedClient) {
-        *self.lock() = loaded;
+        let mut place = self.lock();
+        *place = loaded;
+        self.version.fetch_add(1, Relaxed);
+    }
+
+    /// Which certificates and authorities connections get that begin now; it grows with every other ones. Whoever keeps
+    /// connections for later asks, since the peer of an older one was judged by what counts no more
+    /// ([`Pool::only_since`](crate::Pool::only_since)).
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version.load(Relaxed)
     }
 
     /// Does the handshake with the server called `host`, a name or an address without brackets. The caller bounds the
@@ -83,9 +96,9 @@ impl Connector {
     /// # Errors
     /// The server is not who it should be, does not speak TLS, or the connection broke.
     pub async fn connect<I: Io>(&self, io: I, host: &str) -> io::Result<MaybeTls<I>> {
-        let (config, name) = {
+        let (config, name, version) = {
             let loaded = self.lock();
-            (loaded.config.clone(), loaded.files.server_name.clone())
+            (loaded.config.clone(), loaded.files.server_name.clone(), self.version())
         };
         let name = name.as_deref().unwrap_or(host);
         // A name with its root's dot is the same name; certificates are without (RFC 6066 3).
@@ -97,6 +110,7 @@ impl Connector {
         let session =
             UnbufferedClientConnection::new(config, name).map_err(|error| fail(error.to_string()))?;
         let mut tls = Box::new(TlsIo::new(io, Session::client(session), &[]));
+        tls.version = version;
         poll_fn(|cx| tls.poll_handshake(cx))
             .await
             .map_err(|error| io::Error::new(error.kind(), format!("tls: {error}")))?;

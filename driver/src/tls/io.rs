@@ -72,6 +72,8 @@ pub struct TlsIo<I> {
     finished: bool,
     /// Reading is over, not cleanly.
     broken: bool,
+    /// The connector's when it was opened.
+    pub(super) version: u32,
 }
 
 impl<I> fmt::Debug for TlsIo<I> {
@@ -84,6 +86,11 @@ impl<I> TlsIo<I> {
     /// The stream below.
     pub fn get_ref(&self) -> &I {
         &self.io
+    }
+
+    /// The [version](super::Connector::version) of what its peer was judged by; 0 for one that was accepted.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 }
 
@@ -105,6 +112,7 @@ impl<I: Io> TlsIo<I> {
             ended: false,
             finished: false,
             broken: false,
+            version: 0,
         }
     }
 
@@ -339,6 +347,10 @@ impl<I: Io> Io for TlsIo<I> {
 
     fn limit_unsent(&self, bytes_max: u32) {
         self.io.limit_unsent(bytes_max);
+    }
+
+    fn cut_at_end(&self, yes: bool) {
+        self.io.cut_at_end(yes);
     }
 
     fn keep_alive(&self, interval: Option<Duration>) {

@@ -21,3 +21,4 @@ pub use alert::is_refusal;
 pub use connect::{Connector, LoadedClient};
 pub use io::TlsIo;
 pub use load::{ClientFiles, Crypto, PairFiles, ServerFiles, Tickets};
+pub use roots::useless_authorities;

@@ -11,6 +11,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The first that exists is taken: Debian and Alpine, Fedora and RHEL 6, OpenSUSE, OpenELEC, CentOS and RHEL 7, Alpine
 /// and the BSDs and macOS.
@@ -74,38 +75,115 @@ pub(super) fn of_file(path: &Path) -> Result<Roots, LoadError> {
     Ok(roots)
 }
 
-/// The certificates in a file of a machine that can be decoded.
-fn decodable(path: &Path) -> Vec<CertificateDer<'static>> {
-    sections(path).unwrap_or_default().into_iter().filter_map(|section| section.cert.ok()).collect()
+/// The certificates in a file of a machine that can be decoded; at least one.
+fn decodable(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certs: Vec<_> = sections(path)?.into_iter().filter_map(|section| section.cert.ok()).collect();
+    match certs.is_empty() {
+        true => Err(none_in(path)),
+        false => Ok(certs),
+    }
+}
+
+fn none_in(path: &Path) -> String {
+    format!("{}: no certificate in it", path.display())
+}
+
+const FILE: &str = "SSL_CERT_FILE";
+const FOLDER: &str = "SSL_CERT_DIR";
+
+/// What was found on a machine.
+struct Machine {
+    roots: Roots,
+    /// The file that was looked at, if any.
+    file: Option<PathBuf>,
+    /// The files and folders that authorities came from.
+    from: Vec<String>,
+    /// Variables that name what holds none, each with the reason.
+    useless: Vec<(&'static str, String)>,
+}
+
+impl Machine {
+    fn look() -> Self {
+        let named = |name: &str| env::var_os(name).filter(|text| !text.is_empty());
+        let (file, folders) = (named(FILE).map(PathBuf::from), named(FOLDER));
+        let (is_file_named, are_folders_named) = (file.is_some(), folders.is_some());
+        let file = file.or_else(|| existing(FILES.map(PathBuf::from)).next());
+        let mut machine = Self { roots: Roots::empty(), file, from: Vec::new(), useless: Vec::new() };
+        if let Some(file) = machine.file.clone() {
+            let added = decodable(&file).and_then(|certs| machine.add(&file, [certs]));
+            machine.note(FILE, is_file_named, added);
+        }
+        let folders: Vec<PathBuf> = match folders {
+            Some(folders) => env::split_paths(&folders).collect(),
+            None if machine.roots.store.is_empty() => FOLDERS.map(PathBuf::from).to_vec(),
+            None => Vec::new(),
+        };
+        for folder in folders {
+            let entries = std::fs::read_dir(&folder);
+            let added =
+                entries.map_err(|error| format!("open {}: {error}", folder.display())).and_then(|entries| {
+                    let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
+                    machine.add(&folder, paths.filter_map(|path| decodable(&path).ok()))
+                });
+            machine.note(FOLDER, are_folders_named, added);
+        }
+        machine
+    }
+
+    /// What of `certs` can be parsed. There should be some.
+    fn add(
+        &mut self,
+        place: &Path,
+        certs: impl IntoIterator<Item = Vec<CertificateDer<'static>>>,
+    ) -> Result<(), String> {
+        let before = self.roots.store.len();
+        certs.into_iter().for_each(|certs| self.roots.add_parsable(certs));
+        if self.roots.store.len() == before {
+            return Err(none_in(place));
+        }
+        self.from.push(place.display().to_string());
+        Ok(())
+    }
+
+    fn note(&mut self, variable: &'static str, is_named: bool, added: Result<(), String>) {
+        if let Some(why) = added.err().filter(|_| is_named) {
+            self.useless.push((variable, why));
+        }
+    }
+
+    fn trusted(&self) -> String {
+        if self.from.is_empty() { "nobody".to_owned() } else { self.from.join(", ") }
+    }
+}
+
+/// What is wrong with the authorities that the environment names for this machine, one line for each of its variables:
+/// for programs without a log, which others say it in.
+pub fn useless_authorities() -> Vec<String> {
+    let machine = Machine::look();
+    let line = |(variable, why): &(&str, String)| {
+        format!("{variable} names no authorities: {why} (trusted: {})", machine.trusted())
+    };
+    machine.useless.iter().map(line).collect()
 }
 
 /// Those of the machine: the file and the folders that `SSL_CERT_FILE` and `SSL_CERT_DIR` name (several with `:`), else
-/// where distributions put them. What cannot be parsed is passed over, as old authorities sometimes cannot.
+/// where distributions put them. What cannot be parsed is passed over, as old authorities sometimes cannot. A variable
+/// that leads to none is told, once in a process: as in Go, others may be trusted then than those who set it meant.
 pub(super) fn of_machine() -> Result<Roots, LoadError> {
-    let named = |name: &str| env::var_os(name).filter(|text| !text.is_empty());
-    let (file, folders) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));
-    let file = file.map(PathBuf::from).or_else(|| existing(FILES.map(PathBuf::from)).next());
-    let mut roots = Roots::empty();
-    if let Some(file) = &file {
-        roots.add_parsable(decodable(file));
-    }
-    let folders: Vec<PathBuf> = match folders {
-        Some(folders) => env::split_paths(&folders).collect(),
-        None if roots.store.is_empty() => FOLDERS.map(PathBuf::from).to_vec(),
-        None => Vec::new(),
-    };
-    for folder in folders {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        for path in entries.map(|entry| entry.path()).filter(|path| path.is_file()) {
-            roots.add_parsable(decodable(&path));
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let machine = Machine::look();
+    if !machine.useless.is_empty() && !TOLD.swap(true, Relaxed) {
+        let trusted = machine.trusted();
+        for (variable, error) in &machine.useless {
+            tracing::warn!(target: "config", variable, error, trusted, "a variable that names no authorities");
         }
     }
-    if roots.store.is_empty() {
-        let tried =
-            file.map_or_else(|| "none of the usual places".to_owned(), |path| path.display().to_string());
+    if machine.roots.store.is_empty() {
+        let none = || "none of the usual places".to_owned();
+        let tried = machine.file.map_or_else(none, |path| path.display().to_string());
         return Err(LoadError::new(format!(
             "no trusted authorities on this machine ({tried}): set SSL_CERT_FILE, or name a file of root CAs"
         )));
     }
-    Ok(roots)
+    Ok(machine.roots)
 }

@@ -5,8 +5,8 @@ use super::text::{Kind, family, sample};
 
 /// What is counted about the TCP connections of one port, or of one endpoint of an agent.
 ///
-/// [`TcpMetrics::opened`] when a connection's target was reached, then exactly one [`TcpMetrics::closed`]; or
-/// [`TcpMetrics::failed`] when it was not.
+/// [`TcpMetrics::opened`] when a connection's target was reached, as far as is known, then exactly one
+/// [`TcpMetrics::closed`]; [`TcpMetrics::failed`] when it was not, also where that shows behind these only.
 #[derive(Debug)]
 pub struct TcpMetrics {
     prefix: String,
@@ -37,7 +37,7 @@ impl TcpMetrics {
         self.endpoint.as_deref() == Some(endpoint)
     }
 
-    /// A connection has reached its target.
+    /// A connection has reached its target, or whoever is to bring it there.
     pub fn opened(&self) {
         self.opened.inc();
         self.open.inc();
@@ -91,7 +91,7 @@ pub fn render_tcp(metrics: &[&TcpMetrics], out: &mut String) {
         sample(out, &open, &tcp.labels(None), tcp.open.value().into());
     }
     let total = name("connections_total");
-    family(out, Kind::Counter, &total, "TCP connections that have reached their target.");
+    family(out, Kind::Counter, &total, "TCP connections that were opened.");
     for tcp in metrics {
         sample(out, &total, &tcp.labels(None), tcp.opened.value().into());
     }

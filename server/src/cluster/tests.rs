@@ -16,6 +16,8 @@ impl Follow for Ups {
 
     fn down(&self, _: &NodeId) {}
 
+    fn forget(&self, _: &NodeId) {}
+
     fn takes_links(&self, _: &NodeId, takes: bool) {
         self.1.lock().unwrap().push(takes);
     }

@@ -10,7 +10,7 @@ use piko_core::proxy::{Answer, NODE_FIELD, Place, cause};
 use piko_core::tunnel::Tunnel;
 use piko_core::ws::{Role, handshake};
 use piko_driver::{
-    Io, Members, Port, Runtime, ShutdownListener, Stream, TaskGuard, Tasks, TunnelHandle, TunnelLoop,
+    Io, Members, Port, Proof, Runtime, ShutdownListener, Stream, TaskGuard, Tasks, TunnelHandle, TunnelLoop,
     WsTransport, serve,
 };
 use std::future::poll_fn;
@@ -83,8 +83,13 @@ pub(crate) fn judge(
     };
     if let Some(members) = members {
         let proof = head.fields.first(NODE_FIELD);
-        if !proof.is_some_and(|proof| members.is_member(proof, date::unix_secs())) {
-            return refuse(403, "not a node of this cluster", cause::NOT_A_MEMBER);
+        match proof.map_or(Proof::Bad, |proof| members.judge(proof, date::unix_secs())) {
+            Proof::Good => {}
+            Proof::Old { minutes } => {
+                node.complain_of_clock(minutes, "a link was refused");
+                return refuse(403, "the clocks of these nodes differ", cause::NOT_A_MEMBER);
+            }
+            Proof::Bad => return refuse(403, "not a node of this cluster", cause::NOT_A_MEMBER),
         }
     }
     if node.is_draining() {

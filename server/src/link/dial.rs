@@ -45,6 +45,8 @@ struct Inner {
     number: u64,
     /// Requests that were given it.
     used: u64,
+    /// What the node was judged by when it was asked for ([`Connector::version`](piko_driver::tls::Connector::version)).
+    version: u32,
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +77,16 @@ impl Link {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is for a request.
-    pub(crate) fn find(&self, now: impl FnOnce() -> Instant) -> Found {
+    /// What there is for a request, while nodes are judged by this version of certificates and authorities. A link of an
+    /// older one gets no more requests, and ends with those that are under way.
+    pub(crate) fn find(&self, version: u32, now: impl FnOnce() -> Instant) -> Found {
         let mut inner = self.lock();
+        if inner.version < version && !matches!(inner.state, State::Closed) {
+            (inner.version, inner.failures) = (version, 0);
+            if let State::Up(handle) = std::mem::take(&mut inner.state) {
+                handle.drain(NO_LIMIT);
+            }
+        }
         match &inner.state {
             State::Up(handle) => {
                 let handle = handle.clone();

@@ -8,7 +8,7 @@ fn at(ms: u64) -> Instant {
 }
 
 fn dial(link: &Link, ms: u64) -> Option<u64> {
-    match link.find(|| at(ms)) {
+    match link.find(0, || at(ms)) {
         Found::Dial(number) => Some(number),
         Found::Nothing => None,
         Found::Up(_) => panic!("nothing came up"),
@@ -58,4 +58,25 @@ fn limits_fit_each_other() {
     assert_eq!(limits.unacked_max, STREAMS_MAX);
     assert_eq!(limits.budget.limit(), BUDGET_BYTES);
     assert_eq!(label().as_bytes(), b"_nodes");
+}
+
+#[test]
+fn what_other_authorities_let_in_is_opened_anew() {
+    let link = Link::default();
+    assert_eq!(dial(&link, 0), Some(1));
+    let dial = |version: u32, ms: u64| match link.find(version, || at(ms)) {
+        Found::Dial(number) => Some(number),
+        _ => None,
+    };
+    // The one that is being opened may be of before: nobody waits for it.
+    assert_eq!(dial(1, 10), Some(2));
+    assert_eq!(dial(0, 20), None, "a request that looked before is no reason for another one");
+    link.ended(1, at(30), false);
+    assert_eq!(dial(1, 40), None, "it is being opened");
+    // Neither is there a rest because of what older ones met.
+    link.ended(2, at(50), false);
+    assert_eq!(dial(1, 60), None, "a rest");
+    assert_eq!(dial(2, 70), Some(3));
+    link.close();
+    assert_eq!(dial(3, 80), None, "for good");
 }

@@ -7,6 +7,7 @@ use crate::node::Node;
 use crate::nodes::Nodes;
 use piko_core::id::EndpointId;
 use piko_core::preface::write_header;
+use piko_core::proxy::cause;
 use piko_core::time::Instant;
 use piko_driver::{Ends, Io, IoInfo, Relayed, Runtime, Shutdown, relay_early};
 use piko_observe::metrics::TcpMetrics;
@@ -74,9 +75,10 @@ impl<R: Runtime> Raw<R> {
         live: Arc<Live>,
         front: Option<Front>,
         patience: Duration,
+        cut: Shutdown,
     ) -> Self {
         let (pending, complaints) = (Pending::default(), Mutex::default());
-        Self { rt, node, nodes, live, front, patience, pending, cut: Shutdown::new(), complaints }
+        Self { rt, node, nodes, live, front, patience, pending, cut, complaints }
     }
 
     /// Lets a connection wait for its beginning, until the returned time. One too many is reset and counted.
@@ -158,7 +160,7 @@ impl<R: Runtime> Raw<R> {
         };
         tracing::debug!(target: "proxy.tcp", { "endpoint-id" = %endpoint, "client-ip" = client_ip }, "connection opened");
         metrics.opened();
-        let Relayed { from_a, from_b, result } = match &mut target {
+        let (relayed, has_failed) = match &mut target {
             Reached::Here { stream, half_close, header, .. } => {
                 let mut first = Vec::new();
                 if let Some(version) = header {
@@ -170,13 +172,19 @@ impl<R: Runtime> Raw<R> {
                 let ends = Ends { b_is_whole: !*half_close };
                 let relayed = relay_early(&self.rt, &mut client, &first, stream, ends, &self.cut).await;
                 self.node.tcp.closed(relayed.from_a, relayed.from_b);
-                relayed
+                (relayed, stream.has_failed())
             }
             Reached::There { stream, .. } => {
-                relay_early(&self.rt, &mut client, early, &mut **stream, Ends::default(), &self.cut).await
+                let ends = Ends::default();
+                let relayed = relay_early(&self.rt, &mut client, early, &mut **stream, ends, &self.cut).await;
+                (relayed, stream.has_failed())
             }
         };
+        let Relayed { from_a, from_b, result } = relayed;
         metrics.closed(from_a, from_b);
+        if has_failed {
+            metrics.failed(cause::STREAM_RESET);
+        }
         let cut = result.as_ref().err().map(tracing::field::display);
         tracing::debug!(
             target: "proxy.tcp",

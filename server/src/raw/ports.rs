@@ -171,13 +171,6 @@ impl<R: Runtime> RawPorts<R> {
         }
     }
 
-    /// Cuts the connections that are still open, each of which is reset, logged and counted.
-    pub(crate) fn cut(&self) {
-        if let Some(Serving { raw, .. }) = &self.lock().serving {
-            raw.cut.trigger();
-        }
-    }
-
     /// Opens what is new in `options`, and accepts nothing on it yet.
     fn open_new(&self, options: &ServerOptions) -> Result<Vec<RawPort<R>>, String> {
         let inner = self.lock();

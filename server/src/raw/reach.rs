@@ -3,9 +3,10 @@
 use super::Raw;
 use crate::date;
 use crate::node::Via;
+use crate::sign;
+use crate::watched::Watched;
 use piko_core::http1::NODE_FIELD;
 use piko_core::id::EndpointId;
-use piko_core::mux::OpenError;
 use piko_core::preface::HeaderVersion;
 use piko_core::proxy::{Failure, cause};
 use piko_core::route::{Fault as Blame, Hop, Pick, Route};
@@ -16,15 +17,14 @@ use piko_driver::{
     Attempt, Connected, MaybeTls, Runtime, Stream, UpgradeError, Upgraded, WsStream, timeout_at, upgrade,
 };
 use std::fmt::Write as _;
-use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 
 /// An endpoint that was reached. The pick counts the connection for as long as it exists.
 pub(super) enum Reached<R: Runtime> {
     /// Through a tunnel of this node; `half_close`: its agent knows half closes; `header`: it wants to know the client.
-    Here { stream: Stream, half_close: bool, header: Option<HeaderVersion>, _pick: Pick },
+    Here { stream: Watched<Stream>, half_close: bool, header: Option<HeaderVersion>, _pick: Pick },
     /// Through another node.
-    There { stream: Box<WsStream<MaybeTls<R::Tcp>>>, _pick: Pick },
+    There { stream: Box<Watched<WsStream<MaybeTls<R::Tcp>>>>, _pick: Pick },
 }
 
 /// Reaches the endpoint by `until`, passing over upstreams and nodes that cannot be reached while there are others.
@@ -40,68 +40,76 @@ pub(super) async fn reach<R: Runtime>(
     let mut tried = Vec::new();
     let mut why = cause::NO_UPSTREAM;
     while let Some((mut pick, via)) = raw.node.select(raw.rt.now(), endpoint, Hop::First, &tried) {
-        let failed = match via {
+        let has_other = || raw.node.has_other(endpoint, &tried, pick.route());
+        let (failed, blame) = match via {
             Via::Tunnel(tunnel, header) => {
                 raw.node.upstream_requests.inc();
-                let open = poll_fn(|cx| tunnel.poll_open(cx));
-                match timeout_at(&raw.rt, until, open).await {
-                    Ok(Ok(stream)) => {
-                        pick.answered();
+                let open = sign::open(&raw.rt, &tunnel, endpoint, until, has_other);
+                match timeout_at(&raw.rt, until, open).await.unwrap_or(Err(cause::CONNECT_TIMEOUT)) {
+                    Ok(stream) => {
+                        let stream = Watched::begin(stream, &raw.node, endpoint, &mut pick);
                         let half_close = tunnel.has_half_close();
                         return Ok(Reached::Here { stream, half_close, header, _pick: pick });
                     }
-                    Ok(Err(OpenError::GoingAway)) => cause::UPSTREAM_GOING_AWAY,
-                    Ok(Err(_)) => cause::STREAM_RESET,
-                    Err(_) => cause::CONNECT_TIMEOUT,
+                    Err(cause) => (cause, Blame::Broken),
                 }
             }
             _ => {
-                match timeout_at(&raw.rt, until, Box::pin(through_node(raw, &pick, endpoint, client, until)))
-                    .await
-                    .unwrap_or(Err(cause::CONNECT_TIMEOUT))
-                {
-                    Ok(stream) => {
-                        pick.answered();
+                let mut is_connected = false;
+                let through = Box::pin(through_node(raw, &pick, endpoint, client, until, &mut is_connected));
+                let through = sign::patiently(&raw.rt, sign::NODE_PATIENCE, until, has_other, through);
+                match timeout_at(&raw.rt, until, through).await {
+                    Ok(Some(Ok(stream))) => {
+                        let stream = Watched::begin(stream, &raw.node, endpoint, &mut pick);
                         return Ok(Reached::There { stream: Box::new(stream), _pick: pick });
                     }
-                    Err(cause) => cause,
+                    Ok(Some(Err(failed))) => failed,
+                    // A node that takes connections may wait for an agent, which is not held against its other endpoints.
+                    _ if is_connected => (cause::CONNECT_TIMEOUT, Blame::Slow),
+                    _ => (cause::CONNECT_TIMEOUT, Blame::Broken),
                 }
             }
         };
-        // A node that has just lost its upstream is well.
-        if failed != cause::NO_UPSTREAM {
-            pick.fail(raw.rt.now(), Blame::Broken);
-        }
+        pick.fail(raw.rt.now(), blame);
         why = failed;
         tried.push(pick.route().clone());
+        if until.is_some_and(|until| raw.rt.now() >= until) {
+            break;
+        }
     }
     Err(why)
 }
 
-/// Asks another node for the endpoint, as an entry node does for a WebSocket client of its own.
+/// Asks another node for the endpoint, as an entry node does for a WebSocket client of its own. Tells what went wrong, and
+/// what is to be held against the node; and in `is_connected`, also when this is not waited for, that it took the connection.
 async fn through_node<R: Runtime>(
     raw: &Raw<R>,
     pick: &Pick,
     endpoint: &EndpointId,
     client: Option<IpAddr>,
     until: Option<Instant>,
-) -> Result<WsStream<MaybeTls<R::Tcp>>, &'static str> {
-    let Route::Remote { node, proxy } = pick.route() else { return Err(cause::NO_UPSTREAM) };
+    is_connected: &mut bool,
+) -> Result<WsStream<MaybeTls<R::Tcp>>, (&'static str, Blame)> {
+    let Route::Remote { node, proxy } = pick.route() else { return Err((cause::NO_UPSTREAM, Blame::Down)) };
     raw.node.remote_requests.with(node.as_str()).inc();
     let attempt = Attempt { idempotent: false, fresh: true, until };
     let io = match raw.nodes.connect(node, *proxy, attempt).await {
         Ok(Connected { io, .. }) => io,
-        Err(Failure::Connect(cause)) => return Err(cause),
-        Err(_) => return Err(cause::CONNECT_FAILED),
+        Err(Failure::Connect(cause)) => return Err((cause, Blame::Broken)),
+        Err(_) => return Err((cause::CONNECT_FAILED, Blame::Broken)),
     };
+    *is_connected = true;
     ask(raw, io, *proxy, endpoint, client).await.map_err(|error| {
         tracing::debug!(target: "proxy.tcp", { "node-id" = %node, %proxy, %error }, "node opens no connection");
         match error {
-            UpgradeError::Io(error) if raw.nodes.is_no_tls(node, *proxy, &error) => cause::TLS_FAILED,
-            UpgradeError::Io(_) => cause::STREAM_RESET,
-            // Its upstream left, and the news has not come yet; it has said so in its own log.
-            UpgradeError::Refused(502, _) => cause::NO_UPSTREAM,
-            _ => cause::BAD_UPGRADE,
+            UpgradeError::Io(error) if raw.nodes.is_no_tls(node, *proxy, &error) => {
+                (cause::TLS_FAILED, Blame::Broken)
+            }
+            UpgradeError::Io(_) => (cause::STREAM_RESET, Blame::Broken),
+            // Its upstream left, and the news has not come yet, or does not answer; it has said so in its own log.
+            UpgradeError::Refused(502, _) => (cause::NO_UPSTREAM, Blame::Down),
+            UpgradeError::Refused(504, _) => (cause::CONNECT_TIMEOUT, Blame::Slow),
+            _ => (cause::BAD_UPGRADE, Blame::Broken),
         }
     })
 }
