@@ -40,6 +40,7 @@ fn the_smallest_agent_says_what_it_cannot_do() {
     let Some(program) = build(&["--no-default-features"], SIZE_BYTES_MAX) else { return };
     for (name, value, sentence) in [
         ("connect.proxy-url", "http://proxy:3128", "this build connects through no proxy"),
+        ("connect.proxy-url-file", "/nowhere", "this build connects through no proxy"),
         ("proxy-protocol", "v2", "this build writes no PROXY protocol headers"),
         ("config.path", "agent.yaml", "this build reads no configuration files"),
     ] {

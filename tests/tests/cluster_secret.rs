@@ -2,8 +2,10 @@
 
 use piko_tests::http::Client;
 use piko_tests::process::{Agent, Server};
+use piko_tests::rig::scripted;
 use piko_tests::service::Service;
-use std::net::UdpSocket;
+use socket2::{Domain, Socket, Type};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < until, "{what}");
+        // What is waited for shows in other processes, which tell nobody: they are asked.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -113,6 +116,34 @@ fn nodes_with_the_secret_serve_each_other_and_others_have_no_part() {
     }
 }
 
+/// By the secret a request is a node's, but by the clock its proof is old: it goes no further, or two such nodes would
+/// send it to and fro; and it is not believed, since it may be somebody who repeats what he read.
+#[test]
+fn a_node_whose_clock_is_wrong_sends_nothing_in_circles() {
+    let a = node("a", &["--cluster.secret", "of both"]);
+    let seed = a.gossip().to_string();
+    let b = node("b", &["--cluster.secret", "of both", "--cluster.join", &seed]);
+    let service = Service::start();
+    let _agent = Agent::http(&a.connect_url(), "clock", &service.addr().to_string(), &[]);
+    wait_for("b finds the way to a", || status(&b, "clock", &[]) == 200);
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let members = piko_driver::Members::new(b"of both");
+    let proof = |at: u64| String::from_utf8(members.proof(at).to_vec()).expect("text");
+    let forward = ("x-piko-forward", "true");
+    for old in [now - 400, now + 400, now - 1_000_000] {
+        assert_eq!(status(&b, "clock", &[forward, ("x-piko-node", &proof(old))]), 502, "it stays at b");
+        assert_eq!(status(&a, "clock", &[forward, ("x-piko-node", &proof(old))]), 200);
+    }
+    let (_, record) = b.process.wait_record(0, PATIENCE, "clocks of nodes differ").expect("it is told");
+    assert!(record["minutes"].as_u64().is_some_and(|minutes| (5..=7).contains(&minutes)), "{record}");
+    // What shows who is a node is shown to nobody else.
+    assert_eq!(status(&a, "clock", &[forward, ("x-piko-node", &proof(now))]), 200);
+    let shown = |line: &str| line.contains("X-Piko-Node") && line.contains("[redacted]");
+    wait_for("the access log has it", || a.process.lines(0).iter().any(|line| shown(&line.text)));
+    assert!(!a.process.lines(0).iter().any(|line| line.text.contains(&proof(now))), "a proof in the log");
+}
+
 #[test]
 fn without_a_secret_a_client_can_keep_its_request_here_as_in_go() {
     let a = node("a", &[]);
@@ -123,11 +154,68 @@ fn without_a_secret_a_client_can_keep_its_request_here_as_in_go() {
     assert_eq!(status(&b, "open", &[("x-piko-forward", "true")]), 502);
 }
 
+/// A connection from this address of the machine.
+fn client_from(ip: [u8; 4], to: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((ip, 0)).into()).expect("an address of this machine");
+    socket.connect(&to.into()).expect("the port is open");
+    Client::over(socket.into()).expect("a socket option")
+}
+
+/// What a service is told of a client does not depend on what that client claims to be.
+#[test]
+fn without_a_secret_only_the_addresses_of_nodes_are_believed() {
+    const CLAIM: [(&str, &str); 4] = [
+        ("x-piko-endpoint", "open"),
+        ("x-piko-forward", "true"),
+        ("x-piko-load", "?"),
+        ("x-forwarded-for", "203.0.113.9"),
+    ];
+    let service = scripted(|peer, head| {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+        peer.send(answer.as_bytes())
+    });
+    let heard = |mut client: Client, fields: &[(&str, &str)]| {
+        let answer = client.get("/", fields).expect("an answer");
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        (answer.body.text().to_ascii_lowercase(), answer.value("x-piko-load").is_some())
+    };
+    let a = node("a", &[]);
+    let _agent = Agent::http(&a.connect_url(), "open", &service.addr().to_string(), &[]);
+    let stranger = |ip| {
+        let (head, load) = heard(client_from(ip, a.proxy), &CLAIM);
+        let ip = ip.map(|part| part.to_string()).join(".");
+        let told = format!("x-forwarded-for: 203.0.113.9, {ip}\r\n");
+        assert!(head.contains(&told) && head.contains("x-forwarded-host: "), "{head}");
+        assert!(head.contains("x-forwarded-proto: http\r\n") && !load, "{head}");
+    };
+    // A node that knows no other one believes nobody.
+    stranger([127, 0, 0, 1]);
+    let b = node("b", &["--cluster.join", &a.gossip().to_string()]);
+    wait_for("b finds the way to a", || status(&b, "open", &[]) == 200);
+    // Both ways between nodes: a link, and a connection for what has a large body.
+    for length in ["0", "20000"] {
+        let mut client = client_from([127, 0, 0, 3], b.proxy);
+        client
+            .send_head("POST", "/", &[("x-piko-endpoint", "open"), ("content-length", length)])
+            .expect("sent");
+        let answer = client.read_response("POST");
+        let head = answer.body.text().to_ascii_lowercase();
+        assert!(head.contains("x-forwarded-for: 127.0.0.3\r\n"), "{head}");
+    }
+    stranger([127, 0, 0, 2]);
+    // A node is known by the address of its proxy port.
+    let (head, load) = heard(client_from([127, 0, 0, 1], a.proxy), &CLAIM);
+    assert!(head.contains("x-forwarded-for: 203.0.113.9\r\n") && load, "{head}");
+    assert!(!head.contains("x-forwarded-host"), "{head}");
+}
+
 #[test]
 fn a_node_whose_seed_has_no_secret_ends_and_says_so() {
     let a = node("a", &[]);
     let seed = a.gossip().to_string();
-    let args = ["--cluster.join", &seed, "--cluster.secret", "mine alone", "--cluster.join-timeout", "1s"];
+    // Its second try comes after a second or a little more.
+    let args = ["--cluster.join", &seed, "--cluster.secret", "mine alone", "--cluster.join-timeout", "3s"];
     let mut b = node("b", &args);
     let why = format!("{seed}: the peer speaks without a cluster secret, and this node has one");
     assert_eq!(refusal(&b), why);

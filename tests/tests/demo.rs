@@ -166,7 +166,7 @@ fn an_agent_of_the_users_own_joins() {
 }
 
 #[test]
-fn ctrl_c_ends_streams_properly_and_closes_the_ports() {
+fn ctrl_c_cuts_streams_visibly_and_closes_the_ports() {
     let _held = hold_wanted();
     let mut demo = Demo::start();
     let ports = [demo.front(), demo.addr("Metrics"), demo.addr("For your own agents")];
@@ -181,9 +181,10 @@ fn ctrl_c_ends_streams_properly_and_closes_the_ports() {
     assert_eq!(code, Some(0), "{}", demo.process.tail());
     // The grace period of the demo, which a connection that is waited for would use up.
     assert!(begun.elapsed() < Duration::from_secs(5), "nobody was worth waiting for: {:?}", begun.elapsed());
+    // Fewer events than were asked for: a client must not take them for all.
     let mut rest = Vec::new();
-    events.stream().read_to_end(&mut rest).expect("a proper end");
-    assert!(rest.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+    let _ = events.stream().read_to_end(&mut rest);
+    assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
     assert_eq!(kept.read_end(), End::Closed);
     for port in ports.iter().filter(|addr| !WANTED.contains(&addr.port())) {
         assert!(TcpStream::connect(port).is_err(), "{port} is still open");

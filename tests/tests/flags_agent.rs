@@ -33,8 +33,9 @@ const COVERED: &[&str] = &[
     "connect.exit-on-failure",
     "connect.tenant-id",
     "connect.timeout",
-    // In `tests/proxies.rs`.
+    // Both in `tests/proxies.rs`.
     "connect.proxy-url",
+    "connect.proxy-url-file",
     // Those of TLS: all in `tests/tls.rs`.
     "connect.tls.cert",
     "connect.tls.insecure-skip-verify",
@@ -46,6 +47,8 @@ const COVERED: &[&str] = &[
     "connect.url",
     "endpoints",
     "grace-period",
+    // Has none, which is answered.
+    "http-client.disable-compression",
     "http-client.idle-conn-timeout",
     "http-client.keep-alive-timeout",
     "http-client.max-idle-conns",

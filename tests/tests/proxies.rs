@@ -8,7 +8,7 @@ use piko_tests::certs::{Authority, Folder};
 use piko_tests::cluster::unused_addr;
 use piko_tests::flags::{self, WAYS, Way, agent};
 use piko_tests::http::Client;
-use piko_tests::process::{Agent, Forward, Process, Server, binary};
+use piko_tests::process::{Agent, Forward, Process, Server, Signal, binary};
 use piko_tests::proxies::{Asked, KINDS, Kind, Manner, OutboundProxy};
 use piko_tests::service::Service;
 
@@ -62,6 +62,38 @@ fn a_proxy_is_gone_through() {
             assert!(!said, "{}", agent.process.tail());
         }
     }
+}
+
+/// A password that `ps` does not show; the agent takes over a new file while it runs, with a tunnel through the new proxy.
+#[test]
+fn the_url_of_a_proxy_comes_from_a_file() {
+    let (server, service, folder) = (Server::start(&[]), Service::start(), Folder::new("proxy-url"));
+    let port = server.upstream.port();
+    let proxies = KINDS.map(|kind| OutboundProxy::start(kind, Manner::Login("me:hunter2")));
+    let [first, second] = &proxies;
+    let path = folder.put("url", &format!("{}\n", first.url("me:hunter2@")));
+    let settings = [("connect.proxy-url-file", path.as_str())];
+    let mut agent = agent(Way::Flag, &hidden(port), "e", &service.addr().to_string(), &settings);
+    agent.wait_connected(0, SOON).expect("the tunnel");
+    let asked = Asked { to: format!("piko.invalid:{port}"), login: Some("me:hunter2".to_owned()) };
+    assert_eq!(first.asked(SOON).as_ref(), Some(&asked));
+    let mark = agent.process.mark();
+    folder.put("url", &second.url("me:hunter2@"));
+    agent.process.signal(Signal::Hup).expect("the agent runs");
+    agent.wait_connected(mark, SOON).expect("the next tunnel");
+    assert_eq!(second.asked(SOON).as_ref(), Some(&asked));
+    assert!(!agent.process.tail().contains("hunter2"), "{}", agent.process.tail());
+
+    let to = hidden(server.proxy.port());
+    let args = ["--connect.url", to.as_str(), "--connect.proxy-url-file", &path];
+    let forward = Forward::tcp(server.proxy, "e", &args);
+    // Whatever the endpoint says to it: the proxy was asked with the login.
+    let _client = TcpStream::connect(forward.addr).expect("the port");
+    let asked = second.asked(SOON).expect("the forwarder");
+    assert_eq!(
+        (asked.to, asked.login.as_deref()),
+        (format!("piko.invalid:{}", server.proxy.port()), Some("me:hunter2"))
+    );
 }
 
 #[test]

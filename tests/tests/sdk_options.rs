@@ -12,9 +12,9 @@ mod table;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-use piko_client::{Event, Runtime, Upstream};
+use piko_client::{Event, Listener, Runtime, Upstream};
 use piko_driver::{Shutdown, timeout_at};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::thread;
 use std::time::Duration;
 
@@ -53,6 +53,16 @@ async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
     });
     done.wait().await;
     worker.join().expect("it catches").expect("no panic beside the runtime")
+}
+
+/// Takes every stream of a listener, and keeps it: nobody is connected with a program that takes none.
+fn take_all<R: Runtime>(rt: &R, listener: Listener<R>) {
+    rt.spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {
+            kept.push(stream);
+        }
+    });
 }
 
 /// What happened, one line each.

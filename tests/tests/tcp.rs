@@ -22,6 +22,10 @@ mod load;
 mod probes;
 #[path = "tcp/raw.rs"]
 mod raw;
+#[path = "tcp/refused.rs"]
+mod refused;
+#[path = "tcp/silent.rs"]
+mod silent;
 #[path = "tcp/sni.rs"]
 mod sni;
 #[path = "tcp/stalled.rs"]

@@ -84,7 +84,10 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
 /// Crates that are a runtime or a part of one, and the folders that may depend on it.
 const RUNTIMES: [(&[&str], &[&str]); 2] = [
     (&["tokio", "tokio-util", "tokio-stream"], &["runtime-tokio", "server", "cli", "tests"]),
-    (&["smol", "async-io", "async-executor", "blocking"], &["runtime-smol", "agent", "cli", "tests"]),
+    (
+        &["smol", "async-io", "async-executor", "async-task", "blocking"],
+        &["runtime-smol", "agent", "cli", "tests"],
+    ),
 ];
 
 /// Files of `agent` and `server` that choose a runtime; all others are generic over it. `cli` holds programs only.
@@ -277,8 +280,15 @@ fn runtimes_are_named_only_where_they_are_chosen() {
         if !["agent", "server", "client", "driver"].contains(&folder) {
             continue;
         }
-        let words =
-            ["tokio", "smol", "async_io", "async_executor", "piko_runtime_tokio", "piko_runtime_smol"];
+        let words = [
+            "tokio",
+            "smol",
+            "async_io",
+            "async_executor",
+            "async_task",
+            "piko_runtime_tokio",
+            "piko_runtime_smol",
+        ];
         let shipped =
             |path: &Path| path.starts_with(folder) && !is_test(path) && !path.starts_with("client/examples");
         for (path, text) in sources.iter().filter(|(path, _)| shipped(path)) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use piko_core::gossip::wire::{self, DigestEntry, Entry, Header, PacketWriter, StreamKind};
 use piko_tests::cluster::{Cluster, Tunnel, routes};
+use piko_tests::process::Line;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// News that takes longer was held up. It takes milliseconds, and a busy machine makes seconds of them; Go's nodes stand
@@ -21,7 +22,19 @@ pub(crate) fn cluster(n: usize) -> Cluster {
 pub(crate) fn cluster_with(n: usize, more: &[&str]) -> Cluster {
     let mut args = vec!["--proxy.access-log.disable", "--drain-delay", "0s"];
     args.extend_from_slice(more);
-    Cluster::start(n, &args)
+    let cluster = Cluster::start(n, &args);
+    // A node is ready when its own join is done; those it joined may record it only behind that. What a test counts
+    // from here on is of what the test does.
+    for member in &cluster.members {
+        let process = &member.server.as_ref().expect("it runs").process;
+        for other in cluster.members.iter().filter(|other| other.id != member.id) {
+            let joined = |line: &Line| {
+                line.is_record("node joined") && line.json().is_some_and(|json| json["node-id"] == *other.id)
+            };
+            process.wait_line(0, PATIENCE, joined).unwrap_or_else(|e| panic!("{}: {e}", other.id));
+        }
+    }
+    cluster
 }
 
 /// A socket from which anything is sent.
@@ -144,7 +157,11 @@ pub(crate) fn all_is_well(cluster: &Cluster) {
 }
 
 /// How many log records of a member say this, from the given line on.
+///
+/// Those that are found are printed, so that a test that wants none says which one came.
 pub(crate) fn records(cluster: &Cluster, node: usize, from: usize, msg: &str) -> usize {
     let server = cluster.members[node].server.as_ref().expect("it runs");
-    server.process.lines(from).iter().filter(|line| line.text.contains(msg)).count()
+    let lines = server.process.lines(from);
+    let found = lines.iter().filter(|line| line.text.contains(msg)).inspect(|line| println!("{}", line.text));
+    found.count()
 }

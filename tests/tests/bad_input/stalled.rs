@@ -46,6 +46,9 @@ fn fifty_readers_that_stopped_cost_no_memory() {
     });
 }
 
+/// What thirty resets take that have a wait each.
+const WAITS_OF_THIRTY: Duration = Duration::from_secs(60);
+
 /// Two hundred, which is more than the server may hold: the longest waiting ones are cut, and those who read wait for
 /// that once.
 #[test]
@@ -64,19 +67,21 @@ fn two_hundred_readers_that_stopped_hold_up_nobody_for_long() {
             })
             .collect();
         // Somebody who reads, all the time until the tunnel has seen the worst. One reset for every wait of 2 s would
-        // not get there in time.
+        // take a minute to get there, and hold up each request for as many of them as its bytes need.
         let (mut client, mut longest) = (rig.client(), Duration::ZERO);
         client.set_patience(PATIENCE).expect("an option");
         let begin = Instant::now();
         while resets(rig) < 30 {
-            assert!(begin.elapsed() < PATIENCE, "{} of 200 readers that stopped were cut", resets(rig));
+            let cut = resets(rig);
+            assert!(begin.elapsed() < WAITS_OF_THIRTY * 2 / 3, "{cut} of 200 readers that stopped were cut");
             let asked = Instant::now();
             let response = client.get("/bytes?n=40000", &[("host", HOST)]).expect("sent");
             assert_eq!((response.status(), response.body.checksum), (200, checksum_of(40_000)));
             longest = longest.max(asked.elapsed());
         }
         eprintln!("{} cut after {:?}; a request took {longest:?} at most", resets(rig), begin.elapsed());
-        assert!(longest < Duration::from_secs(6), "{longest:?}");
+        // One wait, a second one of somebody who stopped later, and what a machine makes of them that does other things.
+        assert!(longest < WAITS_OF_THIRTY / 6, "{longest:?}");
         drop(stalled);
     });
 }

@@ -1,6 +1,7 @@
 //! What happens to files and to programs: odd texts, odd files, links that are swapped, terminals that go away.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -228,6 +229,34 @@ fn a_configuration_out_of_a_pipe() {
     server.process.wait_line(0, SOON, |line| line.text.contains("nothing to reload")).expect("is told");
     let mut admin = Client::connect(server.admin).expect("the admin port");
     assert_eq!(admin.get("/health", &[]).expect("an answer").status(), 200);
+}
+
+/// SIGHUP means "read your files" from the first moment on: it ends no program that is about to read them.
+#[test]
+fn a_hangup_at_the_very_start_ends_nothing() {
+    for (program, words, text) in [
+        ("piko", &["server"][..], "grace_period: 0"),
+        ("piko-server", &[], "grace_period: 0"),
+        ("piko", &["agent", "start"], "listeners: []"),
+        ("piko-agent", &["start"], "listeners: []"),
+        ("piko", &["forward", "start"], "ports: []"),
+    ] {
+        let folder = Folder::new();
+        let pipe = folder.path("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let mut command = Command::new(binary(program));
+        let mut process =
+            Process::spawn(program, command.args(words).args(["--config.path", &pipe])).expect("starts");
+        // Opened once the program waits for what is in it, so before any of what it does later.
+        let mut writer = fs::File::options().write(true).open(&pipe).expect("a reader");
+        process.signal(Signal::Hup).expect("it runs");
+        writer.write_all(text.as_bytes()).expect("it is still there");
+        drop(writer);
+        // What it was told is a mistake, which it gets as far as to judge.
+        let status = process.wait_exit(SOON).expect("the end");
+        assert_eq!(status.code(), Some(1), "{program} {words:?}: {}", process.tail());
+    }
 }
 
 /// A server that a shell started in some way, ended by its own process id.

@@ -121,7 +121,7 @@ fn one_attempt_lasts_as_long_as_asked() {
         port.head();
         let began = Instant::now();
         let (_, record) = process.wait_record(0, SOON, "connect failed; retrying").expect("a failed attempt");
-        assert_eq!(record["error"], "timed out");
+        assert_eq!(record["error"], format!("{}: no answer: timed out", port.url()));
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         // It is a limit of each attempt, not of all of them.
         port.head();

@@ -30,6 +30,26 @@ fn a_service_is_waited_for_as_long_as_asked() {
     assert_eq!(setup.client().get("/slow?head_ms=600", &[TO_E]).expect("an answer").status(), 200);
 }
 
+/// A service that waits for the rest of a request is not late.
+#[test]
+fn a_client_that_pauses_is_not_held_against_the_service() {
+    let setup = Setup::start(Way::Flag, &[("timeout", "300ms")]);
+    let mut client = setup.client();
+    client.send_head("POST", "/echo", &[TO_E, ("content-length", "4")]).expect("sent");
+    client.send(b"ab").expect("sent");
+    // Time is the subject: longer than the service may take for an answer.
+    thread::sleep(Duration::from_millis(900));
+    client.send(b"cd").expect("sent");
+    let answer = client.read_response("POST");
+    assert_eq!((answer.status(), answer.body.text().as_str()), (200, "abcd"), "{answer:?}");
+    // From the end of the request on it may be.
+    client.send_head("POST", "/slow?head_ms=20000", &[TO_E, ("content-length", "4")]).expect("sent");
+    client.send(b"abcd").expect("sent");
+    let answer = client.read_response("POST");
+    let cause = answer.value("x-piko-error").unwrap_or_default();
+    assert!(answer.status() == 504 && cause.contains("hop=agent; cause=response-timeout"), "{answer:?}");
+}
+
 /// A service whose queue of connections is full does not even let the agent connect.
 #[test]
 fn connecting_counts_as_waiting() {

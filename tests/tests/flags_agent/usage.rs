@@ -41,7 +41,9 @@ type Mistake = (&'static [&'static str], Settings<'static>, &'static str);
 /// A mistake ends the program with status 2 and one line that names it, before anything connects.
 #[test]
 fn mistakes_are_named_in_one_line() {
-    let cases: [Mistake; 20] = [
+    let cases: [Mistake; 22] = [
+        (&["--endpoints", "a/4000", "http", "b", "4000"], &[], "--endpoints: no flag of this command"),
+        (&["--endpoints", ""], &[], "--endpoints: \"\" is not of the form"),
         (&["--bogus"], &[], "--bogus"),
         (&["bogus"], &[], "bogus"),
         (&["http"], &[], "<endpoint> <addr>"),
@@ -109,6 +111,41 @@ fn a_flag_without_effect_is_accepted_and_answered() {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let notice = stderr.lines().next().unwrap_or_default();
     assert!(notice.contains("--http-client.disable-compression") && notice.contains("no effect"), "{stderr}");
+}
+
+/// Addresses that Go takes and that cannot be meant: they are taken, and what is dropped of them is told.
+#[test]
+fn what_an_address_says_in_vain_is_told() {
+    let login = "no effect: the user name and password are not sent to the service";
+    let fragment = "no effect: the part behind # is not sent to the service";
+    let folder = piko_tests::certs::Folder::new("addresses");
+    let file =
+        folder.put("agent.yaml", "listeners:\n  - {endpoint_id: e, addr: \"http://u:hunter2@h/#f\"}\n");
+    for (args, notices) in [
+        (&["http", "e", "http://u:hunter2@127.0.0.1:1/"][..], vec![format!("addr: {login}")]),
+        (&["http", "e", "http://127.0.0.1:1/#f"], vec![format!("addr: {fragment}")]),
+        (&["tcp", "e", "0"], vec!["addr: no service can be at port 0".to_owned()]),
+        (&["http", "e", "http://h:0"], vec!["addr: no service can be at port 0".to_owned()]),
+        (&["--endpoints", "a/1,b/http://u@h"], vec![format!("--endpoints: b: {login}")]),
+        (
+            &["start", "--config.path", &file],
+            vec![format!("listeners[0].addr: {login}"), format!("listeners[0].addr: {fragment}")],
+        ),
+        (&["http", "e", "unix:/run/a#b"], Vec::new()),
+    ] {
+        // It ends at once, as there is no server.
+        let gone =
+            ["--connect.url=http://127.0.0.1:1", "--connect.exit-on-failure", "--connect.timeout=100ms"];
+        let output = run("piko-agent", &[args, &gone].concat(), &[]);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told: Vec<&str> = stderr.lines().take_while(|line| !line.starts_with('{')).collect();
+        assert_eq!(
+            told.get(..notices.len()),
+            Some(&notices.iter().map(String::as_str).collect::<Vec<_>>()[..]),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    }
 }
 
 /// The grammar of addresses: each form that is accepted reaches the service.

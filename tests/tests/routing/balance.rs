@@ -44,7 +44,7 @@ fn requests(services: &[Service]) -> Vec<u64> {
 #[test]
 fn without_preference_the_busiest_upstream_gets_at_most_half_as_much_again_as_the_idlest() {
     let (cluster, services, _agents) = uneven("false");
-    for (clients, total) in [(1, 1_500), (12, 3_000)] {
+    for (clients, total) in [(1, 1_500), (12, 3_000), (64, 6_400)] {
         let before = requests(&services);
         load(&cluster.nodes[0], "/hello", clients, total);
         let shares: Vec<_> =

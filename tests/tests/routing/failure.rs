@@ -86,6 +86,7 @@ fn few_requests_meet_the_one_upstream_of_three_that_hangs() {
         let seen = met.clone();
         let hanging = scripted(move |_, _| {
             seen.fetch_add(1, Ordering::SeqCst);
+            // Time is the subject: a service that hangs for longer than the nodes wait for it.
             thread::sleep(Duration::from_secs(10));
             Err(std::io::ErrorKind::TimedOut.into())
         });
@@ -219,6 +220,49 @@ fn an_agent_without_its_service_is_avoided_and_nobody_sees_it() {
             let response =
                 if n % 2 == 0 { get(&mut client, "/hello") } else { post(&mut client, "/hello", b"x") };
             assert!(is_hello(&response), "{n}: {response:?}");
+        }
+    }
+}
+
+/// The choice between the two agents is made by a server that has no other node to turn to, or was asked by one.
+#[test]
+fn what_no_service_saw_goes_to_the_other_agent_of_the_same_server() {
+    for nodes in [1, 2] {
+        let cluster = Cluster::start(nodes);
+        let owner = &cluster.nodes[nodes - 1];
+        let service = Service::start();
+        let _agents = [Agent::start(owner, nobody()), Agent::start(owner, service.addr())];
+        cluster.wait_routable();
+        wait_until("both are there", || owner.metric("piko_upstreams_connected_upstreams") == 2);
+        let mut client = cluster.nodes[0].client();
+        for n in 0..40 {
+            let response = post(&mut client, "/hello", b"hello");
+            assert!(is_hello(&response), "{n} of {nodes}: {response:?}");
+        }
+    }
+}
+
+/// Requests that may be repeated, since nobody knows what the service did with them.
+#[test]
+fn a_response_head_that_breaks_off_or_is_none_is_told_to_nobody_while_there_is_another_service() {
+    for broken in ["HTTP/1.1 200 OK\r\nConte", "nothing of the kind\r\n\r\n"] {
+        for nodes in [1, 2] {
+            let cluster = Cluster::start(nodes);
+            let owner = &cluster.nodes[nodes - 1];
+            let service = Service::start();
+            let bad = scripted(move |peer, _| {
+                peer.send(broken.as_bytes())?;
+                Err(std::io::ErrorKind::NotConnected.into())
+            });
+            let _agents = [Agent::start(owner, bad.addr()), Agent::start(owner, service.addr())];
+            cluster.wait_routable();
+            wait_until("both are there", || owner.metric("piko_upstreams_connected_upstreams") == 2);
+            let mut client = cluster.nodes[0].client();
+            for n in 0..40 {
+                let response = get(&mut client, "/hello");
+                assert!(is_hello(&response), "{n} of {nodes}: {response:?}");
+            }
+            assert_eq!(owner.metric("piko_upstreams_set_aside"), 1);
         }
     }
 }
@@ -392,6 +436,7 @@ fn nothing_fails_while_agents_come_and_go() {
             let leaving = Agent::start(&cluster.nodes[n % 2], service.addr());
             let goal = done.load(Ordering::SeqCst) + 200;
             while done.load(Ordering::SeqCst) < goal && !stop.load(Ordering::SeqCst) {
+                // The clients count what was answered, and wake nobody for it: the count is looked at.
                 thread::sleep(Duration::from_millis(2));
             }
             leaving.leave();

@@ -1,6 +1,6 @@
-//! Names are resolved at every attempt: a server that has moved is found.
+//! Names are resolved at every attempt: a server that has moved is found, and an address that swallows connections costs little.
 
-use crate::{Events, SOON, beside};
+use crate::{Events, SOON, beside, take_all};
 use piko_client::{Dialer, Runtime, Stream, Upstream};
 use piko_core::time::Instant;
 use piko_driver::{Addr, Io, ListenOptions, Turn};
@@ -11,6 +11,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// A runtime with a resolver of its own: whatever the name, these addresses, with the port of the question unless
 /// one says otherwise.
@@ -18,6 +19,16 @@ use std::task::{Context, Poll};
 struct Moving<R> {
     on: R,
     addrs: Arc<Mutex<Vec<SocketAddr>>>,
+    /// Nothing comes of connections to this address.
+    swallows: Option<SocketAddr>,
+    /// Where connections went.
+    asked: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+impl<R> Moving<R> {
+    fn new(on: R, addrs: Vec<SocketAddr>) -> Self {
+        Self { on, addrs: Arc::new(Mutex::new(addrs)), swallows: None, asked: Arc::default() }
+    }
 }
 
 impl<R: Runtime> Runtime for Moving<R> {
@@ -49,8 +60,14 @@ impl<R: Runtime> Runtime for Moving<R> {
         Ok(self.addrs.lock().expect("no panic").clone())
     }
 
-    fn connect(&self, to: &Addr) -> impl Future<Output = io::Result<R::Tcp>> + Send {
-        self.on.connect(to)
+    async fn connect(&self, to: &Addr) -> io::Result<R::Tcp> {
+        if let Addr::Ip(addr) = to {
+            self.asked.lock().expect("no panic").push(*addr);
+            if self.swallows == Some(*addr) {
+                std::future::pending::<()>().await;
+            }
+        }
+        self.on.connect(to).await
     }
 
     fn listen(&self, at: &Addr, how: ListenOptions) -> impl Future<Output = io::Result<R::Listener>> + Send {
@@ -74,7 +91,7 @@ async fn a_server_that_moves_is_found<R: Runtime>(on: R) {
     let dead = unused_addr();
     let first = beside(|| Server::start(&[])).await;
     let second = beside(|| Server::start(&[])).await;
-    let rt = Moving { on, addrs: Arc::new(Mutex::new(vec![dead])) };
+    let rt = Moving::new(on, vec![dead]);
     let move_to = |addr| *rt.addrs.lock().expect("no panic") = vec![dead, addr];
     let upstream = Upstream::new(rt.clone(), "http://moving.invalid:1").expect("a URL");
     let (upstream, mut events) = Events::of(&rt, upstream);
@@ -90,11 +107,33 @@ async fn a_server_that_moves_is_found<R: Runtime>(on: R) {
     // A dialler asks for every connection.
     let dialer = Dialer::new(rt.clone(), "http://moving.invalid:1").expect("a URL").timeout(SOON);
     move_to(second.proxy);
-    dialer.dial_raw("e").await.expect("a connection");
+    let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx));
+    let (connection, stream) = futures::future::join(dialer.dial_raw("e"), accepted).await;
+    connection.expect("a connection");
     let dialled = |stream: Stream| drop(stream);
-    dialled(std::future::poll_fn(|cx| listener.poll_accept(cx)).await.expect("a stream"));
+    dialled(stream.expect("a stream"));
+}
+
+async fn an_address_that_swallows_connections_costs_little_and_once<R: Runtime>(on: R) {
+    let dead = unused_addr();
+    let server = beside(|| Server::start(&[])).await;
+    let mut rt = Moving::new(on, vec![dead, server.proxy]);
+    rt.swallows = Some(dead);
+    let url = format!("http://127.0.0.1:{}", server.upstream.port());
+    let upstream = Upstream::new(rt.on.clone(), &url).expect("a URL");
+    take_all(&rt.on, upstream.listen("e").await.expect("a listener"));
+    let dialer = Dialer::new(rt.clone(), "http://moving.invalid:1").expect("a URL").timeout(SOON);
+    let started = rt.now();
+    dialer.dial_raw("e").await.expect("a connection");
+    // An even share would be half a minute.
+    let took = rt.now().since(started);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    dialer.clone().dial_raw("e").await.expect("a connection");
+    let asked = rt.asked.lock().expect("no panic").clone();
+    assert_eq!(asked, [dead, server.proxy, server.proxy], "what has answered comes first");
 }
 
 crate::on_both! {
+    an_address_that_swallows_connections_costs_little_and_once
     a_server_that_moves_is_found
 }

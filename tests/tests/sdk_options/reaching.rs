@@ -1,6 +1,6 @@
 //! Several servers, tokens that are asked for, proxies.
 
-use crate::{Events, SOON, beside, on_both};
+use crate::{Events, SOON, beside, on_both, take_all};
 use piko_client::{DialError, Dialer, ListenError, Runtime, Upstream};
 use piko_tests::cluster::unused_addr;
 use piko_tests::http::Client;
@@ -133,9 +133,10 @@ async fn listeners_and_diallers_go_through_proxies<R: Runtime>(rt: R) {
         let shown = format!("{upstream:?} {dialer:?}");
         assert!(shown.contains(&proxy.addr.to_string()) && !shown.contains("hunter2"), "{shown}");
         let listener = upstream.listen("e").await.expect("a listener");
-        let mut connection = dialer.dial_raw("e").await.expect("a connection");
+        let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx));
+        let (connection, stream) = futures::future::join(dialer.dial_raw("e"), accepted).await;
+        let (mut connection, mut stream) = (connection.expect("a connection"), stream.expect("a stream"));
         connection.write_all(b"ping").await.expect("sent");
-        let mut stream = std::future::poll_fn(|cx| listener.poll_accept(cx)).await.expect("a stream");
         let mut got = [0; 4];
         stream.read_exact(&mut got).await.expect("bytes");
         assert_eq!(&got, b"ping");
@@ -169,8 +170,10 @@ async fn a_dialler_finds_the_server_that_lives<R: Runtime>(rt: R) {
     let listener = upstream.listen("e").await.expect("a listener");
     let dialer = Dialer::new(rt, &format!("http://{}", nobody())).expect("a URL");
     let dialer = dialer.fallback(&format!("http://{}", server.proxy)).expect("a URL");
-    dialer.dial_raw("e").await.expect("a connection");
-    drop(listener);
+    let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx));
+    let (connection, stream) = futures::future::join(dialer.dial_raw("e"), accepted).await;
+    assert!(connection.is_ok() && stream.is_ok());
+    drop((stream, listener));
     // The path of a URL stays in front, for a dialler too.
     let elsewhere = dialer.fallback(&format!("http://{}/elsewhere", server.proxy)).expect("a URL");
     assert!(elsewhere.timeout(Duration::from_millis(100)).dial_raw("e").await.is_err());
@@ -181,7 +184,7 @@ async fn a_dialler_finds_the_server_that_lives<R: Runtime>(rt: R) {
 async fn a_dialler_remembers_which_server_answered<R: Runtime>(rt: R) {
     let server = beside(|| Server::start(&[])).await;
     let upstream = Upstream::new(rt.clone(), &server.connect_url()).expect("a URL");
-    let _listener = upstream.listen("e").await.expect("a listener");
+    take_all(&rt, upstream.listen("e").await.expect("a listener"));
     // The kernel takes the connections, and nobody answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     silent.set_nonblocking(true).expect("an option");

@@ -1,6 +1,7 @@
 //! Rows of the table of the Go SDK that have no test elsewhere (behaviour reference, agent and SDK, 5).
 
 use crate::{Events, SOON, beside, on_both};
+use futures::future;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_client::{Closed, Dialer, Runtime, Upstream};
 use piko_driver::timeout_at;
@@ -11,6 +12,7 @@ use std::future::poll_fn;
 use std::io::{BufRead, BufReader, Write};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::task::Poll;
 use std::time::Duration;
 
 /// "Zero value usable": ports 8001 and 8000 of this machine.
@@ -72,15 +74,22 @@ async fn listeners_of_one_endpoint_share_it<R: Runtime>(rt: R) {
     let other = upstream.listen("e").await.expect("a listener");
     let dialer = Dialer::new(rt.clone(), &format!("http://{}", server.proxy)).expect("a URL");
     let mut open = Vec::new();
+    let mut came = [0; 2];
     for _ in 0..2 {
-        let mut connection = dialer.dial_raw("e").await.expect("a connection");
-        connection.write_all(b"x").await.expect("sent");
-        open.push(connection);
+        let accepted = poll_fn(|cx| {
+            for (listener, came) in [&one, &other].into_iter().zip(&mut came) {
+                if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                    *came += 1;
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        });
+        let both = future::join(dialer.dial_raw("e"), accepted);
+        let (connection, stream) = timeout_at(&rt, Some(rt.now() + SOON), both).await.expect("one each");
+        open.push((connection.expect("a connection"), stream.expect("a stream")));
     }
-    for listener in [&one, &other] {
-        let accepted = poll_fn(|cx| listener.poll_accept(cx));
-        assert!(timeout_at(&rt, Some(rt.now() + SOON), accepted).await.is_ok(), "one each");
-    }
+    assert_eq!(came, [1, 1]);
 }
 
 /// "Established connections live on" behind `Close`, and none behind `Shutdown`.
@@ -89,9 +98,10 @@ async fn what_is_open_lives_on_behind_close<R: Runtime>(rt: R) {
     let upstream = Upstream::new(rt.clone(), &server.connect_url()).expect("a URL");
     let listener = upstream.listen("e").await.expect("a listener");
     let dialer = Dialer::new(rt.clone(), &format!("http://{}", server.proxy)).expect("a URL");
-    let mut connection = dialer.dial_raw("e").await.expect("a connection");
+    let accepted = poll_fn(|cx| listener.poll_accept(cx));
+    let (connection, stream) = future::join(dialer.dial_raw("e"), accepted).await;
+    let (mut connection, mut stream) = (connection.expect("a connection"), stream.expect("a stream"));
     connection.write_all(b"ping").await.expect("sent");
-    let mut stream = poll_fn(|cx| listener.poll_accept(cx)).await.expect("a stream");
     let closing = timeout_at(&rt, Some(rt.now() + Duration::from_millis(100)), listener.close(Duration::MAX));
     assert!(closing.await.is_err(), "it waits for the stream");
     let mut back = [0; 4];

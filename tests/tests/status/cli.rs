@@ -6,6 +6,8 @@ use piko_tests::flags::run;
 use piko_tests::process::{Agent, Server};
 use piko_tests::service::Service;
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 
 /// What the command prints and how it ends, asked at this server.
 fn piko(server: &Server, command: &str) -> (String, String, Option<i32>) {
@@ -152,6 +154,11 @@ fn what_cannot_be_answered_is_said_in_one_line() {
             "nonsense",
             "config: server: invalid url: not of the form http[s]://host[:port][/path] [--server.url]\n",
         ),
+        ("http://u:%zz@h", "config: server: invalid url: a bad % in the login [--server.url]\n"),
+        (
+            "http://u%3Ax:p@h",
+            "config: server: invalid url: a colon in the user name, or a control character in the login [--server.url]\n",
+        ),
     ] {
         let output = run("piko", &["server", "status", "cluster", "nodes", "--server.url", url], &[]);
         assert_eq!(String::from_utf8_lossy(&output.stderr), line);
@@ -166,4 +173,52 @@ fn what_cannot_be_answered_is_said_in_one_line() {
         "{line}"
     );
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// What looks like a flag is one, unless it stands behind `--`.
+#[test]
+fn an_id_may_begin_with_a_hyphen() {
+    let server = Server::start(&["--cluster.node-id=-dash"]);
+    let url = format!("http://{}", server.admin);
+    for command in ["server status cluster node", "server status gossip node", "status cluster node"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = run("piko", &[&words[..], &["--server.url", &url, "--", "-dash"]].concat(), &[]);
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("-dash"), "{command}");
+        let help = run("piko", &[&words[..], &["--help"]].concat(), &[]);
+        assert!(String::from_utf8_lossy(&help.stdout).contains("behind -- where it begins with a hyphen"));
+    }
+}
+
+/// As the HTTP client of Go does (behaviour reference, CLI 1.2): a login of the URL is sent, and a token counts instead.
+#[test]
+fn a_login_of_the_url_is_sent_unless_there_is_a_token() {
+    // "me:p@ss" in base64.
+    for (more, expected) in [(&[][..], "Basic bWU6cEBzcw=="), (&["--server.token=t0ken"], "Bearer t0ken")] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://me:p%40ss@{}", listener.local_addr().expect("an address"));
+        let node = std::thread::spawn(move || {
+            let (tcp, _) = listener.accept().expect("a connection");
+            let mut head = Vec::new();
+            let mut reader = BufReader::new(&tcp);
+            while !head.ends_with(b"\r\n\r\n") {
+                assert_ne!(reader.read_until(b'\n', &mut head).expect("a line"), 0);
+            }
+            (&tcp).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").expect("sent");
+            String::from_utf8(head).expect("text")
+        });
+        let args = [&["server", "status", "cluster", "nodes", "--server.url", &url], more].concat();
+        let output = run("piko", &args, &[]);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "nodes: []\n", "{output:?}");
+        let head = node.join().expect("a request");
+        let sent: Vec<_> = head.lines().filter_map(|line| line.strip_prefix("Authorization: ")).collect();
+        assert_eq!(sent, [expected], "{head}");
+        assert!(!head.contains("p%40ss"), "{head}");
+    }
+    let args = ["bench", "http", "--connect.proxy-url", "http://u:hunter2@h"];
+    let output = run("piko", &args, &[]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "config: server: invalid proxy url: user name and password are not supported [--connect.proxy-url]\n"
+    );
 }

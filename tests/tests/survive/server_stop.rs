@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use piko_tests::http::End;
-use piko_tests::process::Agent;
+use piko_tests::process::{Agent, Line, Signal};
 use piko_tests::service::Service;
 
 use super::common::{
@@ -149,6 +149,36 @@ fn what_outlasts_the_grace_is_cut_visibly() {
     assert!(!events.is_empty() && !events.ends_with(b"0\r\n\r\n"), "no end of the body");
     let answer = unanswered.read_response("GET");
     assert!(matches!(answer.status(), 0 | 502), "{answer:?}");
+}
+
+/// A body of HTTP/1.0 ends where its connection does (RFC 9112 6.3), also when nobody is left to cut it.
+#[test]
+fn a_server_that_is_forced_cuts_what_only_its_end_would_complete() {
+    for signals in [&[Signal::Term, Signal::Term][..], &[Signal::Kill]] {
+        let service = Service::start();
+        let mut server = server(&[]);
+        let _agent = Agent::http(&server.connect_url(), "long", &service.addr().to_string(), &[]);
+        let mut old = client(server.proxy);
+        old.send(b"GET /sse?n=1000&ms=20 HTTP/1.0\r\nHost: long.test\r\n\r\n").expect("sent");
+        assert_eq!(old.read_head().expect("a head").status, 200);
+        assert!(!old.read_some(1).expect("an event").is_empty());
+        for signal in signals {
+            server.process.signal(*signal).expect("it runs");
+            if signals.len() > 1 {
+                let seen = |line: &Line| line.text.contains("signal");
+                let _ = server.process.wait_line(0, PATIENCE, seen).expect("it was heard");
+            }
+        }
+        server.process.wait_exit(PATIENCE).expect("the end");
+        let end = loop {
+            match old.read_some(4096) {
+                Ok(piece) if piece.is_empty() => panic!("a clean end behind {signals:?}"),
+                Ok(_) => {}
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!(end, std::io::ErrorKind::ConnectionReset, "{signals:?}");
+    }
 }
 
 #[test]

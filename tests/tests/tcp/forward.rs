@@ -116,7 +116,8 @@ fn the_timeout_bounds_a_server_that_is_silent() {
     // Without the flag it would be 30 s.
     assert!((Duration::from_millis(400)..Duration::from_secs(25)).contains(&took), "{took:?}");
     let (_, record) = forward.process.wait_record(0, PATIENCE, "failed to dial endpoint").expect("a line");
-    assert_eq!((&record["error"], &record["endpoint-id"]), (&"timed out".into(), &ENDPOINT.into()));
+    let error = format!("http://{addr}: no answer: timed out");
+    assert_eq!((&record["error"], &record["endpoint-id"]), (&error.into(), &ENDPOINT.into()));
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn a_forwarder_takes_over_its_log() {
     write("127.0.0.1:1", "log: {level: warn}");
     let told = "new values that count after a restart only";
     let (_, record) = process.wait_record(from, PATIENCE, told).expect("the new file is seen");
-    assert_eq!(record["flags"], "addr", "{record}");
+    assert_eq!(record["flags"], "ports", "{record}");
     let from = process.mark();
     write("127.0.0.1:0", "log: {level: loud}");
     let (_, record) =

@@ -233,6 +233,26 @@ fn a_tcp_service_hears_whose_each_connection_is() {
     assert!(line.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 ") && line.ends_with(&ending), "{line}");
 }
 
+/// Neither header nor field names another client than the one that the server sees.
+#[test]
+fn a_client_that_claims_to_be_a_node_is_told_as_it_is() {
+    const CLAIM: &[u8] =
+        b"GET / HTTP/1.1\r\nHost: db.example.com\r\nConnection: close\r\nx-piko-forward: true\r\n\
+        X-Forwarded-For: 203.0.113.9\r\n\r\n";
+    let (service, told) = reads_a_line();
+    let server = Server::start(&[]);
+    for kind in ["tcp", "http"] {
+        let agent = agent_with_headers(&server, kind, service.addr(), "v1");
+        let mut client = connect(server.proxy);
+        client.write_all(CLAIM).expect("it is taken");
+        let line = first_line(&told);
+        assert!(line.starts_with("PROXY TCP4 127.0.0.1 "), "{kind}: {line}");
+        drop(agent);
+        // The next agent is the only one.
+        server.process.wait_record(0, PATIENCE, "upstream disconnected").expect("a line");
+    }
+}
+
 #[test]
 fn a_trusted_header_goes_all_the_way() {
     let (service, told) = reads_a_line();

@@ -3,9 +3,13 @@
 use crate::common::{ENDPOINT, PATIENCE, connect};
 use piko_tests::certs::Folder;
 use piko_tests::http::Client;
-use piko_tests::process::{Agent, Forward, Server};
+use piko_tests::process::{Agent, Forward, Process, Server, binary};
+use piko_tests::service::Service;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Serves `connections` of them, one after the other.
@@ -66,4 +70,32 @@ fn an_http_service_may_be_a_unix_socket() {
     let answer = client.get("/over/a/socket", &[("x-piko-endpoint", ENDPOINT)]).expect("an answer");
     assert_eq!((answer.status(), answer.body.text().as_str()), (200, "GET /over/a/socket HTTP/1.1"));
     service.join().expect("no panic");
+}
+
+/// A start that finds the socket of a living forwarder is refused, and the service behind that one hears nothing of it.
+#[test]
+fn a_second_forwarder_at_the_same_socket_is_refused_silently() {
+    let folder = Folder::new("unix-twice");
+    let at = format!("unix:{}", folder.path().join("local.sock").display());
+    let came = Arc::new(AtomicUsize::new(0));
+    let count = came.clone();
+    let service = Service::scripted(move |mut stream| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.write_all(b"!");
+    });
+    let server = Server::start(&[]);
+    let _agent = Agent::tcp(&server.connect_url(), ENDPOINT, &service.addr().to_string(), &[]);
+    let url = format!("http://{}", server.proxy);
+    let mut command = Command::new(binary("piko"));
+    command.args(["forward", &at, ENDPOINT, "--connect.url", &url]);
+    let first = Process::spawn("piko forward", &mut command).expect("it starts");
+    first.wait_record(0, PATIENCE, "starting forwarder").expect("a line");
+    let second = piko_tests::flags::run("piko", &["forward", &at, ENDPOINT, "--connect.url", &url], &[]);
+    assert!(!second.status.success(), "{second:?}");
+    // Behind whatever the second one may have sent.
+    let mut client = UnixStream::connect(folder.path().join("local.sock")).expect("it listens");
+    client.read_exact(&mut [0]).expect("a greeting");
+    assert_eq!(came.load(Ordering::SeqCst), 1);
+    let opened = first.lines(0).iter().filter(|line| line.text.contains("connection opened")).count();
+    assert_eq!(opened, 1, "{}", first.tail());
 }

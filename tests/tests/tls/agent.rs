@@ -116,11 +116,22 @@ fn authorities_of_the_machine_are_found_where_the_environment_says() {
     launch(&[("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", folder)])
         .wait_connected(0, SOON)
         .expect("the tunnel");
+    // A variable that leads nowhere is told, as others may be trusted then than those who set it meant.
+    let empty = setup.folder.put("empty.pem", "no certificate");
+    for (file, why) in [("/nowhere", "open /nowhere: "), (&empty, "empty.pem: no certificate in it")] {
+        let agent = launch(&[("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)]);
+        let told = "a variable that names no authorities";
+        let (_, record) = agent.process.wait_record(0, SOON, told).expect("a warning");
+        assert_eq!((&record["level"], &record["variable"]), (&"warn".into(), &"SSL_CERT_FILE".into()));
+        assert!(record["error"].as_str().is_some_and(|error| error.contains(why)), "{record}");
+        assert_eq!(record["trusted"], folder, "{record}");
+    }
     let mut bare = launch(&[("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")]);
     let status = bare.process.wait_exit(SOON).expect("nothing to try");
     assert_eq!(status.code(), Some(1));
-    let line = bare.process.wait_line(0, SOON, |line| line.text.contains("SSL_CERT_FILE")).expect("a hint");
-    assert!(line.text.contains("connect: tls: no trusted authorities"), "{}", line.text);
+    let told = "connect: tls: no trusted authorities";
+    let line = bare.process.wait_line(0, SOON, |line| line.text.contains(told)).expect("a reason");
+    assert!(line.text.contains("set SSL_CERT_FILE"), "{}", line.text);
 }
 
 #[test]

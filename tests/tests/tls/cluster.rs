@@ -4,7 +4,7 @@ use std::process::Command;
 
 use piko_tests::certs::Authority;
 use piko_tests::flags::Way;
-use piko_tests::http::Client;
+use piko_tests::http::{Client, Response};
 use piko_tests::process::{Agent, Line, Server, binary};
 use piko_tests::service::Service;
 use piko_tests::tls::{TlsClient, Trust};
@@ -61,6 +61,48 @@ fn nodes_reach_each_other_with_certificates_of_both() {
         connect(two.admin).get("/status/cluster/nodes/local?forward=one", &[]).expect("an answer");
     assert_eq!(status, 200);
     assert!(String::from_utf8_lossy(&body).contains("\"one\""));
+}
+
+/// When other authorities count, requests that begin go to no node over what was opened before, be it a kept connection or
+/// a link; and what is under way ends well.
+#[test]
+fn nothing_is_kept_to_a_node_that_is_no_longer_believed() {
+    let setup = Setup::new();
+    let roots = setup.folder.put("roots.pem", &setup.authority.pem());
+    let [one, two] = nodes(&setup, &[("proxy.tls.client.root-cas", &roots), ("log.level", "debug")]);
+    let service = Service::start();
+    let _agent = agent_at(&one, &service);
+    let mut client = setup.client(two.proxy);
+    // The first one goes over a connection that is kept, and has the link opened.
+    wait_for("the route", || client.get("/hello", &TO_E).expect("an answer").0 == 200);
+    two.process.wait_record(0, SOON, "link to node opened").expect("a link");
+    assert_eq!(client.get("/hello", &TO_E).expect("an answer").0, 200, "over the link");
+    let before = service.counts().requests;
+    let addr = two.proxy;
+    let mut waiting = setup.client(addr);
+    let under_way =
+        std::thread::spawn(move || waiting.get("/slow?head_ms=1500", &TO_E).expect("an answer").0);
+    service.wait_counts(SOON, |counts| counts.requests == before + 1).expect("the request");
+
+    let mark = two.process.mark();
+    setup.folder.put("roots.pem", &Authority::new("others").pem());
+    two.process.wait_record(mark, SOON, "reloaded").expect("a line");
+    for _ in 0..3 {
+        assert_eq!(client.get("/hello", &TO_E).expect("an answer").0, 502);
+    }
+    assert_eq!(service.counts().requests, before + 1, "nothing goes by the link");
+    assert_eq!(under_way.join().expect("no panic"), 200, "what was under way");
+    assert_eq!(
+        client.get("/hello", &TO_E).expect("an answer").0,
+        502,
+        "not over the connection of that, either"
+    );
+
+    let mark = two.process.mark();
+    setup.folder.put("roots.pem", &setup.authority.pem());
+    two.process.wait_record(mark, SOON, "reloaded").expect("a line");
+    assert_eq!(client.get("/hello", &TO_E).expect("an answer").0, 200);
+    two.process.wait_record(mark, SOON, "link to node opened").expect("another link, at once");
 }
 
 /// Without the right authority no request is sent in the clear, and none gets through.
@@ -165,7 +207,12 @@ fn nodes_that_do_not_agree_are_told() {
     });
     let mut plain = Client::connect(one.proxy).expect("the proxy port");
     let to_f = [("x-piko-endpoint", "f")];
-    wait_for("the route to TLS", || plain.get("/hello", &to_f).expect("an answer").status() == 400);
+    // The 400 of the port with TLS is meant for the node that asked it, not for the client behind.
+    let is_told =
+        |answer: &Response| answer.status() == 502 && answer.body.text().contains("\"cause\":\"tls-failed\"");
+    wait_for("the route to TLS", || is_told(&plain.get("/hello", &to_f).expect("an answer")));
+    let posted = plain.request("POST", "/echo", &to_f, b"a body").expect("an answer");
+    assert!(is_told(&posted), "{}", posted.body.text());
     for (node, why) in [
         (&two, "tls: the server does not speak TLS on this port"),
         (&one, "the node takes requests by TLS only, and the proxy port of this one is without"),

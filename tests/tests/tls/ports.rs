@@ -1,7 +1,7 @@
 //! The ports of a server: which certificate, which version, which protocol, for whom.
 
 use piko_tests::flags::{WAYS, Way, run};
-use piko_tests::process::{Agent, binary};
+use piko_tests::process::{Agent, Server, binary};
 use piko_tests::service::Service;
 use piko_tests::tls::{TlsClient, Trust};
 use rustls::ProtocolVersion;
@@ -194,6 +194,25 @@ fn operators_ask_an_admin_port_with_tls() {
     assert!(!good && text.contains("certificate") || text.contains("trusted authorities"), "{text}");
     let (good, text) = ask(&["--server.tls.root-cas", "/nowhere.pem"]);
     assert!(!good && text.contains("open /nowhere.pem"), "{text}");
+    // A variable that leads to no authority is told where nothing else says whom to believe.
+    let with_variable = |root_cas: &[&str]| {
+        let mut command = std::process::Command::new(binary("piko"));
+        command.args(["server", "status", "upstream", "endpoints", "--server.url", &url]).args(root_cas);
+        let output = command.env("SSL_CERT_FILE", "/nowhere").output().expect("piko starts");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = with_variable(&[]);
+    assert!(text.contains("warning: SSL_CERT_FILE names no authorities: open /nowhere: "), "{text}");
+    assert_eq!(with_variable(&["--server.tls.root-cas", &setup.ca]), "");
+    // Nor is there silence about what does nothing.
+    let plain = Server::start(&[]);
+    let url = format!("http://{}", plain.admin);
+    let mut command = std::process::Command::new(binary("piko"));
+    command.args(["server", "status", "upstream", "endpoints", "--server.url", &url]);
+    let output = command.args(["--server.tls.root-cas", &setup.ca]).output().expect("piko starts");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let told = "warning: --server.tls.*: no effect without an https:// URL in --server.url\n";
+    assert!(output.status.success() && text == told, "{text}");
 }
 
 /// The status command: `--server.tls.cert`, `--server.tls.key`, to a port with `client-cas`.

@@ -1,10 +1,12 @@
 //! Files that change while the program runs.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use piko_tests::flags::{Way, agent, run};
-use piko_tests::process::{Server, Signal};
+use piko_tests::http::Client;
+use piko_tests::process::{Process, Server, Signal, binary};
 use piko_tests::tls::{TlsClient, Trust};
 
 use crate::{SOON, Setup, wait_for};
@@ -127,10 +129,60 @@ fn an_agent_reads_its_files_again() {
     server.terminate(SOON).expect("the end");
 }
 
+/// A kept connection to a service whose authority is gone is as good as none, whether other contents, another path or
+/// another flag brought that about; what the service is in the middle of, it finishes.
+#[test]
+fn an_agent_keeps_no_connection_to_a_service_that_it_no_longer_believes() {
+    let setup = Setup::new();
+    // A service with TLS: the admin port of a server.
+    let server = setup.server(Way::Flag, &["admin"], &[]);
+    let others = setup.folder.put("others.pem", &piko_tests::certs::Authority::new("others").pem());
+    let roots = setup.folder.put("roots.pem", &setup.authority.pem());
+    let text = |tls: &str| {
+        let (url, port) = (server.connect_url(), server.admin.port());
+        format!(
+            "connect: {{url: \"{url}\"}}\n\
+             listeners: [{{endpoint_id: e, addr: \"https://localhost:{port}\", tls: {{{tls}}}}}]\n"
+        )
+    };
+    let by_roots = text(&format!("root_cas: {roots}"));
+    let path = setup.folder.put("agent.yaml", &by_roots);
+    for (program, words) in [("piko", &["agent", "start"][..]), ("piko-agent", &["start"])] {
+        let mut command = Command::new(binary(program));
+        let agent =
+            Process::spawn(program, command.args(words).args(["--config.path", &path])).expect("starts");
+        agent.wait_record(0, SOON, "tunnel connected").expect("the tunnel");
+        let mut client = Client::connect(server.proxy).expect("the proxy port");
+        let mut ask = || client.get("/health", &[("x-piko-endpoint", "e")]).expect("an answer").status();
+        // Each change is in effect when its line is there.
+        let put = |name: &str, text: &str| {
+            let mark = agent.mark();
+            setup.folder.put(name, text);
+            agent.wait_record(mark, SOON, "reloaded").expect("a line");
+        };
+        let good = setup.authority.pem();
+        for _ in 0..2 {
+            assert_eq!(ask(), 200, "{program}");
+        }
+        put("roots.pem", &fs::read_to_string(&others).expect("a file"));
+        assert_eq!(ask(), 502, "{program}: other contents");
+        put("roots.pem", &good);
+        assert_eq!(ask(), 200, "{program}");
+        put("agent.yaml", &text(&format!("root_cas: {others}")));
+        assert_eq!(ask(), 502, "{program}: another path");
+        put("agent.yaml", &text(&format!("root_cas: {others}, insecure_skip_verify: true")));
+        assert_eq!(ask(), 200, "{program}");
+        put("agent.yaml", &text(&format!("root_cas: {others}")));
+        assert_eq!(ask(), 502, "{program}: another flag");
+        put("agent.yaml", &by_roots);
+        assert_eq!(ask(), 200, "{program}");
+    }
+}
+
 /// A server whose certificates are named in a file, with `tls` for the proxy port, and the path of that file.
 fn of_a_file(setup: &Setup, tls: &str) -> (Server, String) {
     let path = setup.folder.put("server.yaml", &format!("proxy: {{tls: {{{tls}}}}}\n"));
-    let program = piko_tests::process::binary("piko-server");
+    let program = binary("piko-server");
     (Server::start_with(program, &["--config.path", &path], &[]), path)
 }
 
@@ -230,7 +282,7 @@ fn a_file_that_comes_back_is_mended() {
     let setup = Setup::new();
     let server = setup.server(Way::Flag, &["proxy"], &[]);
     let admin = |line: &str| {
-        let mut client = piko_tests::http::Client::connect(server.admin).expect("the admin port");
+        let mut client = Client::connect(server.admin).expect("the admin port");
         let text = client.get("/metrics", &[]).expect("metrics").body.text();
         text.lines().any(|found| found == line)
     };
