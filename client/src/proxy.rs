@@ -122,7 +122,8 @@ async fn ask<I: Io>(io: &mut I, mut handshake: Handshake) -> Result<(), ProxyErr
         }
         match handshake.handle_input(&chunk[..n]).map_err(ProxyError::Refused)? {
             Progress::More => {}
-            Progress::Done { taken } if taken == n => return Ok(()),
+            // Who agrees before it was asked has not understood.
+            Progress::Done { taken } if taken == n && handshake.poll_transmit(&mut out) == 0 => return Ok(()),
             // Neither TLS nor HTTP is begun by the server: somebody else would put words into its mouth.
             Progress::Done { .. } => return Err(ProxyError::Early),
         }
