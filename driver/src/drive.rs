@@ -6,7 +6,7 @@ use crate::runtime::{IoInfo, Runtime, Timer, Turn};
 use crate::transport::{Received, Transport};
 use crate::tunnel::TunnelHandle;
 use bytes::BytesMut;
-use piko_core::mux::CloseReason;
+use piko_core::mux::{CloseReason, LAZY_TIME};
 use piko_core::time::Instant;
 use piko_core::tunnel::{TransportEnd, Tunnel};
 use std::future::Future;
@@ -31,6 +31,21 @@ const UNSENT_BYTES_CRAWLING: u32 = 16 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often a paused loop looks whether memory became free in *another* session.
 const PAUSE_CHECK: Duration = Duration::from_millis(50);
+
+/// What a transport took of the outbox.
+struct Sent {
+    bytes: usize,
+    drained: bool,
+}
+
+/// A look at all that may have to be done; some follow each other in one poll.
+struct Round {
+    is_first: bool,
+    /// When something came in, if it did.
+    came: Option<Instant>,
+    /// The loop stood at the end of the line: output is collected.
+    collects: bool,
+}
 
 /// Moves bytes between a transport and a tunnel until the tunnel is over; resolves with the reason.
 pub struct TunnelLoop<R: Runtime, T> {
@@ -86,18 +101,20 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         }
     }
 
-    /// Reads once. True when bytes moved.
-    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Reads once. The time when something came.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         if self.dead || !self.reading {
-            return false;
+            return None;
         }
+        let mut taken = None;
         let outcome = if cfg!(feature = "shared-reads") {
             let mut buf = borrow();
             let outcome = self.transport.poll_recv(cx, &mut buf);
             if let Poll::Ready(Ok(Received::Payload(range))) = &outcome {
                 let buf = buf.freeze();
                 let payload = buf.slice(range.clone());
-                self.take(payload.len(), |tunnel, now| tunnel.handle_shared_chunk(now, &payload));
+                taken =
+                    Some(self.take(payload.len(), |tunnel, now| tunnel.handle_shared_chunk(now, &payload)));
                 drop(payload);
                 give_back(buf);
             } else {
@@ -109,13 +126,13 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
                 let outcome = self.transport.poll_recv(cx, buf);
                 if let Poll::Ready(Ok(Received::Payload(range))) = &outcome {
                     let payload = &buf[range.clone()];
-                    self.take(payload.len(), |tunnel, now| tunnel.handle_chunk(now, payload));
+                    taken = Some(self.take(payload.len(), |tunnel, now| tunnel.handle_chunk(now, payload)));
                 }
                 outcome
             })
         };
         match outcome {
-            Poll::Pending => return false,
+            Poll::Pending => return None,
             Poll::Ready(Ok(Received::Payload(_) | Received::Nothing)) => {}
             Poll::Ready(Ok(Received::End(end))) => self.lost(end),
             Poll::Ready(Err(error)) => {
@@ -123,11 +140,15 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
                 self.lost(TransportEnd::Failed);
             }
         }
-        true
+        Some(taken.unwrap_or_else(|| self.rt.now()))
     }
 
-    /// Gives a payload of so many bytes to the tunnel.
-    fn take(&mut self, bytes: usize, give: impl FnOnce(&mut Tunnel, Instant) -> Result<(), CloseReason>) {
+    /// Gives a payload of so many bytes to the tunnel, and tells when.
+    fn take(
+        &mut self,
+        bytes: usize,
+        give: impl FnOnce(&mut Tunnel, Instant) -> Result<(), CloseReason>,
+    ) -> Instant {
         self.handle.shared.received.fetch_add(bytes as u64, Relaxed);
         let now = self.rt.now();
         let mut shared = self.handle.shared.state.lock();
@@ -135,6 +156,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         // The reason arrives as an event too.
         let _ = give(&mut shared.tunnel, now);
         shared.drain_events(&mut self.wake);
+        now
     }
 
     fn lost(&mut self, end: TransportEnd) {
@@ -153,52 +175,53 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         }
     }
 
-    /// Sends what is in the outbox. True when bytes moved.
-    fn send(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Sends what is in the outbox.
+    fn send(&mut self, cx: &mut Context<'_>) -> Option<Sent> {
         if self.dead || (self.outbox.is_empty() && !self.transport.wants_send()) {
-            return false;
+            return None;
         }
         let before = self.outbox.len();
         let result = self.transport.poll_send(cx, &mut self.outbox);
-        let moved = before - self.outbox.len().min(before);
+        let bytes = before - self.outbox.len().min(before);
         if before > 0 {
             self.handle.shared.writes.fetch_add(1, Relaxed);
-            self.handle.shared.sent.fetch_add(moved as u64, Relaxed);
+            self.handle.shared.sent.fetch_add(bytes as u64, Relaxed);
         }
         match result {
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, "tunnel write failed");
                 self.lost(TransportEnd::Failed);
-                true
+                Some(Sent { bytes: 0, drained: true })
             }
-            Poll::Ready(Ok(())) => {
-                self.note_sent(moved, true);
-                true
-            }
-            Poll::Pending => {
-                // Also that it took nothing: what it takes next is a sign of life.
-                self.note_sent(moved, false);
-                false
-            }
+            Poll::Ready(Ok(())) => Some(Sent { bytes, drained: true }),
+            // Also that it took nothing: what it takes next is a sign of life.
+            Poll::Pending => Some(Sent { bytes, drained: false }),
         }
     }
 
-    fn note_sent(&mut self, bytes: usize, drained: bool) {
+    fn note_sent(&mut self, sent: Sent) {
         let now = self.rt.now();
-        self.handle.shared.state.lock().tunnel.handle_sent(now, bytes, drained);
+        self.handle.shared.state.lock().tunnel.handle_sent(now, sent.bytes, sent.drained);
     }
 
-    /// The critical section of a round. True when output waits that was not collected; gives the next deadline.
-    fn exchange(&mut self, cx: &mut Context<'_>, collect: bool) -> (bool, Instant) {
-        let now = self.rt.now();
+    /// The critical section of a round: notes what was sent since the last one, and collects output, which the loop
+    /// holds from then on. True when output waits that was not collected; gives the next deadline.
+    fn exchange(&mut self, cx: &mut Context<'_>, round: &Round, sent: Option<Sent>) -> (bool, Instant) {
+        let now = round.came.unwrap_or_else(|| self.rt.now());
         let mut shared = self.handle.shared.state.lock();
         shared.now = now;
+        if let Some(Sent { bytes, drained }) = sent {
+            shared.tunnel.handle_sent(now, bytes, drained);
+        }
         if shared.tunnel.timeout_at() <= now {
             shared.tunnel.handle_timeout(now);
             self.resting = shared.tunnel.streams() == 0;
             shared.slots.rest();
         }
-        if collect && self.outbox.is_empty() {
+        // Called by a writer, and by nothing else: then it stands behind all that were ready with that writer.
+        let called =
+            shared.driver.is_none() && round.is_first && round.came.is_none() && self.rt.wakes_in_order();
+        if (round.collects || (called && shared.tunnel.wants_transmit())) && self.outbox.is_empty() {
             shared.tunnel.poll_transmit(now, &mut self.outbox);
         }
         shared.drain_events(&mut self.wake);
@@ -221,6 +244,11 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         }
         if closed {
             at = at.min(*self.last_words.get_or_insert(now + LAST_WORDS));
+        }
+        if round.came.is_some() {
+            // Who reads what came ends its stream soon, or owes credit: frames that may wait so long for company. The
+            // timer is armed for them now, so that the first one need not wake this loop for that alone.
+            at = at.min(now + LAZY_TIME);
         }
         shared.armed = at;
         let wanted = !shared.output_waits && shared.tunnel.wants_transmit();
@@ -283,32 +311,49 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
         }
         // There was nothing to read in this poll.
         let mut dry = false;
-        for _ in 0..ROUNDS_MAX {
+        let mut sent = None;
+        let mut is_due = false;
+        let mut at = Instant::FAR;
+        for number in 0..ROUNDS_MAX {
             let reads = this.reading && !dry;
-            let mut progress = reads && this.receive(cx);
-            dry |= reads && !progress;
-            let (wanted, at) = this.exchange(cx, collect);
-            collect = false;
-            if wanted && !this.dead {
-                // Let the tasks that are ready add their frames first, then send once (performance guide 2.1).
-                if this.rt.poll_end_of_turn(cx, &mut this.turn).is_pending() {
-                    this.ending_turn = true;
-                    return Poll::Pending;
+            let came = if reads { this.receive(cx) } else { None };
+            dry |= reads && came.is_none();
+            let round = Round { is_first: number == 0, came, collects: collect };
+            let mut progress = came.is_some();
+            // Otherwise all is as the last round left it.
+            let unchanged = !(round.is_first || progress || collect || is_due || sent.is_some());
+            if !unchanged || this.transport.wants_send() {
+                let wanted;
+                (wanted, at) = this.exchange(cx, &round, sent.take());
+                (collect, is_due) = (false, false);
+                if wanted && !this.dead {
+                    // Let the tasks that are ready add their frames first, then send once (performance guide 2.1).
+                    if this.rt.poll_end_of_turn(cx, &mut this.turn).is_pending() {
+                        this.ending_turn = true;
+                        return Poll::Pending;
+                    }
+                    collect = true;
+                    continue;
                 }
-                collect = true;
-                continue;
+                sent = this.send(cx);
+                progress |= sent.as_ref().is_some_and(|sent| sent.drained);
             }
-            progress |= this.send(cx);
             if let Some(reason) = this.over(cx) {
                 return Poll::Ready(reason);
             }
-            if this.timer.poll_until(cx, Some(at)).is_ready() {
-                progress = true;
-            }
             if !progress {
-                this.shrink();
-                return Poll::Pending;
+                if this.timer.poll_until(cx, Some(at)).is_pending() {
+                    if let Some(sent) = sent {
+                        this.note_sent(sent);
+                    }
+                    this.shrink();
+                    return Poll::Pending;
+                }
+                is_due = true;
             }
+        }
+        if let Some(sent) = sent {
+            this.note_sent(sent);
         }
         cx.waker().wake_by_ref();
         Poll::Pending

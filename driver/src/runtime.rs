@@ -35,6 +35,11 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// Ready once the tasks that are ready now have run: lets a loop collect what they add before it
     /// writes. `turn` is the caller's memory between the two polls.
     fn poll_end_of_turn(&self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<()>;
+    /// Whether a task that is woken stands behind all that are ready then, so that a loop that a writer woke need not
+    /// go to the end of the line once more. True of executors with one queue, first in, first out.
+    fn wakes_in_order(&self) -> bool {
+        false
+    }
     /// All addresses of a name, in the resolver's order. Runs off the executor.
     fn resolve(&self, host: &str, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
     /// Connects, with `TCP_NODELAY` set.

@@ -170,6 +170,10 @@ impl Runtime for Smol {
         turn.poll_requeue(cx)
     }
 
+    fn wakes_in_order(&self) -> bool {
+        true
+    }
+
     async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);

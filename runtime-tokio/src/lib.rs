@@ -45,7 +45,7 @@ use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, RuntimeFlavor};
 
 /// A tokio runtime as the driver sees it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -112,6 +112,11 @@ impl Runtime for Tokio {
 
     fn poll_end_of_turn(&self, cx: &mut Context<'_>, turn: &mut Turn) -> Poll<()> {
         turn.poll_requeue(cx)
+    }
+
+    fn wakes_in_order(&self) -> bool {
+        // Threads that share their tasks run the one that was woken last first.
+        self.handle.runtime_flavor() == RuntimeFlavor::CurrentThread
     }
 
     async fn resolve(&self, host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {

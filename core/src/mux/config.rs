@@ -28,8 +28,8 @@ pub(super) const REFUSALS_MAX: usize = 256;
 pub(super) const DISCARD_BYTES_MAX: u32 = 1 << 20;
 /// How long discard mode may last before the stream is reset.
 pub(super) const DISCARD_TIME: Duration = Duration::from_secs(10);
-/// How long a frame that nobody waits for may wait for company.
-pub(super) const LAZY_TIME: Duration = Duration::from_millis(2);
+/// How long a frame that nobody waits for (the end of an answered request, credit, an ACK) may wait for company.
+pub const LAZY_TIME: Duration = Duration::from_millis(2);
 /// A transport that takes a full outbox within this time is fast (160 Mbit/s): the quantum is
 /// [`Config::quantum_max`], since frames cost more than the wait behind a long one. On a slower one a small
 /// answer must not stand behind long frames.
