@@ -171,9 +171,9 @@ impl TunnelHandle {
     }
 
     /// A tunnel without its transport yet: streams can be opened and wait. [`crate::TunnelLoop::with_handle`]
-    /// brings it to life, [`Self::fail`] ends it.
-    pub fn detached<R: crate::Runtime>(rt: &R, tunnel: Tunnel, info: IoInfo) -> Self {
-        Self::new(tunnel, Clock::of(rt), info)
+    /// brings it to life, [`Self::fail`] ends it. Tunnels of one process may share a clock.
+    pub fn detached(clock: Clock, tunnel: Tunnel, info: IoInfo) -> Self {
+        Self::new(tunnel, clock, info)
     }
 
     /// Ends a tunnel whose transport is gone or never came; all streams fail. Nothing when it is over.

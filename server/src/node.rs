@@ -265,6 +265,11 @@ impl Node {
         self.clock.now()
     }
 
+    /// The clock that tunnels share: one of their own is 32 bytes for each.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// There are other nodes.
     pub(crate) fn meet_others(&self) {
         self.has_others.store(true, Ordering::Relaxed);

@@ -165,12 +165,10 @@ pub(crate) fn start_upstream<R: Runtime>(
 ) {
     announce("upstream", addr);
     let limits = upstream::limits();
-    let service = {
-        let (rt, node) = (rt.clone(), node.clone());
-        LocalService::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
-            upstream::judge(&rt, &node, &limits, now, info, head)
-        })
-    };
+    let node = node.clone();
+    let service = LocalService::new(move |now: Instant, info: &IoInfo, head: &RequestHead<'_>| {
+        upstream::judge(&node, &limits, now, info, head)
+    });
     let shared = Arc::new((service, port, Door::new("upstream", tls)));
     let serving = rt.clone();
     rt.spawn(accept(rt.clone(), listener, stop.clone(), tasks.clone(), move |io, guard: TaskGuard| {

@@ -36,8 +36,7 @@ pub(crate) fn limits() -> Arc<mux::Config> {
 }
 
 /// Judges one request of the upstream port. The tunnel of an accepted one is routable before its 101 leaves.
-pub(crate) fn judge<R: Runtime>(
-    rt: &R,
+pub(crate) fn judge(
     node: &Arc<Node>,
     mux: &Arc<mux::Config>,
     now: Instant,
@@ -71,7 +70,7 @@ pub(crate) fn judge<R: Runtime>(
     if stated.as_ref().is_some_and(|caps| caps.proxy_header.is_some()) {
         node.name_clients();
     }
-    let handle = TunnelHandle::detached(rt, tunnel, *info);
+    let handle = TunnelHandle::detached(node.clock(), tunnel, *info);
     let registration = node.attach(&endpoint, handle, agent, stated);
     if node.is_draining() {
         // The others were asked to go elsewhere before this one was in the table.

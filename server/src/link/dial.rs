@@ -9,8 +9,8 @@ use piko_core::time::Instant;
 use piko_core::tunnel::{Grant, Tunnel};
 use piko_core::ws::Role;
 use piko_driver::{
-    Io, IoInfo, MaybeTls, Runtime, Timer, TunnelHandle, TunnelLoop, UpgradeError, Upgraded, WsTransport,
-    timeout_at, upgrade,
+    Clock, Io, IoInfo, MaybeTls, Runtime, Timer, TunnelHandle, TunnelLoop, UpgradeError, Upgraded,
+    WsTransport, timeout_at, upgrade,
 };
 use std::future::{Future, poll_fn};
 use std::io;
@@ -166,7 +166,7 @@ pub(crate) async fn dial<R: Runtime>(
     match opened {
         Ok((transport, info)) => {
             let tunnel = Tunnel::accepted(label(), Grant::default(), nodes.links.clone(), began);
-            let handle = TunnelHandle::detached(&rt, tunnel, info);
+            let handle = TunnelHandle::detached(Clock::of(&rt), tunnel, info);
             if !link.came_up(number, &handle) {
                 handle.drain(Duration::ZERO);
             }
