@@ -26,7 +26,7 @@ use piko_config::{AgentOptions, ListenerOptions, Protocol, Secret};
 #[cfg(feature = "yaml")]
 use piko_config::{ConnectUrl, ProxyUrl};
 use piko_core::mux::Budget;
-use piko_driver::{HeadBudget, Reloader, Runtime, Shutdown, Tasks};
+use piko_driver::{Reloader, RequestBudget, Runtime, Shutdown, Tasks};
 use piko_observe::access::AccessLog;
 use slot::{Maker, Slot};
 use std::future::{Future, poll_fn};
@@ -35,6 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+/// What requests to pooled connections may keep for another try, in bytes: an agent may have 16 MB in all.
+const COPY_BYTES_MAX: usize = 1024 * 1024;
 /// What streams that were cut at the end of the grace period may take to be gone.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -177,7 +179,7 @@ impl<R: Runtime> Fleet<R> {
             rt: rt.clone(),
             counted: Counted::default(),
             tasks: Tasks::new(),
-            heads: Arc::new(HeadBudget::default()),
+            memory: Arc::new(RequestBudget::new(COPY_BYTES_MAX)),
         });
         let state = State {
             #[cfg(feature = "yaml")]

@@ -182,6 +182,11 @@ impl Queue {
         }
     }
 
+    /// Bytes that wait or are kept.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// True while consumed bytes are kept.
     pub(crate) fn keeps(&self) -> bool {
         self.keep

@@ -51,7 +51,7 @@ pub use runtime::{
 };
 #[cfg(feature = "cluster")]
 pub use seal::{Members, Proof, Seal};
-pub use serve::{Attempt, Connected, Decision, HeadBudget, Opaque, Port, Served, Service, serve};
+pub use serve::{Attempt, Connected, Decision, Opaque, Port, RequestBudget, Served, Service, serve};
 pub use setting::Setting;
 pub use shutdown::{Shutdown, ShutdownListener, TaskGuard, Tasks};
 pub use stream::Stream;

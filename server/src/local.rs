@@ -129,7 +129,7 @@ where
 mod tests {
     use super::*;
     use piko_core::http1;
-    use piko_driver::{HeadBudget, MaybeTls, Port, Runtime, Setting, Shutdown, serve};
+    use piko_driver::{MaybeTls, Port, RequestBudget, Runtime, Setting, Shutdown, serve};
     use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
 
@@ -150,7 +150,7 @@ mod tests {
                 http: Setting::from(http1::Config::default()),
                 leaving: Shutdown::new(),
                 shutdown: Shutdown::new(),
-                heads: Arc::new(HeadBudget::default()),
+                memory: Arc::new(RequestBudget::new(0)),
             };
             let io = MaybeTls::Plain(rt.adopt(tcp).expect("a connection"));
             let bytes = size_of_val(&serve(&rt, io, &service, &port));

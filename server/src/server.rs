@@ -26,8 +26,8 @@ use piko_core::route::Preference;
 use piko_core::time::Instant;
 use piko_driver::tls::Crypto;
 use piko_driver::{
-    Clock, Gossip, HeadBudget, Members, Port, Reloader, Runtime, Seal, Setting, Shutdown, Tasks, sleep_until,
-    timeout_at,
+    Clock, Gossip, Members, Port, Reloader, RequestBudget, Runtime, Seal, Setting, Shutdown, Tasks,
+    sleep_until, timeout_at,
 };
 use std::fmt;
 use std::io;
@@ -35,6 +35,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// What requests may keep for another try elsewhere, in bytes: 128 of the largest.
+const COPY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Once its streams are done, a tunnel's last frames and its FIN take at most this.
 const TUNNEL_LAST_WORDS: Duration = Duration::from_secs(2);
 /// What connections that were cut at the end of the grace period may take to be gone.
@@ -277,7 +279,7 @@ impl<R: Runtime> Server<R> {
             options,
         } = self;
         let [proxy, upstream, admin, gossip_port] = listeners;
-        let heads = Arc::new(HeadBudget::default());
+        let memory = Arc::new(RequestBudget::new(COPY_BYTES_MAX));
         // An operator asks for what a signal asks for.
         let asked = Shutdown::new();
         let (leaving, gossip_stop) = (Shutdown::new(), Shutdown::new());
@@ -287,7 +289,7 @@ impl<R: Runtime> Server<R> {
             http,
             leaving: leaving.clone(),
             shutdown: shutdown.clone(),
-            heads: heads.clone(),
+            memory: memory.clone(),
         };
 
         tracing::info!(target: "server", { "node-id" = %id, version = env!("CARGO_PKG_VERSION") }, "starting piko server");

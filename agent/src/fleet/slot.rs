@@ -9,7 +9,7 @@ use crate::tls::Link;
 use piko_client::Listener;
 use piko_config::{ListenerOptions, Protocol};
 use piko_core::http1;
-use piko_driver::{HeadBudget, Pool, Port, Runtime, Shutdown, Tasks};
+use piko_driver::{Pool, Port, RequestBudget, Runtime, Shutdown, Tasks};
 use piko_observe::access::AccessLog;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(super) struct Maker<R> {
     pub(super) counted: Counted,
     /// The streams, and whatever else has to be over before the agent ends.
     pub(super) tasks: Tasks,
-    pub(super) heads: Arc<HeadBudget>,
+    pub(super) memory: Arc<RequestBudget>,
 }
 
 impl<R: Runtime> Maker<R> {
@@ -99,12 +99,12 @@ impl<R: Runtime> Maker<R> {
         // The tunnel's drain ends streams; a connection's own shutdown signal would be a second one.
         let mut http = http1::Config::default();
         // The server's limit is the one that counts; here only the memory of all heads together is bounded.
-        http.set_head_bytes_max(HeadBudget::BYTES);
+        http.set_head_bytes_max(RequestBudget::HEAD_BYTES);
         let port = Arc::new(Port {
             http: http.into(),
             leaving: Shutdown::new(),
             shutdown: Shutdown::new(),
-            heads: self.heads.clone(),
+            memory: self.memory.clone(),
         });
         let workers = Workers::new(self.rt.clone(), port);
         while let Ok(stream) = poll_fn(|cx| listener.poll_accept(cx)).await {

@@ -89,7 +89,7 @@ pub(super) const FLAGS: &[Flag] = &[
         .without_effect("no effect: Piko never compresses or unpacks"),
     http("http-client.idle-conn-timeout", Kind::SignedDuration, "1m30s", "How long an idle connection to the service is kept; 0 is for ever").reloadable(),
     http("http-client.keep-alive-timeout", Kind::SignedDuration, "30s", "How often TCP probes an idle connection to the service; 0 is never").reloadable(),
-    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or -1 is without limit").reloadable(),
+    http("http-client.max-idle-conns", Kind::Int, "100", "How many idle connections to the service are kept; 0 or less is without limit").reloadable(),
     common::log_level(VERBS).reloadable(),
     common::log_subsystems(VERBS).reloadable(),
     #[cfg(feature = "yaml")]

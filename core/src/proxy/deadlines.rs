@@ -150,6 +150,11 @@ impl Deadlines {
         *since = if blocked { since.or(Some(now)) } else { None };
     }
 
+    /// The upstream of this try has taken something of the request.
+    pub(super) fn has_reached(&self) -> bool {
+        self.reached
+    }
+
     /// The earliest deadline and what it stands for.
     pub(super) fn earliest(&self) -> Option<(Instant, Expired)> {
         if self.stage == Stage::Off {

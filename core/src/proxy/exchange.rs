@@ -214,6 +214,18 @@ impl Exchange {
         self.retry.keep_all();
     }
 
+    /// The driver has no memory for a copy of the request: [`may_replay`](Self::may_replay) is false from here on, and
+    /// only a request of which nothing was handed over is tried again.
+    pub fn forgo_replay(&mut self) {
+        self.retry.forgo();
+    }
+
+    /// There is a connection to the upstream; `pooled`: it has carried a request before. An agent that has a new one keeps
+    /// no copy, since it repeats only what an old one may have swallowed.
+    pub fn handle_connected(&mut self, pooled: bool) {
+        self.retry.handle_connected(pooled);
+    }
+
     /// Whether this failure of the upstream would lead to a `Retry`. A driver that has another upstream to
     /// turn to reports what a response says of its sender (see [`trouble`](super::trouble)) as a failure; one
     /// that has not hands it on like any other response.
@@ -399,6 +411,10 @@ impl Exchange {
         let Some(expired) = self.deadlines.expired(now) else { return Step::Nothing };
         tracing::debug!(?expired, "exchange timed out");
         let cause = match expired {
+            // The service has not even taken the request.
+            Expired::ResponseHead if self.config.place == Place::Agent && !self.deadlines.has_reached() => {
+                cause::CONNECT_TIMEOUT
+            }
             Expired::ResponseHead => cause::RESPONSE_TIMEOUT,
             Expired::UpstreamBlocked => cause::UPSTREAM_STALLED,
             Expired::ReadPause | Expired::RequestMissing => cause::REQUEST_STALLED,

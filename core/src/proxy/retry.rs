@@ -12,6 +12,8 @@ pub(super) struct Retry {
     /// A copy is kept of requests that are not idempotent too, for upstreams that say that they did not act.
     keep_all: bool,
     bytes_max: u64,
+    /// No copy is kept, whatever the request is.
+    forgone: bool,
     retries_max: u32,
     retries: u32,
     /// Bytes of the request that this try has handed to the upstream.
@@ -31,6 +33,7 @@ impl Retry {
             idempotent: false,
             keep_all: false,
             bytes_max: config.replay_bytes_max,
+            forgone: false,
             // An agent has one service and nobody else to turn to: only a pooled connection is worth a
             // second try, and that one is made on a fresh connection.
             retries_max: match config.place {
@@ -65,9 +68,20 @@ impl Retry {
         self.keep_all = true;
     }
 
+    /// What is sent from here on is not kept, nor what was sent before.
+    pub(super) fn forgo(&mut self) {
+        self.forgone = true;
+    }
+
+    /// There is a connection. An agent repeats only what a pooled one may have swallowed.
+    pub(super) fn handle_connected(&mut self, pooled: bool) {
+        self.forgone |= self.place == Place::Agent && !pooled;
+    }
+
     /// What was sent is kept.
     pub(super) fn is_kept(&self) -> bool {
-        (self.idempotent || self.keep_all) && self.is_open() && self.sent_max <= self.bytes_max
+        let kept = !self.forgone && self.sent_max <= self.bytes_max;
+        kept && (self.idempotent || self.keep_all) && self.is_open()
     }
 
     /// A request that may have been acted on may be sent again.

@@ -1,11 +1,11 @@
 //! The client's side of a connection: heads in, answers out, and its end.
 
 use super::exchange::{Begun, Forward};
-use super::heads::HeadShare;
+use super::memory::Share;
 use super::refuse::Refused;
 use super::{Port, Service};
 use crate::buffer::{Queue, with_read_buffer};
-use crate::runtime::{CHUNK_BYTES, Io, Runtime, Timer};
+use crate::runtime::{Io, Runtime, Timer};
 use crate::shutdown::{Shutdown, ShutdownListener};
 use crate::wire::Out;
 use piko_core::http1::{BodyLength, Fault, Fields, Next, Part, ResponseHead, ServerConn, Version};
@@ -26,8 +26,6 @@ const LAST_FLUSH: Duration = Duration::from_secs(10);
 /// A connection this young may have a request under way to it: its client has only just learnt that it is open. It is
 /// waited for behind a shutdown, since nobody may send it again for the client.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
-/// While a head is being collected, one read takes this much.
-const HEAD_READ_BYTES: usize = 16 * 1024;
 
 /// Why there is no next request.
 pub(super) enum Idle {
@@ -56,7 +54,7 @@ pub(super) struct Client<R: Runtime, C> {
     listener: ShutdownListener,
     /// Until then the first request is waited for in any case; `None` once it has come.
     young_until: Option<Instant>,
-    heads: HeadShare,
+    pub(super) share: Share,
     /// When this turn began; `None` once something was waited for.
     turn: Option<Instant>,
 }
@@ -76,7 +74,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
             eof: false,
             listener: port.shutdown.listener(),
             young_until: Some(now + FIRST_REQUEST),
-            heads: HeadShare::new(port.heads.clone()),
+            share: Share::new(port.memory.clone()),
             turn: Some(now),
         }
     }
@@ -100,8 +98,10 @@ impl<R: Runtime, C: Io> Client<R, C> {
 
     /// Reads up to the next request's head and begins its exchange.
     pub(super) async fn next_request<S: Service>(&mut self, service: &S) -> Result<Begun<S>, Idle> {
+        self.share.end_request();
         let begun = poll_fn(|cx| self.poll_request(cx, service)).await;
-        self.heads.release();
+        self.share.release();
+        self.share.note_ahead(self.rest.len());
         self.young_until = None;
         begun
     }
@@ -127,7 +127,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
                     return Poll::Ready(result);
                 }
             }
-            if self.heads.is_evicted() {
+            if self.share.is_evicted() {
                 self.http.refuse_request();
                 let what = "too many unfinished request heads: this is the largest";
                 let refused = Refused::new(Fault { status: 431, what }, self.rest.pending());
@@ -137,9 +137,10 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 let clean = self.rest.is_empty() && self.http.is_idle();
                 return Poll::Ready(Err(if clean { Idle::Closed } else { Idle::Broken }));
             }
-            let Self { io, http, rest, .. } = self;
+            let Self { io, http, rest, share, .. } = self;
             let read = with_read_buffer(|buf| {
-                let limit = if rest.is_empty() { CHUNK_BYTES } else { HEAD_READ_BYTES };
+                // Not more: of a body nobody knows yet who takes it, and what is no body waits here.
+                let limit = share.read_bytes();
                 match Pin::new(&mut *io).poll_read(cx, &mut buf[..limit]) {
                     Poll::Pending => Read::Nothing,
                     Poll::Ready(Ok(0)) => Read::End,
@@ -160,7 +161,7 @@ impl<R: Runtime, C: Io> Client<R, C> {
                 Read::Outcome(result) => return Poll::Ready(result),
                 Read::Broken => return Poll::Ready(Err(Idle::Broken)),
                 Read::End => self.eof = true,
-                Read::Some => self.heads.hold(cx, self.rest.len()),
+                Read::Some => self.share.hold(cx, self.rest.len()),
                 Read::Nothing => {
                     // Only here: a request that has arrived already is still answered.
                     let mut due = self.http.poll_timeout().map(|d| d.at);

@@ -15,9 +15,6 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-/// A pipelined request is read ahead up to here; more stays with the kernel.
-const AHEAD_BYTES: usize = 16 * 1024;
-
 /// A request that has been read and judged, and what becomes of it. Large things lie on the heap, so that a connection
 /// between two requests does not carry the room for them.
 pub(super) enum Begun<S: Service> {
@@ -177,9 +174,16 @@ pub(super) async fn pipe<R: Runtime, C: Io, S: Service>(
             client.out.queue.extend(&rest);
             let mut up_out = Out::default();
             up_out.queue.extend(client.rest.pending());
+            let early = client.rest.len();
             client.rest.clear();
             let out = std::mem::take(&mut client.out);
-            relay_from(&rt, &mut client.io, out, &mut up, up_out, Ends::default(), service.cutter()).await
+            let ends = Ends::default();
+            let mut relayed =
+                relay_from(&rt, &mut client.io, out, &mut up, up_out, ends, service.cutter()).await;
+            // What came right behind the request and behind its 101 has been read before.
+            relayed.from_a += early as u64;
+            relayed.from_b += rest.len() as u64;
+            relayed
         }
     };
     let Relayed { from_a, from_b, result } = relayed;
@@ -276,6 +280,10 @@ async fn try_once<R: Runtime, C: Io, S: Service>(
     };
     if let Some(opaque) = service.opaque(target, &mut io) {
         return Tried::Opened(io, Box::new(opaque));
+    }
+    work.exchange.handle_connected(pooled);
+    if up.out.queue.keeps() && !work.exchange.may_replay() {
+        up.out.queue.set_keep(false);
     }
     let mut legs = Legs::new(client, service, work, target, up, io, pooled);
     let outcome = poll_fn(|cx| legs.poll(cx)).await;
@@ -488,11 +496,13 @@ pub(super) fn watch<R: Runtime, C: Io>(
     if !client.http.request_done() || !client.rest.is_empty() {
         return None;
     }
-    let Client { io, rest, eof, .. } = &mut *client;
-    let gone = with_read_buffer(|buf| match Pin::new(io).poll_read(cx, &mut buf[..AHEAD_BYTES]) {
+    let Client { io, rest, eof, share, .. } = &mut *client;
+    let limit = share.read_bytes();
+    let gone = with_read_buffer(|buf| match Pin::new(io).poll_read(cx, &mut buf[..limit]) {
         Poll::Pending => false,
         Poll::Ready(Ok(n)) if n > 0 => {
             rest.extend(&buf[..n]);
+            share.note_ahead(n);
             false
         }
         Poll::Ready(_) => true,

@@ -153,8 +153,16 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
         let now = self.now;
         self.work.exchange.handle_progress(now, Leg::Upstream, moved);
         self.work.exchange.handle_blocked(now, Leg::Upstream, self.up.out.blocked);
-        if self.up.out.queue.keeps() && !self.work.exchange.may_replay() {
-            self.up.out.queue.set_keep(false);
+        let Self { client, work: Work { exchange, .. }, up, .. } = self;
+        if !up.out.queue.keeps() {
+            return;
+        }
+        if exchange.may_replay() && !client.share.keep(up.out.queue.held()) {
+            exchange.forgo_replay();
+        }
+        if !exchange.may_replay() {
+            up.out.queue.set_keep(false);
+            client.share.forget_copy();
         }
     }
 
@@ -339,6 +347,7 @@ impl<'a, R: Runtime, C: Io, S: Service> Legs<'a, R, C, S> {
                     let step = self.work.exchange.handle_response(now, &head);
                     // The response is accepted: there is no thought of a retry any more.
                     self.up.out.queue.set_keep(false);
+                    self.client.share.forget_copy();
                     match step {
                         Step::Nothing => {}
                         Step::Forward | Step::Switch => {

@@ -2,12 +2,12 @@
 
 mod client;
 mod exchange;
-mod heads;
 mod legs;
+mod memory;
 mod refuse;
 mod up;
 
-pub use heads::HeadBudget;
+pub use memory::RequestBudget;
 
 use crate::relay::{Relayed, never};
 use crate::runtime::{Io, IoInfo, Runtime};
@@ -225,8 +225,8 @@ pub struct Port {
     pub leaving: Shutdown,
     /// No new requests on idle connections once it is given.
     pub shutdown: Shutdown,
-    /// Memory of unfinished heads.
-    pub heads: Arc<HeadBudget>,
+    /// Memory that requests hold.
+    pub memory: Arc<RequestBudget>,
 }
 
 /// How a connection ended.

@@ -1,6 +1,6 @@
 //! The upstream side of a request, apart from its connection.
 
-use super::HeadBudget;
+use super::RequestBudget;
 use crate::buffer::Queue;
 use crate::wire::Out;
 use bytes::BytesMut;
@@ -111,7 +111,7 @@ impl Up {
     /// Puts another head in front of what waits. The body's framing is the same on every hop.
     fn rewrite(&mut self, now: Instant, exchange: &Exchange, to_tunnel: bool) -> bool {
         let mut config = http1::Config::default();
-        config.set_head_bytes_max(HeadBudget::BYTES);
+        config.set_head_bytes_max(RequestBudget::HEAD_BYTES);
         let mut reader = ServerConn::new(config, now);
         let Ok((_, Some(Part::Head(head)))) = reader.handle_input(now, self.head.pending()) else {
             return false;

@@ -1,11 +1,14 @@
 //! Peers that stop reading.
 
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use piko_tests::http::{Checksum, Client, checksum_of, pattern};
-use piko_tests::rig::{HOST, PATIENCE, Rig};
+use piko_tests::rig::{HOST, PATIENCE, Rig, agent_of};
 
-use crate::hostile::beside_load;
+use crate::hostile::{Idle, beside_load};
 
 /// What each of them asks for, in bytes: more than all windows and socket buffers together.
 const EACH: u64 = 32 << 20;
@@ -98,7 +101,7 @@ fn resets(rig: &Rig) -> u64 {
 fn fifty_uploads_that_nobody_reads_cost_no_memory() {
     // The load needs a service that answers, so the deaf one has an agent of its own.
     beside_load(|rig| {
-        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (hold, held) = mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
         let deaf = piko_tests::rig::scripted(move |_, _| {
             let _ = held.lock().expect("no panic").recv();
@@ -106,7 +109,7 @@ fn fifty_uploads_that_nobody_reads_cost_no_memory() {
         });
         let url = rig.server.connect_url();
         let agent = piko_tests::process::Agent::http(&url, "deaf", &deaf.addr().to_string(), &[]);
-        let idle = crate::hostile::Idle::of(&agent.process);
+        let idle = Idle::of(&agent.process);
         let mut block = vec![0; 64 * 1024];
         pattern(0, &mut block);
         let mut clients = Vec::new();
@@ -123,5 +126,52 @@ fn fifty_uploads_that_nobody_reads_cost_no_memory() {
         }
         idle.check(&agent.process);
         drop(hold);
+    });
+}
+
+/// Requests that wait for a service that says nothing. With 48 KiB for each they would be above the bound.
+const WAITING: usize = 1_500;
+
+/// Sends as many times `request` to a service that takes connections and is silent, and waits until all have come there.
+fn wait_in_vain(rig: &Rig, request: &[u8]) {
+    let service = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    // A dial that finds the queue of 128 full is tried again by the kernel after seconds.
+    rustix::net::listen(&service, 4096).expect("a longer queue");
+    let addr = service.local_addr().expect("bound");
+    let (come, all) = mpsc::channel();
+    let silent = thread::spawn(move || {
+        let held: Vec<_> = service.incoming().take(WAITING).collect();
+        come.send(held).expect("the test waits");
+    });
+    let agent = agent_of(&rig.server.connect_url(), &[format!("silent/{addr}")]);
+    let idle = Idle::of(&agent);
+    let clients: Vec<Client> = (0..WAITING)
+        .map(|_| {
+            let mut client = rig.client();
+            client.send(request).expect("sent");
+            client
+        })
+        .collect();
+    let held = all.recv_timeout(PATIENCE).expect("all requests arrive");
+    idle.check(&agent);
+    drop((clients, held));
+    silent.join().expect("no panic");
+}
+
+/// A copy for another try is a favour: where many would be kept, most requests go without.
+#[test]
+fn copies_of_requests_that_wait_are_few() {
+    beside_load(|rig| {
+        let head = "PUT / HTTP/1.1\r\nHost: silent.test\r\nContent-Length: 49152\r\n\r\n";
+        wait_in_vain(rig, &[head.as_bytes(), &vec![b'x'; 48 * 1024]].concat());
+    });
+}
+
+/// What is sent ahead stays with the client's kernel, all but a little.
+#[test]
+fn requests_ahead_of_one_that_waits_are_not_collected() {
+    beside_load(|rig| {
+        let one = "GET / HTTP/1.1\r\nHost: silent.test\r\n\r\n";
+        wait_in_vain(rig, one.repeat(48 * 1024 / one.len()).as_bytes());
     });
 }

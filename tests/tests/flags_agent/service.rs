@@ -61,7 +61,9 @@ fn connecting_counts_as_waiting() {
     agent.wait_connected(0, SOON).expect("the tunnel");
     let mut client = Client::connect(server.proxy).expect("the proxy port");
     let began = Instant::now();
-    assert_eq!(client.get("/", &[TO_E]).expect("an answer").status(), 504);
+    let answer = client.get("/", &[TO_E]).expect("an answer");
+    let cause = answer.value("x-piko-error").unwrap_or_default();
+    assert!(answer.status() == 504 && cause.contains("hop=agent; cause=connect-timeout"), "{answer:?}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 

@@ -1,8 +1,10 @@
 //! What is left of a request: its line in the access log, and the metrics.
 
+use std::io;
+
 use piko_tests::http::{Client, End};
 use piko_tests::process::{Line, Process};
-use piko_tests::rig::{HOST, PATIENCE, Rig};
+use piko_tests::rig::{HOST, PATIENCE, Rig, scripted};
 use serde_json::Value;
 
 /// The records of requests in the log of a process, once there are `count` of them.
@@ -59,6 +61,37 @@ fn sizes_are_those_of_the_payload() {
     let line = text.lines().find_map(|line| line.strip_prefix("piko_proxy_request_size_bytes_sum "));
     let requests: f64 = line.and_then(|sum| sum.parse().ok()).expect("a sum");
     assert!((11.0 + 5.0 * 20.0..2000.0).contains(&requests), "{requests}");
+}
+
+/// So does what comes right behind the request for an upgrade, and right behind its 101.
+#[test]
+fn sizes_of_upgrades_begin_with_their_first_byte() {
+    let service = scripted(|peer, _| {
+        peer.send(b"HTTP/1.1 101 Sure\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nfirst words")?;
+        peer.read_exact(14)?;
+        peer.send(b"last")?;
+        Err(io::ErrorKind::NotConnected.into())
+    });
+    let rig = Rig::with(service, &[], &[]);
+    let mut client = rig.client();
+    let head = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+    client.send(format!("{head}early bytes").as_bytes()).expect("sent");
+    assert_eq!(client.read_head().expect("101").status, 101);
+    assert_eq!(client.read_exact(11).expect("what came behind the 101"), b"first words");
+    client.send(b"abc").expect("sent");
+    assert_eq!(client.read_exact(4).expect("the rest"), b"last");
+    assert_eq!(client.read_end(), End::Closed);
+    drop(client);
+    for (process, subsystem) in
+        [(&rig.server.process, "proxy.access"), (&rig.agent.process, "proxy.http.access")]
+    {
+        let record = &records(process, subsystem, 1)[0];
+        assert_eq!(
+            (&record["request_bytes"], &record["response_bytes"]),
+            (&14.into(), &15.into()),
+            "{record}"
+        );
+    }
 }
 
 /// A flood of nonsense would otherwise be seen nowhere.

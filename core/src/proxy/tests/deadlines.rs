@@ -43,6 +43,23 @@ fn no_response_head_in_time_is_a_504() {
     assert_eq!((record.how, record.status), (Ended::TimedOut, 504));
 }
 
+/// The service took nothing: an agent that has not reached it says so, and a server leaves that to whom it sends to.
+#[test]
+fn a_dial_that_takes_too_long_is_named() {
+    let mut config = config();
+    config.place = Place::Agent;
+    let mut dialling = start(&config, PLAIN);
+    assert_eq!(said(dialling.handle_timeout(at(30))), (504, "connect-timeout".into()));
+    let mut waiting = start(&config, PLAIN);
+    waiting.handle_progress(at(1), Leg::Upstream, 1);
+    assert_eq!(said(waiting.handle_timeout(at(31))), (504, "response-timeout".into()));
+    // Of two tries the last one counts.
+    let mut again = start(&config, PLAIN);
+    again.handle_progress(at(1), Leg::Upstream, 1);
+    assert_eq!(again.handle_failed(at(2), Leg::Upstream, Failure::Stale), Step::Retry);
+    assert_eq!(said(again.handle_timeout(at(31))), (504, "connect-timeout".into()));
+}
+
 #[test]
 fn a_retry_does_not_start_the_clock_again() {
     let mut exchange = start(&config(), PLAIN);

@@ -10,6 +10,32 @@ fn with_method(method: &str) -> Exchange {
 
 const FAULT: Fault = Fault { status: 502, what: "x" };
 
+/// Without memory for a copy, only what was never handed over is sent again.
+#[test]
+fn a_request_without_a_copy_is_sent_once() {
+    let mut exchange = with_method("PUT");
+    exchange.forgo_replay();
+    assert!(!exchange.may_replay());
+    assert_eq!(exchange.handle_failed(T0, Leg::Upstream, Failure::Connect("x")), Step::Retry);
+    exchange.handle_progress(T0, Leg::Upstream, 1);
+    assert!(matches!(exchange.handle_failed(T0, Leg::Upstream, Failure::Broken), Step::Answer(_)));
+}
+
+/// What a service does with a new connection is its word; an old one may have been closed before the request came.
+#[test]
+fn an_agent_keeps_copies_for_pooled_connections_only() {
+    for (place, pooled, kept) in
+        [(Place::Agent, false, false), (Place::Agent, true, true), (Place::Server, false, true)]
+    {
+        let mut exchange = Exchange::new(&Config::new(place), PEER, T0);
+        let head = "PUT / HTTP/1.1\r\nHost: ep.x\r\nContent-Length: 100\r\n";
+        assert_eq!(exchange.handle_request(T0, &request(head)), Step::Forward);
+        assert!(exchange.may_replay());
+        exchange.handle_connected(pooled);
+        assert_eq!(exchange.may_replay(), kept, "{place:?} {pooled}");
+    }
+}
+
 /// Every method, amount sent, failure: the whole table.
 #[test]
 fn the_retry_matrix() {
