@@ -171,13 +171,14 @@ impl<'w> Agent<'w> {
     /// Tunnel to wire: one WebSocket message around all that is queued, then what the WebSocket owes itself.
     fn send(&mut self) -> io::Result<()> {
         // `wants_transmit` is false while only frames wait that should ride along, such as an ACK.
-        if self.tunnel.wants_transmit() && !self.ws.is_closing() {
+        while self.tunnel.wants_transmit() && !self.ws.is_closing() {
             let n = self.tunnel.poll_transmit(self.world.now(), &mut self.outbox);
-            if n > 0 {
-                let start = self.ws.frame(&mut self.outbox, self.world.random()?);
-                self.tcp.write_all(&self.outbox[start..])?;
-                self.tunnel.handle_sent(self.world.now(), n, true);
+            if n == 0 {
+                break;
             }
+            let start = self.ws.frame(&mut self.outbox, self.world.random()?);
+            self.tcp.write_all(&self.outbox[start..])?;
+            self.tunnel.handle_sent(self.world.now(), n, true);
             self.outbox.clear();
         }
         if self.ws.wants_send() {

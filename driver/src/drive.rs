@@ -29,7 +29,8 @@ const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 const UNSENT_BYTES_CRAWLING: u32 = 16 * 1024;
 /// How long the last frames (a go-away) may take once the tunnel is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How often a paused loop looks whether memory became free in *another* session.
+/// How often a paused loop looks whether memory became free in *another* session. (What leaves for the wire ends a pause
+/// by itself.)
 const PAUSE_CHECK: Duration = Duration::from_millis(50);
 
 /// What a transport took of the outbox.
@@ -324,6 +325,7 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
             let unchanged = !(round.is_first || progress || collect || is_due || sent.is_some());
             if !unchanged || this.transport.wants_send() {
                 let wanted;
+                let paused = !this.reading;
                 (wanted, at) = this.exchange(cx, &round, sent.take());
                 (collect, is_due) = (false, false);
                 if wanted && !this.dead {
@@ -336,7 +338,8 @@ impl<R: Runtime, T: Transport> Future for TunnelLoop<R, T> {
                     continue;
                 }
                 sent = this.send(cx);
-                progress |= sent.as_ref().is_some_and(|sent| sent.drained);
+                // Who begins to read again has yet to ask the transport for it.
+                progress |= sent.as_ref().is_some_and(|sent| sent.drained) || (paused && this.reading);
             }
             if let Some(reason) = this.over(cx) {
                 return Poll::Ready(reason);

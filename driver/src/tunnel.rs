@@ -76,7 +76,7 @@ pub(crate) struct Shared {
     pub(crate) output_waits: bool,
     /// What the loop's timer is armed for; [`Instant::FAR`] is nothing.
     pub(crate) armed: Instant,
-    /// The loop does not read because received bytes are not consumed.
+    /// The loop does not read because received bytes are not consumed, or refusals not sent.
     pub(crate) paused: bool,
     /// Tasks that wait for a stream of the peer. All look when one comes: one of them may have given up.
     pub(crate) acceptors: Vec<Waker>,

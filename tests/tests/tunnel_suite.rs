@@ -2,6 +2,7 @@
 
 use async_tungstenite::WebSocketStream;
 use async_tungstenite::tungstenite::protocol::Role as TungsteniteRole;
+use bytes::BytesMut;
 use futures::future::{join, join_all};
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use piko_core::id::EndpointId;
@@ -9,13 +10,16 @@ use piko_core::mux::{CloseReason, Config, GoAway};
 use piko_core::tunnel::{Grant, Tunnel};
 use piko_core::ws::Role;
 use piko_driver::{
-    Addr, Io, IoInfo, ListenOptions, Listener, RawTransport, Runtime, Stream, Transport,
+    Addr, Io, IoInfo, ListenOptions, Listener, RawTransport, Received, Runtime, Stream, Transport,
     TungsteniteTransport, TunnelHandle, TunnelLoop, WsTransport, sleep_until, timeout_at,
 };
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,21 +64,13 @@ enum Either<A, B> {
 }
 impl<A: Transport, B: Transport> Transport for Either<A, B> {
     const FRONT_ROOM: usize = 14;
-    fn poll_recv(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        into: &mut [u8],
-    ) -> std::task::Poll<std::io::Result<piko_driver::Received>> {
+    fn poll_recv(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<Received>> {
         match self {
             Self::A(t) => t.poll_recv(cx, into),
             Self::B(t) => t.poll_recv(cx, into),
         }
     }
-    fn poll_send(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        from: &mut bytes::BytesMut,
-    ) -> std::task::Poll<std::io::Result<()>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, from: &mut BytesMut) -> Poll<io::Result<()>> {
         match self {
             Self::A(t) => t.poll_send(cx, from),
             Self::B(t) => {
@@ -91,7 +87,7 @@ impl<A: Transport, B: Transport> Transport for Either<A, B> {
             Self::B(t) => t.wants_send(),
         }
     }
-    fn poll_close(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::A(t) => t.poll_close(cx),
             Self::B(t) => t.poll_close(cx),
@@ -251,7 +247,7 @@ async fn a_dropped_stream_is_a_reset<R: Runtime, K: Kind>(rt: R) {
     far.read_exact(&mut buf).await.unwrap();
     drop(near);
     let error = far.read(&mut buf).await.unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 async fn the_end_of_the_tunnel_wakes_everybody<R: Runtime, K: Kind>(rt: R) {
@@ -338,6 +334,48 @@ async fn an_exchange_calls_the_loop_twice<R: Runtime, K: Kind>(rt: R) {
     assert!(each[each.len() / 4] <= 2, "polls of the loop for an exchange: {each:?}");
 }
 
+/// Hands in what it was made with, piece by piece, and never takes a byte.
+struct Clogged(VecDeque<Vec<u8>>);
+impl Transport for Clogged {
+    const FRONT_ROOM: usize = 0;
+    fn poll_recv(&mut self, _: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<Received>> {
+        let Some(piece) = self.0.pop_front() else { return Poll::Pending };
+        into[..piece.len()].copy_from_slice(&piece);
+        Poll::Ready(Ok(Received::Payload(0..piece.len())))
+    }
+    fn poll_send(&mut self, _: &mut Context<'_>, _: &mut BytesMut) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+    fn wants_send(&self) -> bool {
+        false
+    }
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn abort(&mut self) {}
+}
+
+/// A pause that ends where nothing else moves: the transport has to be asked again, or it would call nobody.
+async fn a_paused_loop_reads_again_at_once<R: Runtime, K: Kind>(rt: R) {
+    // More refusals than may wait while the transport is read, and fewer than leave at once; then a ping.
+    let syns = (0..1000u32).flat_map(|n| [&[0, 1, 0, 1][..], &(2 * n + 1).to_be_bytes(), &[0; 4]].concat());
+    let pieces = [syns.collect(), vec![0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7]];
+    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    let endpoint = EndpointId::new(b"e").unwrap();
+    let tunnel = Tunnel::accepted(endpoint, Grant::default(), Config::default(), rt.now());
+    let (tunnel, work) = TunnelLoop::new(rt.clone(), Clogged(pieces.into()), tunnel, IoInfo::default());
+    rt.spawn(async move {
+        let _ = work.await;
+    });
+    // Well before the keep-alive looks.
+    let until = rt.now() + Duration::from_secs(2);
+    while tunnel.traffic().1 < bytes && rt.now() < until {
+        sleep_until(&rt, rt.now() + Duration::from_millis(5)).await;
+    }
+    assert_eq!(tunnel.traffic().1, bytes, "bytes that were read");
+    assert_eq!(tunnel.close_reason(), None);
+}
+
 macro_rules! suite {
     ($name:ident, $krate:ident, $runtime:ident, $kind:ident, [$($test:ident),* $(,)?]) => {
         mod $name {
@@ -383,3 +421,6 @@ suite!(tokio_ws_turns, piko_runtime_tokio, Tokio, Ws, [an_exchange_calls_the_loo
 suite!(tokio_raw_turns, piko_runtime_tokio, Tokio, Raw, [an_exchange_calls_the_loop_twice]);
 suite!(smol_ws_turns, piko_runtime_smol, Smol, Ws, [an_exchange_calls_the_loop_twice]);
 suite!(smol_raw_turns, piko_runtime_smol, Smol, Raw, [an_exchange_calls_the_loop_twice]);
+// It brings a transport of its own.
+suite!(tokio_paused, piko_runtime_tokio, Tokio, Raw, [a_paused_loop_reads_again_at_once]);
+suite!(smol_paused, piko_runtime_smol, Smol, Raw, [a_paused_loop_reads_again_at_once]);

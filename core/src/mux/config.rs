@@ -22,8 +22,11 @@ pub(super) const CONTROL_BYTES: usize = 4 * 1024;
 pub(super) const FRONT_ROOM_MAX: usize = 4 * 1024;
 /// Unanswered pings of the peer that are remembered; one more closes the session (weakness M14).
 pub(super) const PONGS_MAX: usize = 16;
-/// Refused SYNs whose RST waits; a Go opener has at most 256 unacknowledged ones, so more is a flood.
-pub(super) const REFUSALS_MAX: usize = 256;
+/// Refused SYNs whose RST waits, above which the transport is not read: what a Go opener may have unacknowledged. Whoever
+/// sends more and does not take its RSTs is held back by the transport.
+pub(super) const REFUSALS_PAUSE: usize = 256;
+/// The same whatever was read at once: a driver that reads 128 KiB never comes so far, and beyond is a flood.
+pub(super) const REFUSALS_MAX: usize = 16 * 1024;
 /// What a stream in discard mode may still receive, in bytes, before it is reset.
 pub(super) const DISCARD_BYTES_MAX: u32 = 1 << 20;
 /// How long discard mode may last before the stream is reset.
@@ -71,14 +74,16 @@ const QUANTUM_BYTES_MAX: usize =
 
 const _: () = assert!(CONTROL_BYTES + FRONT_ROOM_MAX + 16 * 1024 < OUTBOX_BYTES_SLOW);
 const _: () = assert!(OUTBOX_BYTES_SLOW < OUTBOX_BYTES_FAST && OUTBOX_BYTES_FAST < OUTBOX_BYTES_MAX);
-const _: () = assert!(REFUSALS_MAX * super::frame::HEADER_BYTES < CONTROL_BYTES);
+/// What is owed to a session that is read leaves with one transmission, also behind data: pongs, the ping, RSTs, go-away.
+const _: () = assert!((PONGS_MAX + REFUSALS_PAUSE + 2) * super::frame::HEADER_BYTES < CONTROL_BYTES);
+const _: () = assert!(REFUSALS_PAUSE + 128 * 1024 / super::frame::HEADER_BYTES < REFUSALS_MAX);
 
 /// Limits of one session.
 ///
 /// With the defaults a session holds at most: 280 KiB of outbox (and the buffer that the driver swaps in); about
 /// 200 bytes for each stream; for each stream up to its window of unread bytes and two partly filled blocks
 /// of 16 KiB, of which all sessions of one [`Budget`] together hold its limit (64 MiB) and what was read at
-/// once by each of them; 1 KiB of refused ids. An idle session owns no buffer.
+/// once by each of them; 64 KiB of refused ids. An idle session owns no buffer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {

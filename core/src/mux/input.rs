@@ -1,7 +1,7 @@
 //! From the wire: headers, bodies, and what they mean (wire protocol 4.5 to 4.9).
 
 use super::config::{
-    BARREN_MAX, BARREN_TIME, DISCARD_BYTES_MAX, INITIAL_WINDOW_BYTES, PONGS_MAX, REFUSALS_MAX,
+    BARREN_MAX, BARREN_TIME, DISCARD_BYTES_MAX, INITIAL_WINDOW_BYTES, PONGS_MAX, REFUSALS_MAX, REFUSALS_PAUSE,
 };
 use super::error::{CloseReason, GoAway, Violation};
 use super::frame::{Flags, HEADER_BYTES, Header, Kind};
@@ -98,9 +98,13 @@ impl Session {
     }
 
     /// Whether the transport should be read. False while the budget is exceeded and this session holds unread
-    /// bytes; look again at [`Self::poll_timeout`] and after every `consume`. Input that comes anyway is taken.
+    /// bytes, or while more than 256 RSTs for refused streams wait; look again at [`Self::poll_timeout`] and after
+    /// every `consume` and [`Self::poll_transmit`]. Input that comes anyway is taken, but for 16,384 such RSTs.
+    ///
+    /// A peer that does not take its RSTs is not excused from the keep-alive: it ends the session.
     pub fn wants_input(&self) -> bool {
-        self.phase != Phase::Open || !self.blocks.is_pressed()
+        let takes = !self.blocks.is_pressed() && self.owed.refused.len() <= REFUSALS_PAUSE;
+        takes || self.phase != Phase::Open
     }
 
     /// An end of the transport after the own close is that close.
@@ -290,11 +294,13 @@ impl Session {
         Ok(Some(at))
     }
 
-    /// A peer that resets a refused stream itself needs no RST for it.
+    /// A peer that resets a refused stream itself needs no RST for it. Looks through as many as an honest opener has,
+    /// the newest: an RST too many is harmless, a search through 16,384 for each of 10,000 frames is not.
     fn forget_refusal(&mut self, header: Header) {
         if header.flags.has(Flags::RST) {
-            if let Some(at) = self.owed.refused.iter().rposition(|&id| id == header.id) {
-                self.owed.refused.swap_remove(at);
+            let mut newest = self.owed.refused.iter().enumerate().rev().take(REFUSALS_PAUSE);
+            if let Some((at, _)) = newest.find(|&(_, &id)| id == header.id) {
+                self.owed.refused.remove(at);
             }
         }
     }

@@ -75,6 +75,11 @@ impl Outbox {
         self.len() + frames * HEADER_BYTES <= self.limit
     }
 
+    /// How many more control frames fit.
+    pub(super) fn control_frames(&self) -> usize {
+        self.limit.saturating_sub(self.len()) / HEADER_BYTES
+    }
+
     /// Appends a frame without body; the caller has asked for the room.
     pub(super) fn put(&mut self, header: Header) {
         debug_assert!(self.fits_control(1), "the caller asked for room");
@@ -213,9 +218,12 @@ mod tests {
             outbox.put_data(FRAME, &[&body], body.len().min(outbox.room(0, 0)));
         }
         assert!(outbox.fits_control(CONTROL_BYTES / HEADER_BYTES), "control frames have room of their own");
+        let left = outbox.control_frames();
+        assert!(outbox.fits_control(left) && !outbox.fits_control(left + 1));
         while outbox.fits_control(1) {
             outbox.put(FRAME);
         }
+        assert_eq!(outbox.control_frames(), 0);
         assert!(outbox.buf.len() <= OUTBOX_BYTES_MAX);
         assert_eq!(outbox.buf.capacity(), OUTBOX_BYTES_MAX);
     }

@@ -8,6 +8,7 @@ use super::session::{Phase, Session, Urgency};
 use super::stream::{RecvHalf, SendHalf};
 use super::table::List;
 use crate::time::Instant;
+use alloc::vec::Vec;
 use bytes::BytesMut;
 use core::time::Duration;
 
@@ -115,7 +116,6 @@ impl Session {
         if self.is_closed() {
             return self.put_go_away();
         }
-        let mut all = true;
         // These two always find room in the control part: both are bounded, and data may not use it.
         for value in core::mem::take(&mut self.owed.pongs) {
             self.put(Kind::Ping, Flags::ACK, 0, value);
@@ -124,13 +124,7 @@ impl Session {
             let value = self.keepalive.hand_out(self.now);
             self.put(Kind::Ping, Flags::SYN, 0, value);
         }
-        if self.outbox.fits_control(self.owed.refused.len()) {
-            for id in core::mem::take(&mut self.owed.refused) {
-                self.put(Kind::WindowUpdate, Flags::RST, id, 0);
-            }
-        } else {
-            all = false;
-        }
+        let mut all = self.put_refusals();
         while let Some(at) = self.table.head(List::Owed) {
             if !self.outbox.fits_control(OWED_FRAMES_MAX) {
                 all = false;
@@ -145,6 +139,20 @@ impl Session {
         let said = all && self.put_go_away();
         self.owed.urgent |= self.owed.away.is_some();
         said
+    }
+
+    /// Appends the RSTs of refused streams that fit, oldest first; true when none is left.
+    fn put_refusals(&mut self) -> bool {
+        let n = self.owed.refused.len().min(self.outbox.control_frames());
+        for id in self.owed.refused.drain(..n) {
+            self.outbox.put(Header::new(Kind::WindowUpdate, Flags::RST, id, 0));
+        }
+        let all = self.owed.refused.is_empty();
+        if all {
+            // An idle session owns no buffer.
+            self.owed.refused = Vec::new();
+        }
+        all
     }
 
     fn put_go_away(&mut self) -> bool {

@@ -126,7 +126,7 @@ pub(super) struct Owed {
     pub(super) away: Option<GoAway>,
     /// The values of pings that are not answered, at most [`super::config::PONGS_MAX`].
     pub(super) pongs: Vec<u32>,
-    /// Refused streams whose RST is owed.
+    /// Refused streams whose RST is owed, oldest first, at most [`super::config::REFUSALS_MAX`].
     pub(super) refused: Vec<u32>,
 }
 

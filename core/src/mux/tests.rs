@@ -12,6 +12,8 @@ use core::time::Duration;
 
 #[path = "ack_tests.rs"]
 mod acks;
+#[path = "refusal_tests.rs"]
+mod refusals;
 
 const SYN_2: &[u8] = &[0, 1, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0];
 const ACK_2: &[u8] = &[0, 1, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0];

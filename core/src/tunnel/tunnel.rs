@@ -337,7 +337,8 @@ impl Tunnel {
         written
     }
 
-    /// False while buffered bytes reached the budget: the transport should not be read then.
+    /// False while buffered bytes reached the budget, or while many refusals wait for the wire: the transport should not
+    /// be read then (see [`Session::wants_input`]).
     pub fn wants_input(&self) -> bool {
         self.session.wants_input()
     }

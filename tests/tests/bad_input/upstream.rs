@@ -41,6 +41,39 @@ fn ten_thousand_streams_of_an_upstream_are_each_refused() {
     });
 }
 
+/// All in one write, and nothing is read before the last is sent: no tunnel ends for it, not even this one.
+#[test]
+fn ten_thousand_streams_at_once_are_each_refused_and_the_tunnel_serves_on() {
+    beside_load(|rig| {
+        let mut peer = Peer::agent(rig.server.upstream, "burst");
+        peer.send_mux(&many(10_000, |i| mux(WINDOW, SYN, i * 2 + 1, 0))).expect("the tunnel stays");
+        let mut refused = 0;
+        while refused < 10_000 {
+            let (kind, flags, id, value) = peer.next_header().expect("the tunnel stays");
+            if kind == PING {
+                peer.send_mux(&mux(PING, ACK, 0, value)).expect("the tunnel stays");
+                continue;
+            }
+            assert_eq!((kind, flags, id), (WINDOW, RST, refused * 2 + 1));
+            refused += 1;
+        }
+        let mut client = Client::connect(rig.server.proxy).expect("a connection");
+        client.send_head("GET", "/", &[("host", "burst.test")]).expect("sent");
+        let id = loop {
+            let (_, flags, id, _) = peer.next_header().expect("a stream is opened");
+            if flags & SYN != 0 && id != 0 {
+                break id;
+            }
+        };
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+        let mut frame = mux(DATA, ACK, id, answer.len() as u32).to_vec();
+        frame.extend_from_slice(answer);
+        peer.send_mux(&frame).expect("the tunnel stays");
+        let response = client.read_response("GET");
+        assert_eq!((response.status(), response.body.text().as_str()), (200, "ok"));
+    });
+}
+
 /// Floods that are not read for: whatever the server does with the peer, nobody else notices.
 #[test]
 fn floods_of_a_hostile_agent_disturb_nobody() {
