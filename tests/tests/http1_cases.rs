@@ -278,6 +278,54 @@ fn requests_that_are_refused() {
     }
 }
 
+/// Another protocol's first line is answered, and not waited behind until the head's deadline.
+#[test]
+fn a_first_line_that_cannot_become_legal_is_refused_before_the_head_is_complete() {
+    for line in [
+        "SSH-2.0-OpenSSH_9",
+        "GET /a HTTP/9.x",
+        "GET /a HTTP/2.0",
+        "GET /",
+        "GET  / HTTP/1.1",
+        "G(T / HTTP/1.1",
+        "GET h HTTP/1.1",
+        "PRI * HTTP/2.0",
+    ] {
+        let whole = format!("{line}\r\nHost: h\r\n\r\n");
+        let want = feed(&mut server(), [whole.as_bytes()]).1;
+        assert!(want.is_some(), "{line}");
+        assert_eq!(
+            feed(&mut server(), [line.as_bytes()]),
+            (vec![], None, line.into()),
+            "its end is not there"
+        );
+        // What is wrong behind it is not what is told, whether it came along or not.
+        for rest in ["", "Host", "A: b\n\n", " folded\r\n", "A: b\r\n c\r\n\r\n", "A : b\r\n\r\n", "\r\n"] {
+            for before in ["", "\r\n"] {
+                let bytes = format!("{before}{line}\r\n{rest}");
+                for pieces in cuts(bytes.as_bytes()) {
+                    let (seen, fault, _) = feed(&mut server(), pieces);
+                    assert_eq!((seen, fault), (vec![], want), "{bytes:?}");
+                }
+            }
+        }
+    }
+    for line in [
+        "GET /a HTTP/1.1",
+        "GET /a HTTP/1.0",
+        "GET /a HTTP/1.9",
+        "x! http://h HTTP/1.1",
+        "CONNECT h:1 HTTP/1.1",
+    ] {
+        let bytes = format!("{line}\r\nHost: h\r\nA: b\r\n");
+        for pieces in cuts(bytes.as_bytes()) {
+            let mut conn = server();
+            assert_eq!(feed(&mut conn, pieces), (vec![], None, bytes.clone().into()), "a rest is waited for");
+            assert!(conn.wants_input() && conn.poll_timeout().is_some());
+        }
+    }
+}
+
 #[test]
 fn the_texts_of_host_faults_are_those_of_go() {
     let told = |bytes: &[u8]| feed(&mut server(), [bytes]).1.unwrap().text();
@@ -298,7 +346,15 @@ fn heads_beyond_the_limits() {
     long.insert(40, b'a');
     let many = b"GET / HTTP/1.1\r\nHost: h\r\nA:\r\nB:\r\nC:\r\n\r\n".to_vec();
     let endless = vec![b'G'; 65];
-    for (bytes, status) in [(fits, None), (long, Some(431)), (many, Some(431)), (endless, Some(431))] {
+    let long_line = format!("GET /{} HTTP/9.x\r\n", "a".repeat(64)).into_bytes();
+    for (bytes, status) in [
+        (fits, None),
+        (long, Some(431)),
+        (many, Some(431)),
+        (endless, Some(431)),
+        // Its end is beyond what may be a head, so that it is never judged.
+        (long_line, Some(431)),
+    ] {
         for pieces in cuts(&bytes) {
             let (_, fault, _) = feed(&mut ServerConn::new(config.clone(), NOW), pieces);
             assert_eq!(fault.map(|fault| fault.status), status, "{}", text(&bytes));
@@ -389,7 +445,10 @@ fn chunks_that_are_refused() {
         ("1 \r\na\r\n0\r\n\r\n", true),
         ("1 x\r\na\r\n0\r\n\r\n", false),
         ("0\r\nA: b\nC: d\r\n\r\n", false),
-        ("0\r\nA : b\r\n\r\n", false),
+        // RFC 9112 5.1: a proxy removes it from a response.
+        ("0\r\nA : b\r\n\r\n", true),
+        ("0\r\n : b\r\n\r\n", false),
+        ("0\r\nA (: b\r\n\r\n", false),
         ("0\r\n A: b\r\n\r\n", false),
         ("0\r\nA: b\r\n c\r\n\r\n", false),
         ("0\r\nA: b\0\r\n\r\n", false),
@@ -445,7 +504,14 @@ fn responses_that_are_refused() {
         ("HTTP/1.1 200 O\u{1}K\r\n\r\n", "9112 4"),
         ("HTTP/1.1 200 O\rK\r\n\r\n", "9112 4"),
         ("HTTP/1.1 200 OK\r\n A: b\r\n\r\n", "9112 2.2"),
-        ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "9112 5.1"),
+        ("HTTP/1.1 200 OK\r\n : b\r\n\r\n", "9112 2.2"),
+        ("HTTP/1.1 200 OK\r\n: b\r\n\r\n", "9112 5.1"),
+        ("HTTP/1.1 200 OK\r\nA B : b\r\n\r\n", "9112 5.1"),
+        ("HTTP/1.1 200 OK\r\nA : b\r\nno colon\r\n\r\n", "9112 5.1"),
+        ("HTTP/1.1 200 OK\r\nA : b\rc\r\n\r\n", "9112 5.1"),
+        // 5.2: only values fold.
+        ("HTTP/1.1 200 OK\r\nA\r\n : b\r\n\r\n", "9112 5.1"),
+        ("HTTP/1.1 200 OK\r\nContent-Length : 5\r\nContent-Length: 6\r\n\r\n", "9112 6.3"),
         ("HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n", "9112 2.2"),
         ("HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n", "9110 5.5"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "9112 6.3"),
@@ -543,6 +609,22 @@ fn responses_and_their_readings() {
         ("GET", "HTTP/1.1 204 No\r\n\r\n", None, "", Keep),
         ("GET", "HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\n", None, "", Discard),
         ("GET", "HTTP/1.1 304 Not\r\nContent-Length: 2\r\n\r\n", None, "", Keep),
+        // RFC 9112 5.1: whitespace between a name and its colon is as if it were not there.
+        ("GET", "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nab", Known(2), "ab", Keep),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding \t: chunked\r\n\r\n2\r\nab\r\n0\r\nA : b\r\n\r\n",
+            Chunked,
+            "ab",
+            Keep,
+        ),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nConnection : close\r\nContent-Length :2\r\n\r\nab",
+            Known(2),
+            "ab",
+            Discard,
+        ),
         // RFC 9112 2.2: bare LF in a head.
         ("GET", "HTTP/1.1 200 OK\nContent-Length: 2\n\nab", Known(2), "ab", Keep),
         ("GET", "HTTP/1.1 200 OK\r\n\r\nab", UntilClose, "ab", Discard),

@@ -313,6 +313,31 @@ proptest! {
         prop_assert!(statuses.contains(&a.fault.map(|fault| fault.status)));
     }
 
+    /// The first line alone gets the verdict that it gets in a complete head, or none: nothing legal is refused early.
+    #[test]
+    fn a_first_line_is_judged_early_as_in_a_complete_head(
+        (method, target, _, _, _, _) in exchange(),
+        version in "HTTP/[01][.][0129x]|http/1[.]1|HTTP/2[.]0",
+        damage in prop::collection::vec((any::<prop::sample::Index>(), damage()), 0..2),
+        rest in prop::sample::select(vec!["", "Host", "Host: h\r\nA", "Host: h\r\n"]),
+        mut cuts in cuts(),
+    ) {
+        let mut line = format!("{method} {target} {version}").into_bytes();
+        hurt(&mut line, &damage);
+        prop_assume!(!line.contains(&b'\n'));
+        let read = |rest: &str, cuts: &mut Cuts| {
+            let wire = [&line[..], b"\r\n", rest.as_bytes()].concat();
+            let mut conn = ServerConn::new(Config::default(), NOW);
+            read_request(&mut conn, &mut Vec::new(), &mut &wire[..], cuts)
+        };
+        let whole = read("Host: h\r\n\r\n", &mut Cuts(vec![usize::MAX], 0));
+        let early = read(rest, &mut cuts);
+        // The first empty line is no first line, nor is what follows it then.
+        prop_assume!(!line.is_empty());
+        prop_assert_eq!(early.fault, whole.fault);
+        prop_assert!(early.start.is_empty());
+    }
+
     #[test]
     fn damaged_responses_are_judged_alike_in_any_pieces(
         (method, _, _, status, message, _) in exchange(),

@@ -106,7 +106,6 @@ impl Chunk {
         config: &Config,
         ends: Ends,
     ) -> Result<(usize, Piece<'i>), Fault> {
-        let status = if ends == Ends::Strict { 400 } else { 502 };
         let mut at = 0;
         while let Some(&b) = input.get(at) {
             *self = match *self {
@@ -125,13 +124,13 @@ impl Chunk {
                 }
                 Self::Trailers(mut scan) => {
                     let rest = input.get(at..).unwrap_or_default();
-                    // Trailers are judged strictly on both sides: nothing repairs what is beside a body.
+                    // Line ends of trailers are judged strictly on both sides: nothing repairs what is beside a body.
                     let found = scan.find_end(rest, config, Ends::Strict).map_err(|fault| {
                         if ends == Ends::Strict { fault } else { Fault::new(502, fault.what) }
                     })?;
                     *self = Self::Trailers(scan);
                     let Some(found) = found else { return Ok((at, Piece::More)) };
-                    judge_trailers(rest, &found, status)?;
+                    judge_trailers(rest, &found, ends)?;
                     let block = rest.get(..found.blank_at).unwrap_or_default();
                     let piece = match block {
                         [] => Piece::End,
@@ -139,7 +138,7 @@ impl Chunk {
                     };
                     return Ok((at + found.end, piece));
                 }
-                _ => self.next(b, ends).map_err(|what| Fault::new(status, what))?,
+                _ => self.next(b, ends).map_err(|what| Fault::new(ends.status(), what))?,
             };
             at += 1;
         }

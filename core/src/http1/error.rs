@@ -17,6 +17,7 @@ pub struct Fault {
 
 pub(super) const MISSING_HOST: &str = "missing required Host header (RFC 9112 3.2)";
 pub(super) const MALFORMED_HOST: &str = "malformed Host header (RFC 9112 3.2)";
+pub(super) const NOT_A_NAME: &str = "a field name is not a token right before a colon (RFC 9112 5.1)";
 /// Only for response heads, which can be repaired.
 pub(super) const FOLDED: &str = "field lines of a response are folded (RFC 9112 5.2)";
 

@@ -2,11 +2,11 @@
 
 use super::chars::is_tchar;
 use super::config::Config;
-use super::error::Fault;
-use super::fields::{Fields, find, is_name, list_members, position};
+use super::error::{Fault, NOT_A_NAME};
+use super::fields::{Fields, find, is_name, is_token, is_value, list_members, position};
 use super::kind::Kind;
 use super::marks::{Marker, Marks};
-use super::scan::Found;
+use super::scan::{Ends, Found};
 use alloc::vec;
 use httparse::{EMPTY_HEADER, Header};
 
@@ -58,8 +58,10 @@ pub(super) struct Block<'i> {
 
 impl<'i> Block<'i> {
     /// Reads the field lines of `input` with httparse, which refuses names that are no tokens, whitespace
-    /// before the colon, folded lines and control characters in values.
-    pub(super) fn gather(input: &'i [u8], found: &Found, fault_status: u16) -> Result<Self, Fault> {
+    /// before the colon, folded lines and control characters in values. In a response, that whitespace is read over
+    /// ("A proxy MUST remove any such whitespace from a response message before forwarding", RFC 9112 5.1).
+    pub(super) fn gather(input: &'i [u8], found: &Found, ends: Ends) -> Result<Self, Fault> {
+        let fault_status = ends.status();
         let block = input.get(found.fields_at..found.end).unwrap_or_default();
         // Most heads have few lines. The large table is the exception, so that it is not cleared for them.
         let read = match found.fields {
@@ -79,10 +81,11 @@ impl<'i> Block<'i> {
                 fault_status,
                 "a control character in a field value (RFC 9110 5.5, RFC 9112 2.2)",
             )),
-            Err(_) => Err(Fault::new(
-                fault_status,
-                "a field name is not a token right before a colon (RFC 9112 5.1)",
-            )),
+            Err(httparse::Error::HeaderName) if ends == Ends::Lenient => {
+                let facts = read_spaced(lines).ok_or(Fault::new(fault_status, NOT_A_NAME))?;
+                Ok(Self { facts, fields: Fields::marked(lines, None) })
+            }
+            Err(_) => Err(Fault::new(fault_status, NOT_A_NAME)),
         }
     }
 
@@ -171,6 +174,23 @@ fn read<'i>(block: &'i [u8], table: &mut [Header<'i>]) -> Result<Option<Read<'i>
         facts.note(kind, header.value);
     }
     Ok(Some(Read { facts, marks: marker.finish() }))
+}
+
+/// As [`read`], with whitespace between names and colons, which httparse reads over only behind a status line.
+/// `None`: there is a line that is not even so a field.
+fn read_spaced<'i>(lines: &'i [u8]) -> Option<Facts<'i>> {
+    let mut facts = Facts::default();
+    let mut read = 0;
+    for line in Fields::from_block(lines).lines() {
+        let content = line.raw.strip_suffix(b"\n")?;
+        let content = content.strip_suffix(b"\r").unwrap_or(content);
+        if line.at != read || !is_token(line.name) || !is_value(content) {
+            return None;
+        }
+        read += line.raw.len();
+        facts.note(line.kind, line.value);
+    }
+    (read == lines.len()).then_some(facts)
 }
 
 impl<'i> Facts<'i> {
@@ -262,8 +282,8 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
 }
 
 /// Judges the lines of a trailer section, which have no meaning for framing (RFC 9112 7.1.2).
-pub(super) fn judge_trailers(block: &[u8], found: &Found, fault_status: u16) -> Result<(), Fault> {
-    Block::gather(block, found, fault_status).map(|_| ())
+pub(super) fn judge_trailers(block: &[u8], found: &Found, ends: Ends) -> Result<(), Fault> {
+    Block::gather(block, found, ends).map(|_| ())
 }
 
 /// Checked at compile time: the limit on lines keeps the table of a hostile head small.
@@ -383,9 +403,9 @@ mod tests {
         let quick = Block::at_once(input, config)
             .map(|(found, block)| alloc::format!("{found:?} {:?}", lines(&block)));
         let mut scan = super::super::scan::Scan::default();
-        let slow = scan.find_end(input, config, super::super::scan::Ends::Strict).ok().flatten();
+        let slow = scan.find_end(input, config, Ends::Strict).ok().flatten();
         let slow = slow.and_then(|found| {
-            let block = Block::gather(input, &found, 400).ok()?;
+            let block = Block::gather(input, &found, Ends::Strict).ok()?;
             Some(alloc::format!("{found:?} {:?}", lines(&block)))
         });
         (quick, slow)
@@ -442,6 +462,80 @@ mod tests {
         assert!(agreed > 5_000, "{agreed}");
     }
 
+    /// RFC 9112 5.1: "A proxy MUST remove any such whitespace from a response message before forwarding".
+    #[test]
+    fn whitespace_before_colons_changes_nothing_in_a_response_and_is_refused_in_a_request() {
+        let head =
+            b"HTTP/1.1 200 OK\r\nX-A : a\r\nContent-Length\t \t:5\r\nConnection :close\r\nB: c : d\r\n\r\n";
+        let config = Config::default();
+        let found =
+            super::super::scan::Scan::default().find_end(head, &config, Ends::Lenient).unwrap().unwrap();
+        let Block { facts, fields } = Block::gather(head, &found, Ends::Lenient).unwrap();
+        assert_eq!((facts.length, facts.close), (Length::One(5), true));
+        let want: [(&[u8], &[u8]); 4] =
+            [(b"X-A", b"a"), (b"Content-Length", b"5"), (b"Connection", b"close"), (b"B", b"c : d")];
+        assert_eq!(fields.iter().collect::<Vec<_>>(), want);
+        assert_eq!(fields.first("content-length"), Some(&b"5"[..]));
+        let fault = Block::gather(head, &found, Ends::Strict).unwrap_err();
+        assert_eq!((fault.status, fault.what), (400, NOT_A_NAME));
+    }
+
+    /// A block and the same without whitespace before the colons, which httparse reads.
+    #[test]
+    fn spaced_blocks_are_read_as_httparse_reads_them_without_the_spaces() {
+        let pieces: [&[u8]; 14] = [
+            b"\r\n",
+            b"\r\n",
+            b"\n",
+            b"\r",
+            b":",
+            b" :",
+            b"\t :",
+            b" ",
+            b"X",
+            b"Content-Length",
+            b"7",
+            b"close",
+            b"\0",
+            b"\xff",
+        ];
+        let read = |input: &[u8], ends: Ends| {
+            let mut scan = super::super::scan::Scan::default();
+            let found = scan.find_end(input, &Config::default(), Ends::Lenient).ok().flatten()?;
+            let block = Block::gather(input, &found, ends).ok()?;
+            let lines: Vec<_> = block.fields.lines().map(|line| (line.kind, line.name, line.value)).collect();
+            Some(alloc::format!("{lines:?} {:?}", block.facts))
+        };
+        let mut rng = crate::rng::Rng::new(5);
+        let mut agreed = 0;
+        for _ in 0..60_000 {
+            let mut spaced = b"HTTP/1.1 200 OK\r\n".to_vec();
+            for _ in 0..rng.below(5) {
+                if rng.below(4) > 0 {
+                    let name: &[u8] = [&b"Content-Length"[..], b"Connection", b"X"][rng.below(3) as usize];
+                    let colon: &[u8] = [&b":"[..], b" : ", b"\t:\t", b" :"][rng.below(4) as usize];
+                    let value: &[u8] = [&b"7"[..], b"close", b"", b"a : b"][rng.below(4) as usize];
+                    spaced.extend([name, colon, value, b"\r\n"].concat());
+                } else {
+                    spaced.extend_from_slice(pieces[rng.below(14) as usize]);
+                }
+            }
+            spaced.extend_from_slice(b"\r\n\r\n");
+            let mut plain = Vec::new();
+            for line in spaced.split_inclusive(|&b| b == b'\n') {
+                let colon = line.iter().position(|&b| b == b':').unwrap_or(0);
+                let (name, rest) = line.split_at(colon);
+                let blank = name.iter().rev().take_while(|b| b" \t".contains(b)).count();
+                plain.extend_from_slice(&name[..colon - blank]);
+                plain.extend_from_slice(rest);
+            }
+            let got = read(&spaced, Ends::Lenient);
+            assert_eq!(got, read(&plain, Ends::Strict), "{}", spaced.escape_ascii());
+            agreed += usize::from(got.is_some() && spaced != plain);
+        }
+        assert!(agreed > 5_000, "{agreed}");
+    }
+
     #[test]
     fn the_table_grows_with_the_head() {
         for fields in [0, 1, 24, 25, 1000, 32_768] {
@@ -449,7 +543,7 @@ mod tests {
             (0..fields).for_each(|_| input.extend_from_slice(b"Content-Length: 7\r\n"));
             input.extend_from_slice(b"\r\n");
             let found = super::super::scan::Scan::default()
-                .find_end(&input, &Config::default(), super::super::scan::Ends::Strict)
+                .find_end(&input, &Config::default(), Ends::Strict)
                 .unwrap()
                 .unwrap();
             assert_eq!(found.fields, fields);
@@ -457,7 +551,7 @@ mod tests {
                 0 => Length::Absent,
                 _ => Length::One(7),
             };
-            assert_eq!(Block::gather(&input, &found, 400).unwrap().facts.length, want);
+            assert_eq!(Block::gather(&input, &found, Ends::Strict).unwrap().facts.length, want);
         }
     }
 }

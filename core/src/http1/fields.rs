@@ -12,8 +12,9 @@ use core::hint::black_box;
 /// A validated field block: lines `name: value CRLF` without the final blank line. Split lazily, order and
 /// case kept.
 ///
-/// Blocks of responses may hold lines that end in a bare LF (RFC 9112 2.2 allows a reader to take them);
-/// [`Fields::iter`] splits those too, and whatever a machine writes ends in CRLF.
+/// Blocks of responses may hold lines that end in a bare LF (RFC 9112 2.2 allows a reader to take them) or have
+/// whitespace before the colon (5.1 has a proxy remove it); [`Fields::iter`] splits those too, and whatever a
+/// machine writes has neither.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'i> {
     block: &'i [u8],
@@ -161,7 +162,9 @@ impl Line<'_> {
 
     /// The line already stands as this product writes it: `name ": " value CRLF`.
     pub(super) fn is_canonical(&self) -> bool {
-        self.raw.len() == line_len(self.name, self.value) && self.raw.ends_with(b"\r\n")
+        self.raw.len() == line_len(self.name, self.value)
+            && self.raw.get(self.name.len()) == Some(&b':')
+            && self.raw.ends_with(b"\r\n")
     }
 }
 
@@ -198,7 +201,14 @@ impl<'i> Iterator for Lines<'i> {
             self.rest = rest;
             let at = self.at + skipped;
             self.at = at + raw.len();
-            return Some(Line { kind: Kind::Other, at, skipped, raw, name, value: trim(value) });
+            return Some(Line {
+                kind: Kind::Other,
+                at,
+                skipped,
+                raw,
+                name: trim_end(name),
+                value: trim(value),
+            });
         }
         None
     }
@@ -274,6 +284,14 @@ fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
+/// Without the whitespace behind it.
+fn trim_end(mut name: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = name {
+        name = rest;
+    }
+    name
+}
+
 /// The position of the first `wanted`.
 pub(super) fn find(wanted: u8, bytes: &[u8]) -> Option<usize> {
     position(bytes, |b| b == wanted)
@@ -315,6 +333,8 @@ mod tests {
         assert_eq!(fields.first("x-"), None);
         assert_eq!(fields.all("X-a").count(), 2);
         assert!(!fields.is_empty());
+        let spaced = Fields::from_block(b"A :b\r\nC \t: d\r\n");
+        assert_eq!(spaced.iter().collect::<Vec<_>>(), [(&b"A"[..], &b"b"[..]), (b"C", b"d")]);
         assert!(Fields::default().is_empty());
         assert_eq!(Fields::default().iter().next(), None);
     }

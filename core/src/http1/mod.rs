@@ -20,13 +20,13 @@
 //! other than one final `chunked` (400, for unknown codings 501), folded lines, whitespace around names, bare
 //! CR or LF, control characters, several, missing or malformed Host fields, targets in no legal form (400),
 //! other major versions (505), other expectations than `100-continue` (417), heads beyond the limits (431). One empty
-//! line before a request is forgiven.
+//! line before a request is forgiven. A first line that cannot become legal is refused before its head is complete.
 //!
 //! # Responses are normalised where one reading is certain
 //!
 //! Transfer-encoding wins over a length, and identical lengths collapse; the connection is not reused after
-//! the former. Bare LF ends a line of a head. Folded lines are repaired by the caller with [`unfold`].
-//! Whatever is beyond that is 502.
+//! the former. Bare LF ends a line of a head. Whitespace between a name and its colon is read over, in trailers
+//! too (RFC 9112 5.1). Folded lines are repaired by the caller with [`unfold`]. Whatever is beyond that is 502.
 //!
 //! # What is written is canonical
 //!

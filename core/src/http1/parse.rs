@@ -4,7 +4,7 @@ use super::error::{Fault, MALFORMED_HOST, MISSING_HOST};
 use super::facts::{Block, Coding, Facts, Length};
 use super::fields::{is_token, is_value};
 use super::head::{BodyLength, RequestHead, ResponseHead, Version};
-use super::scan::Found;
+use super::scan::{Ends, Found, start_line};
 use super::target::{is_host, judge_target};
 
 /// A longer word in front of a refused request is not shown as its method.
@@ -33,8 +33,8 @@ pub(super) fn parse_request<'i>(
     found: &Found,
     block: Option<Block<'i>>,
 ) -> Result<(RequestHead<'i>, Wish), Fault> {
-    let (method, target, version) = request_line(start_line(input, found))?;
-    let Block { facts, fields } = block.map_or_else(|| Block::gather(input, found, 400), Ok)?;
+    let (method, target, version) = request_line(start_line(input, found.fields_at))?;
+    let Block { facts, fields } = block.map_or_else(|| Block::gather(input, found, Ends::Strict), Ok)?;
     match facts.hosts {
         0 if version == Version::Http11 => return Err(Fault::new(400, MISSING_HOST)),
         0 | 1 => {}
@@ -73,6 +73,12 @@ pub fn peek_request_line(input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (method, target) = (words.next()?, words.next()?);
     let plain = !target.is_empty() && !target.iter().any(u8::is_ascii_control);
     (is_token(method) && method.len() <= PEEKED_METHOD_BYTES_MAX && plain).then_some((method, target))
+}
+
+/// Judges the first line of a request whose head is incomplete or broken further on, as the complete head would
+/// be: whoever speaks another protocol is not waited for.
+pub(super) fn judge_request_line(line: &[u8]) -> Result<(), Fault> {
+    request_line(line).map(|_| ())
 }
 
 /// RFC 9112 3: three words with one space between them.
@@ -139,8 +145,8 @@ pub(super) fn parse_response<'i>(
     block: Option<Block<'i>>,
     asked: Asked,
 ) -> Result<(ResponseHead<'i>, Wish), Fault> {
-    let (version, status, reason) = status_line(start_line(input, found))?;
-    let Block { facts, fields } = block.map_or_else(|| Block::gather(input, found, 502), Ok)?;
+    let (version, status, reason) = status_line(start_line(input, found.fields_at))?;
+    let Block { facts, fields } = block.map_or_else(|| Block::gather(input, found, Ends::Lenient), Ok)?;
     let body = response_body(status, asked, &facts)?;
     // A length beside a transfer coding, or a coding in HTTP/1.0, may be an attempt to smuggle: this message
     // has one certain reading, but what follows it does not (RFC 9112 6.1).
@@ -200,11 +206,4 @@ fn response_body(status: u16, asked: Asked, facts: &Facts<'_>) -> Result<BodyLen
 /// RFC 9112 9.3: `close` wins; 1.1 stays by default, 1.0 only when it says so.
 fn persists(version: Version, facts: &Facts<'_>) -> bool {
     !facts.close && (version == Version::Http11 || facts.keep_alive)
-}
-
-fn start_line<'i>(input: &'i [u8], found: &Found) -> &'i [u8] {
-    match input.get(..found.fields_at).unwrap_or_default() {
-        [line @ .., b'\r', b'\n'] | [line @ .., b'\n'] => line,
-        line => line,
-    }
 }

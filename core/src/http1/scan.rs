@@ -1,7 +1,7 @@
 //! Finding the end of a head or of a trailer section while it arrives, in O(n) over all calls.
 
 use super::config::Config;
-use super::error::{FOLDED, Fault};
+use super::error::{FOLDED, Fault, NOT_A_NAME};
 use super::facts::Block;
 use super::fields::find;
 
@@ -14,6 +14,13 @@ pub(super) enum Ends {
     Strict,
 }
 
+impl Ends {
+    /// The status of a fault in what is read so.
+    pub(super) fn status(self) -> u16 {
+        if self == Self::Strict { 400 } else { 502 }
+    }
+}
+
 /// How far an unfinished block was looked at. The block starts at the start of the input in every call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scan {
@@ -24,6 +31,9 @@ pub(super) struct Scan {
     /// Complete lines before the blank one, the start line included.
     lines: usize,
     folded: bool,
+    /// Where a field line starts that was not asked for its colon.
+    unasked: Option<usize>,
+    start_line_taken: bool,
 }
 
 /// A complete block.
@@ -48,6 +58,16 @@ impl Scan {
     /// Nothing was looked at.
     pub(super) fn is_fresh(&self) -> bool {
         self.looked == 0
+    }
+
+    /// The start line without its line end, as soon as that was found, and only once: whoever judges it before the
+    /// head is complete does not do so again with every byte.
+    pub(super) fn take_start_line<'i>(&mut self, input: &'i [u8]) -> Option<&'i [u8]> {
+        if self.start_line_taken || self.fields_at == 0 {
+            return None;
+        }
+        self.start_line_taken = true;
+        Some(start_line(input, self.fields_at))
     }
 
     /// As [`find_end`](Self::find_end), with the block where it could be read on the way: nearly every head arrives
@@ -76,7 +96,7 @@ impl Scan {
         config: &Config,
         ends: Ends,
     ) -> Result<Option<Found>, Fault> {
-        let status = if ends == Ends::Strict { 400 } else { 502 };
+        let status = ends.status();
         // Only what may belong to a legal head is looked at, so that the verdict does not depend on how much
         // of an illegal one arrived at once.
         let window = input.get(..config.head_bytes_max).unwrap_or(input);
@@ -111,9 +131,16 @@ impl Scan {
                 Some(b' ' | b'\t') if ends == Ends::Strict => {
                     return Err(Fault::new(status, "a field line is folded (RFC 9112 5.2)"));
                 }
-                Some(b' ' | b'\t') => self.folded = true,
+                Some(b' ' | b'\t') => {
+                    // Only values fold. Once repaired, a name that did would be one with whitespace behind it.
+                    let field = self.unasked.take().and_then(|at| window.get(at..blank_at));
+                    if field.is_some_and(|field| find(b':', field).is_none()) {
+                        return Err(Fault::new(status, NOT_A_NAME));
+                    }
+                    self.folded = true;
+                }
                 Some(_) if self.lines == 0 => self.fields_at = lf + 1,
-                Some(_) => {}
+                Some(_) => self.unasked = Some(blank_at),
             }
             self.lines += 1;
             if self.lines - 1 > config.fields_max {
@@ -122,6 +149,14 @@ impl Scan {
         }
         self.looked = self.looked.max(window.len());
         if input.len() > config.head_bytes_max { Err(Fault::TOO_LARGE) } else { Ok(None) }
+    }
+}
+
+/// The line in front of the fields, without its line end.
+pub(super) fn start_line(input: &[u8], fields_at: usize) -> &[u8] {
+    match input.get(..fields_at).unwrap_or_default() {
+        [line @ .., b'\r', b'\n'] | [line @ .., b'\n'] => line,
+        line => line,
     }
 }
 
@@ -150,6 +185,7 @@ pub fn unfold(head: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     fn scan_by(step: usize, input: &[u8], config: &Config, ends: Ends) -> Result<Option<Found>, Fault> {
         let mut scan = Scan::default();
@@ -187,6 +223,38 @@ mod tests {
                     want,
                     "{input:?} by {step}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn the_start_line_is_given_once_however_the_head_drips() {
+        let input = b"GET / HTTP/1.1\r\nA: b\r\nC: d\r\n";
+        for step in 1..=input.len() {
+            let mut scan = Scan::default();
+            let mut taken = Vec::new();
+            for given in (step..input.len()).step_by(step).chain([input.len()]) {
+                let given = &input[..given];
+                assert_eq!(scan.find_end(given, &Config::default(), Ends::Strict), Ok(None));
+                taken.extend(scan.take_start_line(given));
+                // Not before its end is there, and not late either.
+                assert_eq!(!taken.is_empty(), given.len() >= 16, "{given:?} by {step}");
+            }
+            assert_eq!(taken, [b"GET / HTTP/1.1"], "by {step}");
+        }
+    }
+
+    #[test]
+    fn only_values_fold() {
+        for (input, folded) in [
+            (&b"HTTP/1.1 200 OK\r\nA:\r\n b\r\n c: d\r\n\r\n"[..], true),
+            (b"HTTP/1.1 200 OK\r\nA :\n\tb\n\n", true),
+            (b"HTTP/1.1 200 OK\r\nA\r\n : b\r\n\r\n", false),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nB\r\n \r\n : d\r\n\r\n", false),
+        ] {
+            for step in 1..=input.len() {
+                let fault = scan_by(step, input, &Config::default(), Ends::Lenient).unwrap_err();
+                assert_eq!((fault.status, fault.is_folded()), (502, folded), "{input:?} by {step}");
             }
         }
     }

@@ -5,7 +5,7 @@ use super::chars::is_tchar;
 use super::config::Config;
 use super::error::Fault;
 use super::head::{Part, RequestHead, RequestPart, Version};
-use super::parse::{Asked, parse_request};
+use super::parse::{Asked, judge_request_line, parse_request};
 use super::scan::{Ends, Scan};
 use super::state::{Cycle, Event, Half, Offer};
 use crate::time::{Deadline, Instant};
@@ -125,8 +125,13 @@ impl ServerConn {
         if matches!(self.clock, Clock::Idle(_) | Clock::Off) {
             self.clock = self.config.head_timeout.map_or(Clock::Off, |timeout| Clock::Head(now + timeout));
         }
-        let Some((found, block)) = self.scan.find_block(rest, &self.config, Ends::Strict)? else {
-            return Ok((skipped, None));
+        let (found, block) = match self.scan.find_block(rest, &self.config, Ends::Strict) {
+            Ok(Some(complete)) => complete,
+            // Before what is wrong behind it, so that the verdict does not depend on how much arrived at once.
+            verdict => {
+                self.scan.take_start_line(rest).map_or(Ok(()), judge_request_line)?;
+                return verdict.map(|_| (skipped, None));
+            }
         };
         let (head, wish) = parse_request(rest, &found, block)?;
         self.clock = Clock::Off;

@@ -199,6 +199,10 @@ mod tests {
         let block = b"A: b\r\nC:d\r\nConnection: x\r\nE: f\r\nG:\t h \r\nI: j\nUpgrade: k\r\nL: m\r\n";
         let want = b"HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\nE: f\r\nG: h\r\nI: j\r\nL: m\r\n\r\n";
         assert_eq!(head(block, Framing::default()), want);
+        // RFC 9112 5.1: whitespace before a colon is removed, also where the line has the length of a canonical one.
+        let spaced = b"A :b\r\nC : d\r\nContent-Length : 5\r\nE\t:f\r\n";
+        let want = b"HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\nE: f\r\n\r\n";
+        assert_eq!(head(spaced, Framing::default()), want);
         assert_eq!(head(b"", Framing::default()), b"HTTP/1.1 200 OK\r\n\r\n");
         assert_eq!(head(b"junk\r\nA: b\r\njunk", Framing::default()), b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n");
     }

@@ -100,7 +100,7 @@ fn ws() -> Seeds {
 }
 
 fn requests() -> Seeds {
-    let cases: [(&str, u8, &str); 22] = [
+    let cases: [(&str, u8, &str); 24] = [
         ("get", 0, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
         (
             "pipelined",
@@ -137,6 +137,8 @@ fn requests() -> Seeds {
         ("bare_lf", 0, "GET / HTTP/1.1\nHost: h\n\n"),
         ("two_hosts", 0, "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n"),
         ("version", 0, "GET / HTTP/2.0\r\nHost: h\r\n\r\n"),
+        ("other_protocol", 0, "SSH-2.0-OpenSSH_9\r\n"),
+        ("version_and_folded", 0, "GET / HTTP/2.0\r\nHost: h\r\nA: b\r\n c\r\n"),
         ("many_fields", 1, "GET / HTTP/1.1\r\nHost: h\r\nA:\r\nB:\r\nC:\r\nD:\r\nE:\r\n\r\n"),
         ("odd_lines", 9, "get /~% HTTP/1.1\r\nhOsT:\th \r\nX:\t \r\nKeep-Alive: 5\r\nTE: trailers\r\n\r\n"),
     ];
@@ -147,7 +149,7 @@ fn requests() -> Seeds {
 }
 
 fn responses() -> Seeds {
-    let cases: [(&str, u8, &str); 20] = [
+    let cases: [(&str, u8, &str); 22] = [
         ("length", 0, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
         ("length_old", 16, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
         (
@@ -176,6 +178,12 @@ fn responses() -> Seeds {
         ("upgrade_other", 8, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"),
         ("upgrade_required", 0, "HTTP/1.1 426 Upgrade Required\r\nUpgrade: a/1\r\nContent-Length: 0\r\n\r\n"),
         ("folded", 0, "HTTP/1.1 200 OK\r\nA: b\r\n\tc\r\n  d\r\nContent-Length: 1\r\n\r\nx"),
+        (
+            "spaced",
+            0,
+            "HTTP/1.1 200 OK\r\nX-A :a\r\nTransfer-Encoding\t : chunked\r\nConnection : close\r\n\r\n1\r\na\r\n0\r\nX : y\r\n\r\n",
+        ),
+        ("folded_name", 0, "HTTP/1.1 200 OK\r\nA : b\r\n c\r\nD\r\n : e\r\n\r\n"),
         ("bare_lf", 0, "HTTP/1.1 200\nContent-Length: 1\n\nx"),
         (
             "both_lengths",

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use piko_tests::http::{Client, End};
-use piko_tests::rig::PATIENCE;
+use piko_tests::process::Line;
+use piko_tests::rig::{PATIENCE, Rig};
 
 use crate::hostile::beside_load;
 
@@ -45,6 +46,37 @@ fn garbage_on_every_port_is_answered_or_dropped() {
             }
         }
     });
+}
+
+/// A first line that cannot become legal is answered when it is there: nobody ends the head, and the head's deadline
+/// would be silent.
+#[test]
+fn a_first_line_of_another_protocol_is_answered_at_once() {
+    let rig = Rig::start();
+    for addr in [rig.server.proxy, rig.server.upstream, rig.server.admin] {
+        for (line, status, method, path) in [
+            ("SSH-2.0-OpenSSH_9\r\n", 400, "", ""),
+            ("GET /a HTTP/9.x\r\n", 400, "GET", "/a"),
+            ("GET /b HTTP/9.0\r\n", 505, "GET", "/b"),
+        ] {
+            let already = rig.server.process.mark();
+            let mut client = Client::connect(addr).expect("the port takes connections");
+            client.send(line.as_bytes()).expect("sent");
+            let response = client.read_response("GET");
+            assert_eq!((response.status(), &response.end), (status, &End::Complete), "{line:?} on {addr}");
+            assert_eq!(response.value("connection").as_deref(), Some("close"), "{line:?} on {addr}");
+            assert_eq!(client.read_end(), End::Closed, "{line:?} on {addr}");
+            // The other ports keep no records of requests.
+            if addr != rig.server.proxy {
+                continue;
+            }
+            let is_record = |line: &Line| line.json().is_some_and(|r| r["subsystem"] == "proxy.access");
+            let record = rig.server.process.wait_line(already, PATIENCE, is_record).expect("a record");
+            let record = record.json().expect("an object")["request"].take();
+            let seen = (&record["status"], &record["method"], &record["path"]);
+            assert_eq!(seen, (&status.into(), &method.into(), &path.into()), "{line:?} on {addr}: {record}");
+        }
+    }
 }
 
 /// Forty heads of 10 MB at once, on every port: each is told so at its first megabyte.

@@ -212,6 +212,39 @@ fn a_folded_response_field_becomes_one_line() {
     assert_eq!(value.split_whitespace().collect::<Vec<_>>(), ["a", "b", "c"]);
 }
 
+/// RFC 9112 5.1: "A proxy MUST remove any such whitespace from a response message before forwarding".
+#[test]
+fn whitespace_before_a_colon_of_a_response_goes_no_further() {
+    let (rig, _heads) = watched(concat!(
+        "HTTP/1.1 200 OK\r\n",
+        "X-A : a\r\n",
+        "X-B :b\r\n",
+        "X-C\t \t: c : d\r\n",
+        "Connection : X-Named\r\n",
+        "X-Named : gone\r\n",
+        "Date : Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Trailer: X-Late\r\n",
+        "\r\n",
+        "2\r\nok\r\n0\r\nX-Late : e\r\n\r\n",
+    ));
+    let mut client = rig.client();
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nTE: trailers\r\n\r\n").as_bytes()).expect("sent");
+    let head = String::from_utf8(client.read_raw_head().expect("a head")).expect("what was sent");
+    let expected = concat!(
+        "HTTP/1.1 200 OK\r\n",
+        "X-A: a\r\n",
+        "X-B: b\r\n",
+        "X-C: c : d\r\n",
+        "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+    );
+    assert!(head.starts_with(expected), "{head}");
+    assert!(!head.contains(" :") || head.matches(" :").count() == 1, "only the value's: {head}");
+    assert!(head.ends_with("transfer-encoding: chunked\r\n\r\n"), "{head}");
+    let body = b"2\r\nok\r\n0\r\nX-Late: e\r\n\r\n";
+    assert_eq!(client.read_exact(body.len()).expect("a body"), body);
+}
+
 #[test]
 fn a_404_without_body_stays_as_it_is() {
     let (rig, _heads) = watched("HTTP/1.1 404 Nope\r\ncontent-length: 0\r\n\r\n");
