@@ -31,8 +31,8 @@ pub(super) struct Scan {
     /// Complete lines before the blank one, the start line included.
     lines: usize,
     folded: bool,
-    /// Where a field line starts that was not asked for its colon.
-    unasked: Option<usize>,
+    /// Where a field line starts that was not asked for its colon; zero, where the start line is, for none.
+    unasked: usize,
     start_line_taken: bool,
 }
 
@@ -133,14 +133,15 @@ impl Scan {
                 }
                 Some(b' ' | b'\t') => {
                     // Only values fold. Once repaired, a name that did would be one with whitespace behind it.
-                    let field = self.unasked.take().and_then(|at| window.get(at..blank_at));
+                    let at = core::mem::take(&mut self.unasked);
+                    let field = window.get(at..blank_at).filter(|_| at > 0);
                     if field.is_some_and(|field| find(b':', field).is_none()) {
                         return Err(Fault::new(status, NOT_A_NAME));
                     }
                     self.folded = true;
                 }
                 Some(_) if self.lines == 0 => self.fields_at = lf + 1,
-                Some(_) => self.unasked = Some(blank_at),
+                Some(_) => self.unasked = blank_at,
             }
             self.lines += 1;
             if self.lines - 1 > config.fields_max {

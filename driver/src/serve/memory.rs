@@ -50,8 +50,9 @@ pub struct RequestBudget {
 pub(super) struct Share {
     budget: Arc<RequestBudget>,
     key: Option<u32>,
-    copy: usize,
-    ahead: usize,
+    /// Bytes, in numbers as small as the limits allow: every connection has these.
+    copy: u32,
+    ahead: u32,
     /// Few connections ever hold so much that they need one.
     evicted: Option<Arc<AtomicBool>>,
 }
@@ -79,8 +80,9 @@ impl Share {
     /// So many bytes came behind a request that is under way. They count until it is over, though some may be used
     /// earlier.
     pub(super) fn note_ahead(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if bytes > self.ahead {
-            self.budget.ahead.fetch_add(bytes - self.ahead, Ordering::Relaxed);
+            self.budget.ahead.fetch_add((bytes - self.ahead) as usize, Ordering::Relaxed);
             self.ahead = bytes;
         }
     }
@@ -88,12 +90,17 @@ impl Share {
     /// A copy of so many bytes is kept for another try. False: there is no room for it.
     #[must_use]
     pub(super) fn keep(&mut self, bytes: usize) -> bool {
-        if bytes <= COPY_STEP.max(self.copy) {
+        if bytes <= COPY_STEP.max(self.copy as usize) {
             return true;
         }
         let Self { budget, copy, .. } = self;
-        let wanted = bytes.next_multiple_of(COPY_STEP);
-        let more = |used: usize| Some(used - *copy + wanted).filter(|sum| *sum <= budget.copies_max);
+        let Some(wanted) =
+            u32::try_from(bytes).ok().and_then(|bytes| bytes.checked_next_multiple_of(COPY_STEP as u32))
+        else {
+            return false;
+        };
+        let grown = (wanted - *copy) as usize;
+        let more = |used: usize| used.checked_add(grown).filter(|sum| *sum <= budget.copies_max);
         let fits = budget.copies.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
         if fits {
             *copy = wanted;
@@ -104,7 +111,7 @@ impl Share {
     /// The copy is gone.
     pub(super) fn forget_copy(&mut self) {
         if self.copy > 0 {
-            self.budget.copies.fetch_sub(std::mem::take(&mut self.copy), Ordering::Relaxed);
+            self.budget.copies.fetch_sub(std::mem::take(&mut self.copy) as usize, Ordering::Relaxed);
         }
     }
 
@@ -112,7 +119,7 @@ impl Share {
     pub(super) fn end_request(&mut self) {
         self.forget_copy();
         if self.ahead > 0 {
-            self.budget.ahead.fetch_sub(std::mem::take(&mut self.ahead), Ordering::Relaxed);
+            self.budget.ahead.fetch_sub(std::mem::take(&mut self.ahead) as usize, Ordering::Relaxed);
         }
     }
 
