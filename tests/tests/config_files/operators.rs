@@ -279,6 +279,8 @@ impl Started {
         );
         let mut command = Command::new(script);
         command.args(["-qfc", &how.replace("$RUN", &server), "/dev/null"]);
+        // `nohup` leaves a file where it is called.
+        command.current_dir(folder.path("."));
         let shell = Process::spawn("script", &mut command).expect("script starts");
         let mut started = Self { folder, pid: None, _shell: shell };
         started.wait_log("starting proxy server");
