@@ -181,6 +181,7 @@ fn heads_that_drip_in_end_with_the_head_deadline() {
                 assert!(taken || !early, "ended after {:?}, before the deadline of 10 s", begin.elapsed());
                 taken
             });
+            // Time is the subject: heads that come byte by byte.
             std::thread::sleep(Duration::from_millis(100));
         }
     });

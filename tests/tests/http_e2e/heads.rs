@@ -51,6 +51,7 @@ fn heads_up_to_the_limit_go_all_the_way() {
         let small = head_of(100, "");
         while ask(&near, &small).status() != 200 {
             assert!(Instant::now() < deadline, "the endpoint does not come to the other node");
+            // The node is another process, which tells nobody what it routes: it is asked.
             std::thread::sleep(Duration::from_millis(20));
         }
         // The other node gets what is longer than it came: these get a blank each, and the host is there twice.
