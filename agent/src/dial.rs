@@ -8,7 +8,7 @@ use piko_core::time::Instant;
 use piko_driver::{Addr, Io, MaybeTls, Runtime, timeout_at};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long resolved addresses of a service are used: a name may move, and a lookup per connection
@@ -29,7 +29,7 @@ fn is_exhausted(error: &io::Error) -> bool {
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&code))
 }
 
-/// A resolver that cannot open its files or sockets says no more than that the name is not known.
+/// Whether nothing can be opened now. A resolver to which that happens says no more than that the name is not known.
 fn descriptors_are_used_up() -> bool {
     std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).is_err_and(|error| is_exhausted(&error))
 }
@@ -43,6 +43,13 @@ pub(crate) struct Failed {
     pub(crate) error: io::Error,
 }
 
+/// What the last lookup of a name came to, and when.
+struct Lookup {
+    at: Instant,
+    /// An error is told to everyone who waited for it, and [`io::Error`] has no copy.
+    found: Result<Vec<SocketAddr>, (&'static str, io::ErrorKind, String)>,
+}
+
 /// How the service behind one endpoint is reached.
 pub(crate) struct Dial<R> {
     pub(crate) rt: R,
@@ -52,7 +59,10 @@ pub(crate) struct Dial<R> {
     pub(crate) keep_alive: Option<Duration>,
     /// Plain or TLS.
     pub(crate) link: Link,
-    addrs: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
+    known: Mutex<Option<Lookup>>,
+    /// Held while the resolver is asked. A burst of requests asks it once: a lookup takes a thread and descriptors, of
+    /// which many at the same time would use up what the connections need.
+    asking: futures::lock::Mutex<()>,
 }
 
 impl<R: Runtime> Dial<R> {
@@ -63,7 +73,8 @@ impl<R: Runtime> Dial<R> {
         keep_alive: Option<Duration>,
         link: Link,
     ) -> Self {
-        Self { rt, endpoint, addr, keep_alive, link, addrs: Mutex::new(None) }
+        let (known, asking) = (Mutex::new(None), futures::lock::Mutex::new(()));
+        Self { rt, endpoint, addr, keep_alive, link, known, asking }
     }
 
     /// The failure of the service as it was configured.
@@ -71,19 +82,49 @@ impl<R: Runtime> Dial<R> {
         Failed { cause, addr: self.addr.to_string(), error }
     }
 
+    fn known(&self) -> MutexGuard<'_, Option<Lookup>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn addrs(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failed> {
-        let now = self.rt.now();
-        if let Some((since, addrs)) = &*self.addrs.lock().unwrap_or_else(PoisonError::into_inner) {
-            if now.since(*since) < ADDRS_TTL {
+        let asked = self.rt.now();
+        if let Some(Lookup { at, found: Ok(addrs) }) = &*self.known() {
+            if asked.since(*at) < ADDRS_TTL {
                 return Ok(addrs.clone());
             }
         }
-        let addrs = self.rt.resolve(host, port).await.map_err(|error| {
+        let _turn = self.asking.lock().await;
+        // Whoever had the turn before may have asked for this one too, then without an answer as well.
+        let of_another = match &*self.known() {
+            Some(Lookup { at, found }) if *at >= asked => Some(found.clone()),
+            _ => None,
+        };
+        let found = match of_another {
+            Some(found) => found,
+            None => {
+                let found = self.resolve(host, port).await;
+                *self.known() = Some(Lookup { at: self.rt.now(), found: found.clone() });
+                found
+            }
+        };
+        found.map_err(|(cause, kind, text)| self.failed(cause, io::Error::new(kind, text)))
+    }
+
+    async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, (&'static str, io::ErrorKind, String)> {
+        let found = match descriptors_are_used_up() {
+            // Asked before as well: while the resolver tries in vain, a connection may have ended.
+            true => Err(rustix::io::Errno::MFILE.into()),
+            false => self.rt.resolve(host, port).await,
+        };
+        found.map_err(|error| {
             let is_exhausted = is_exhausted(&error) || descriptors_are_used_up();
-            self.failed(if is_exhausted { OUT_OF_DESCRIPTORS } else { cause::RESOLVE_FAILED }, error)
-        })?;
-        *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, addrs.clone()));
-        Ok(addrs)
+            let cause = if is_exhausted { OUT_OF_DESCRIPTORS } else { cause::RESOLVE_FAILED };
+            (cause, error.kind(), error.to_string())
+        })
     }
 
     /// Connects, says `head` (a PROXY header stands in front of all else), and does the handshake of a service with TLS.
@@ -134,13 +175,15 @@ impl<R: Runtime> Dial<R> {
                 }
             }
         }
-        *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if last.as_ref().is_none_or(|failed| failed.cause != OUT_OF_DESCRIPTORS) {
+            *self.known() = None;
+        }
         Err(last.unwrap_or_else(|| self.failed(cause::RESOLVE_FAILED, io::ErrorKind::NotFound.into())))
     }
 
     /// The first addresses do not answer: the next connection begins behind them.
     fn prefer(&self, n: usize) {
-        if let Some((_, addrs)) = &mut *self.addrs.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(Lookup { found: Ok(addrs), .. }) = &mut *self.known() {
             // Another lookup may have found fewer meanwhile.
             let n = n.min(addrs.len());
             addrs.rotate_left(n);
