@@ -4,10 +4,10 @@ use crate::common::{ENDPOINT, PATIENCE, Way, connect, reset};
 use crate::raw::port_of;
 use crate::upgrade::metric;
 use piko_tests::cluster::unused_addr;
-use piko_tests::process::{Agent, Forward, Server};
+use piko_tests::process::{Agent, Forward, Server, Signal};
 use piko_tests::service::Service;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Instant;
 
 const PORT: [&str; 2] = ["--proxy.tcp.ports", "127.0.0.1:0=db"];
@@ -120,11 +120,20 @@ fn what_is_not_the_doing_of_an_agent_is_not_held_against_it() {
     }
     assert!(!set_aside(server));
     let down = Server::start(&PORT);
-    let _agent = Agent::tcp(&down.connect_url(), ENDPOINT, &unused_addr().to_string(), &[]);
-    for _ in 0..2 * FAILURES_MAX {
-        let client = connect(port_of(&down, ENDPOINT));
-        client.shutdown(Shutdown::Write).expect("it is open");
-        assert!((&client).read_exact(&mut [0]).is_err(), "it is over");
+    let mut agent = Agent::tcp(&down.connect_url(), ENDPOINT, &unused_addr().to_string(), &[]);
+    // It says nothing before all of them have left.
+    agent.process.signal(Signal::Stop).expect("it runs");
+    let clients: Vec<TcpStream> = (0..2 * FAILURES_MAX)
+        .map(|_| {
+            let client = connect(port_of(&down, ENDPOINT));
+            client.shutdown(Shutdown::Write).expect("it is open");
+            client
+        })
+        .collect();
+    assert!(!set_aside(&down));
+    agent.process.signal(Signal::Cont).expect("it runs");
+    for mut client in clients {
+        assert!(client.read_exact(&mut [0]).is_err(), "it is over");
     }
     assert!(!set_aside(&down));
 }
