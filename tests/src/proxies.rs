@@ -130,8 +130,10 @@ fn serve(mut stream: TcpStream, kind: Kind, manner: Manner, asked: &Sender<Asked
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
-    io::copy(&mut from, &mut to)?;
-    to.shutdown(Shutdown::Write)
+    let copied = io::copy(&mut from, &mut to);
+    // Behind a reset as well, or the other end would wait for ever.
+    to.shutdown(Shutdown::Write)?;
+    copied.map(drop)
 }
 
 /// `None` where the login was wrong, which has been said.
