@@ -146,6 +146,7 @@ pub(crate) fn upstream<R: Runtime>(
     backoff.exit_on_failure = options.connect.exit_on_failure;
     let mut mux = mux::Config::default();
     mux.budget = budget;
+    mux.lazy_time = mux::LAZY_TIME_CALM;
     // Over TCP a server carries nothing before it knows that a stream was accepted.
     mux.prompt_acks = protocol == Protocol::Tcp;
     let connect = &options.connect;

@@ -6,7 +6,7 @@ use crate::runtime::{IoInfo, Runtime, Timer, Turn};
 use crate::transport::{Received, Transport};
 use crate::tunnel::TunnelHandle;
 use bytes::BytesMut;
-use piko_core::mux::{CloseReason, LAZY_TIME};
+use piko_core::mux::CloseReason;
 use piko_core::time::Instant;
 use piko_core::tunnel::{TransportEnd, Tunnel};
 use std::future::Future;
@@ -249,7 +249,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
         if round.came.is_some() {
             // Who reads what came ends its stream soon, or owes credit: frames that may wait so long for company. The
             // timer is armed for them now, so that the first one need not wake this loop for that alone.
-            at = at.min(now + LAZY_TIME);
+            at = at.min(now + shared.tunnel.lazy_time());
         }
         shared.armed = at;
         let wanted = !shared.output_waits && shared.tunnel.wants_transmit();

@@ -29,6 +29,7 @@ pub(crate) fn limits() -> Arc<mux::Config> {
     config.window_max = WINDOW_BYTES_MAX;
     config.budget = Arc::new(mux::Budget::new(TUNNEL_BUDGET_BYTES));
     config.front_room = FRONT_ROOM;
+    config.lazy_time = mux::LAZY_TIME_CALM;
     // Agents open no streams (wire protocol 4.1).
     config.incoming_max = 0;
     config.accept_backlog = 0;

@@ -31,8 +31,15 @@ pub(super) const REFUSALS_MAX: usize = 16 * 1024;
 pub(super) const DISCARD_BYTES_MAX: u32 = 1 << 20;
 /// How long discard mode may last before the stream is reset.
 pub(super) const DISCARD_TIME: Duration = Duration::from_secs(10);
-/// How long a frame that nobody waits for (the end of an answered request, credit, an ACK) may wait for company.
+/// How long a pong or a ping that measures may wait for company, and by default every frame that nobody waits for
+/// ([`Config::lazy_time`]).
 pub const LAZY_TIME: Duration = Duration::from_millis(2);
+/// [`Config::lazy_time`] for a loop of exchanges that come one after the other: a timer of this length stands behind the
+/// next tick of a kernel with 250 Hz, so that its clock need not be set for it at every wait. On a virtual machine that takes
+/// as long as the work in between.
+pub const LAZY_TIME_CALM: Duration = Duration::from_millis(20);
+/// More than that helps nobody, and peers keep what they have for streams that are long over.
+const LAZY_TIME_MAX: Duration = Duration::from_secs(1);
 /// A transport that takes a full outbox within this time is fast (160 Mbit/s): the quantum is
 /// [`Config::quantum_max`], since frames cost more than the wait behind a long one. On a slower one a small
 /// answer must not stand behind long frames.
@@ -107,8 +114,12 @@ pub struct Config {
     pub ping_after: Duration,
     /// Silence after the ping before the peer counts as dead. Default 5 s.
     pub ping_timeout: Duration,
-    /// ACKs of accepted streams leave at once, for peers that wait for them, and not together with the first data (2 ms
-    /// later at most). Default false.
+    /// How long a frame that nobody waits for (the end of an answered request, early credit, an ACK) may wait for
+    /// company. Default 2 ms. A loop that sleeps between the frames of an exchange sets a timer of that length at each
+    /// of them: one shorter than the tick of the system (4 ms on many) is more work for its timers than the frame is.
+    pub lazy_time: Duration,
+    /// ACKs of accepted streams leave at once, for peers that wait for them, and not together with the first data
+    /// ([`Self::lazy_time`] later at most). Default false.
     pub prompt_acks: bool,
     /// Time without an ACK before an own stream is reset. Default 75 s (wire protocol 4.4).
     pub open_timeout: Duration,
@@ -131,6 +142,7 @@ impl Default for Config {
             window_max: 6 << 20,
             ping_after: Duration::from_secs(5),
             ping_timeout: Duration::from_secs(5),
+            lazy_time: LAZY_TIME,
             prompt_acks: false,
             open_timeout: Duration::from_secs(75),
             close_timeout: Duration::from_secs(300),
@@ -148,6 +160,7 @@ impl Config {
             && self.quantum_max == clamped.quantum_max
             && self.window_max == clamped.window_max
             && self.accept_backlog == clamped.accept_backlog
+            && self.lazy_time == clamped.lazy_time
             && self.close_timeout == clamped.close_timeout;
         if same { self } else { Arc::new(clamped) }
     }
@@ -161,6 +174,7 @@ impl Config {
         self.accept_backlog = self.accept_backlog.min(self.incoming_max);
         // A timer that is started anew must not be due at the same instant.
         self.close_timeout = self.close_timeout.max(LAZY_TIME);
+        self.lazy_time = self.lazy_time.min(LAZY_TIME_MAX);
         self
     }
 }

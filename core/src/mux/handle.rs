@@ -13,7 +13,7 @@ const BEGIN_BYTES: usize = 1024;
 /// How soon a FIN has to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// With the next transmission, at the latest after 2 ms: nobody waits for it.
+    /// With the next transmission, at the latest after [`super::Config::lazy_time`]: nobody waits for it.
     Lazy,
     /// The peer waits for the end: [`Session::wants_transmit`] becomes true.
     Now,

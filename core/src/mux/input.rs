@@ -188,7 +188,7 @@ impl Session {
                 return Err(Violation::PingFlood);
             }
             self.owed.pongs.push(header.length);
-            self.hurry(Urgency::Lazy);
+            self.hurry(Urgency::Soon);
         } else if header.flags.has(Flags::ACK) {
             self.keepalive.answered(self.now, header.length);
         }
@@ -420,7 +420,7 @@ impl Session {
             Some(round_trip) => stream.hungry = took <= round_trip.saturating_mul(2),
             None => {
                 self.keepalive.probe(now);
-                self.hurry(Urgency::Lazy);
+                self.hurry(Urgency::Soon);
             }
         }
     }

@@ -82,6 +82,11 @@ impl Session {
         self.outbox.set_speed(speed, quantum);
     }
 
+    /// How long frames that nobody waits for may wait for company ([`super::Config::lazy_time`]).
+    pub fn lazy_time(&self) -> Duration {
+        self.config.lazy_time
+    }
+
     /// True while the transport is so slow that what lies behind it, in the kernel, is better kept short: a small
     /// answer waits for that, too.
     pub fn is_crawling(&self) -> bool {
@@ -133,7 +138,7 @@ impl Session {
             self.put_owed(at);
         }
         self.owed.urgent = !all;
-        self.owed.lazy_since = None;
+        self.owed.lazy_at = None;
         self.owed.lazy_due = false;
         // A go-away that ends the session comes behind everything that was owed before it.
         let said = all && self.put_go_away();

@@ -1,7 +1,7 @@
 //! [`Session`]: its state, the application's verbs and the events. Input, output and time are in files of
 //! their own.
 
-use super::config::Config;
+use super::config::{Config, LAZY_TIME};
 use super::error::{CloseReason, GoAway, OpenError};
 use super::frame::{Flags, HEADER_BYTES, Header, Kind};
 use super::handle::{RecvStream, SendStream};
@@ -119,8 +119,8 @@ pub(super) enum Phase {
 pub(super) struct Owed {
     /// Something that the peer waits for is owed.
     pub(super) urgent: bool,
-    /// Since when something is owed that nobody waits for.
-    pub(super) lazy_since: Option<Instant>,
+    /// When something that nobody waits for has waited long enough for company.
+    pub(super) lazy_at: Option<Instant>,
     /// The lazy frames have waited long enough.
     pub(super) lazy_due: bool,
     pub(super) away: Option<GoAway>,
@@ -156,7 +156,7 @@ impl Session {
             keepalive: KeepAlive::new(config.ping_after, config.ping_timeout, now),
             owed: Owed {
                 urgent: false,
-                lazy_since: None,
+                lazy_at: None,
                 lazy_due: false,
                 away: None,
                 pongs: Vec::new(),
@@ -466,12 +466,16 @@ impl Session {
     }
 
     pub(super) fn hurry(&mut self, urgency: Urgency) {
-        match urgency {
-            Urgency::Lazy => {
-                self.owed.lazy_since.get_or_insert(self.now);
+        let span = match urgency {
+            Urgency::Lazy => self.config.lazy_time,
+            Urgency::Soon => self.config.lazy_time.min(LAZY_TIME),
+            Urgency::Now => {
+                self.owed.urgent = true;
+                return;
             }
-            Urgency::Now => self.owed.urgent = true,
-        }
+        };
+        let at = self.now + span;
+        self.owed.lazy_at = Some(self.owed.lazy_at.map_or(at, |first| first.min(at)));
     }
 
     /// Resets a stream from this side: unread bytes are dropped, an RST is owed, whoever waits is told.
@@ -600,7 +604,7 @@ impl Session {
         self.news.closed = true;
         self.owed.away = None;
         self.owed.urgent = false;
-        self.owed.lazy_since = None;
+        self.owed.lazy_at = None;
         self.owed.lazy_due = false;
         self.owed.pongs = Vec::new();
         self.owed.refused = Vec::new();
@@ -619,8 +623,10 @@ impl Session {
 /// How soon an owed frame has to leave (performance guide 2.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
-    /// With the next transmission, or after the lazy time.
+    /// With the next transmission, or after [`Config::lazy_time`].
     Lazy,
+    /// The same, and after [`LAZY_TIME`] whatever that is: its receiver measures how long it takes.
+    Soon,
     /// Its receiver waits for it.
     Now,
 }

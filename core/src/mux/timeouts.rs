@@ -1,6 +1,6 @@
 //! Time: one deadline out of all that wait, and what is due at it.
 
-use super::config::{DISCARD_TIME, LAZY_TIME};
+use super::config::DISCARD_TIME;
 use super::error::CloseReason;
 use super::session::{Phase, Session};
 use super::table::List;
@@ -34,8 +34,8 @@ impl Session {
         }
         let (at, why) = self.keepalive.deadline();
         f(at, why);
-        if let (Some(since), false) = (self.owed.lazy_since, self.owed.lazy_due) {
-            f(since + LAZY_TIME, "lazy");
+        if let (Some(at), false) = (self.owed.lazy_at, self.owed.lazy_due) {
+            f(at, "lazy");
         }
         for (list, why) in
             [(List::Opening, "no ACK"), (List::Closing, "no FIN"), (List::Discarding, "discard mode")]
@@ -75,7 +75,7 @@ impl Session {
             self.idle = true;
             self.rest();
         }
-        if self.owed.lazy_since.is_some_and(|since| now >= since + LAZY_TIME) {
+        if self.owed.lazy_at.is_some_and(|at| now >= at) {
             self.owed.lazy_due = true;
         }
         for list in List::TIMERS {

@@ -343,6 +343,11 @@ impl Tunnel {
         self.session.wants_input()
     }
 
+    /// How long frames that nobody waits for may wait for company ([`Session::lazy_time`]).
+    pub fn lazy_time(&self) -> Duration {
+        self.session.lazy_time()
+    }
+
     /// True while the transport is so slow that the kernel had better hold little back (see [`Session::is_crawling`]).
     pub fn is_crawling(&self) -> bool {
         self.session.is_crawling()

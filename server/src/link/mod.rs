@@ -41,6 +41,7 @@ pub(crate) fn limits() -> Arc<mux::Config> {
     config.window_max = WINDOW_BYTES_MAX;
     config.budget = Arc::new(mux::Budget::new(BUDGET_BYTES));
     config.front_room = FRONT_ROOM;
+    config.lazy_time = mux::LAZY_TIME_CALM;
     config.incoming_max = INCOMING_MAX;
     config.accept_backlog = INCOMING_MAX;
     config.unacked_max = STREAMS_MAX;
