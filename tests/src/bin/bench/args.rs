@@ -45,7 +45,7 @@ usage: bench [flags]
   --contenders a,b     of direct, nginx, haproxy, nginx-chain, rathole, piko, piko-far, piko-many, piko-log, piko-old;
                        with TLS towards clients: nginx-tls, piko-tls; between the two programs: nginx-tls-inner,
                        piko-tls-tunnel; and both: nginx-tls-both, piko-tls-both
-  --workloads a,b      of small, one, 64k, 1m, close
+  --workloads a,b      of small, one, 64k, 1m, 1m-paced, close
   --base NAME          the contender that ratios are relative to (nginx)
   --old DIR            an older build of piko-server and piko-agent, as one more row
   --syscalls           count system calls and tunnel writes per request, and nothing else
