@@ -173,13 +173,24 @@ fn server(url: &ConnectUrl) -> Url {
     Url::from_parts(url.tls, &url.host, url.port, &url.prefix)
 }
 
-/// `min(8 MiB, memory / 8)` (design guide A.1); memory that cannot be read counts as plenty.
+/// `min(8 MiB, memory / 8)` (design guide A.1).
 pub(crate) fn budget_bytes() -> usize {
-    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-        line.split_whitespace().nth(1)?.parse::<usize>().ok()
-    });
-    total.map_or(BUDGET_BYTES_MAX, |kib| BUDGET_BYTES_MAX.min(kib.saturating_mul(1024) / 8))
+    BUDGET_BYTES_MAX.min(memory_bytes() / 8)
+}
+
+/// The memory that this process may use: the machine's, or that of its container. What cannot be read counts as plenty.
+pub(crate) fn memory_bytes() -> usize {
+    let machine = first_number("/proc/meminfo").map(|kib| kib.saturating_mul(1024));
+    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    // `/` where the container has a tree of its own, as most have.
+    let group = group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    let container = first_number(&format!("/sys/fs/cgroup{group}/memory.max"));
+    machine.into_iter().chain(container).min().unwrap_or(usize::MAX)
+}
+
+/// The first number of a file of the kernel: `MemTotal` stands first in its file, and `max` is none.
+fn first_number(path: &str) -> Option<usize> {
+    std::fs::read_to_string(path).ok()?.split_whitespace().find_map(|word| word.parse().ok())
 }
 
 /// One clear line for each change.

@@ -5,7 +5,7 @@ use futures::io::AsyncWriteExt;
 use piko_config::{ServiceAddr, Target};
 use piko_core::proxy::cause;
 use piko_core::time::Instant;
-use piko_driver::{Addr, Io, MaybeTls, Runtime, timeout_at};
+use piko_driver::{Addr, Io, MaybeTls, Runtime, Tasks, timeout_at};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,11 @@ const ADDRS_TTL: Duration = Duration::from_secs(5);
 
 /// What an address of several may take where the listener has no timeout.
 const ADDR_TIME: Duration = Duration::from_secs(2);
+
+/// What the kernel may hold of a service's bytes on this machine. Whoever reads makes room, and where both ends are on one
+/// machine has the service's next segments made at once, on its own processor time: with the 64 KiB that a kernel begins with,
+/// 1 MiB costs the agent half as much again, and the server a third more, since its pieces are smaller.
+const UNREAD_BYTES: usize = 384 * 1024;
 
 /// The agent may open no further socket: its limit on open files is reached.
 const OUT_OF_DESCRIPTORS: &str = "out-of-descriptors";
@@ -43,6 +48,24 @@ pub(crate) struct Failed {
     pub(crate) error: io::Error,
 }
 
+/// How many connections may have [`UNREAD_BYTES`]: of readers that stopped, the kernel holds twice that.
+#[derive(Clone)]
+pub(crate) struct Roomy {
+    streams: Tasks,
+    most: usize,
+}
+
+impl Roomy {
+    /// As many as an eighth of this memory holds, and no more than 96 MiB.
+    pub(crate) fn new(streams: Tasks, memory_bytes: usize) -> Self {
+        Self { streams, most: (memory_bytes / 8).min(96 << 20) / (2 * UNREAD_BYTES) }
+    }
+
+    fn is_free(&self) -> bool {
+        self.streams.running() <= self.most
+    }
+}
+
 /// What the last lookup of a name came to, and when.
 struct Lookup {
     at: Instant,
@@ -59,6 +82,7 @@ pub(crate) struct Dial<R> {
     pub(crate) keep_alive: Option<Duration>,
     /// Plain or TLS.
     pub(crate) link: Link,
+    pub(crate) roomy: Roomy,
     known: Mutex<Option<Lookup>>,
     /// Held while the resolver is asked. A burst of requests asks it once: a lookup takes a thread and descriptors, of
     /// which many at the same time would use up what the connections need.
@@ -72,9 +96,10 @@ impl<R: Runtime> Dial<R> {
         addr: ServiceAddr,
         keep_alive: Option<Duration>,
         link: Link,
+        roomy: Roomy,
     ) -> Self {
         let (known, asking) = (Mutex::new(None), futures::lock::Mutex::new(()));
-        Self { rt, endpoint, addr, keep_alive, link, known, asking }
+        Self { rt, endpoint, addr, keep_alive, link, roomy, known, asking }
     }
 
     /// The failure of the service as it was configured.
@@ -130,6 +155,9 @@ impl<R: Runtime> Dial<R> {
     /// Connects, says `head` (a PROXY header stands in front of all else), and does the handshake of a service with TLS.
     async fn connect_to(&self, target: &Addr, head: &[u8]) -> io::Result<MaybeTls<R::Tcp>> {
         let mut io = self.rt.connect(target).await?;
+        if matches!(target, Addr::Ip(to) if to.ip().to_canonical().is_loopback()) && self.roomy.is_free() {
+            io.hold_unread(UNREAD_BYTES);
+        }
         if cfg!(feature = "proxy-protocol") && !head.is_empty() {
             io.write_all(head).await?;
         }
@@ -187,6 +215,24 @@ impl<R: Runtime> Dial<R> {
             // Another lookup may have found fewer meanwhile.
             let n = n.min(addrs.len());
             addrs.rotate_left(n);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_memories_have_room_for_few() {
+        for (memory, most) in [(0, 0), (16 << 20, 2), (64 << 20, 10), (1 << 30, 128), (usize::MAX, 128)] {
+            let streams = Tasks::new();
+            let roomy = Roomy::new(streams.clone(), memory);
+            let guards: Vec<_> = (0..most).map(|_| streams.enter()).collect();
+            assert!(roomy.is_free(), "{memory}");
+            let _one_more = streams.enter();
+            assert!(!roomy.is_free(), "{memory}");
+            drop(guards);
         }
     }
 }

@@ -109,6 +109,10 @@ impl<I: Io> Io for MaybeTls<I> {
         each!(self, io => io.limit_unsent(bytes_max));
     }
 
+    fn hold_unread(&self, bytes: usize) {
+        each!(self, io => io.hold_unread(bytes));
+    }
+
     fn cut_at_end(&self, yes: bool) {
         each!(self, io => io.cut_at_end(yes));
     }

@@ -216,6 +216,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn limit_unsent(&self, bytes_max: u32) {
         let _ = bytes_max;
     }
+    /// How many bytes of the peer the kernel takes before they are read, where it would begin with few and judge for itself
+    /// what more is good for (`SO_RCVBUF`). Best effort.
+    fn hold_unread(&self, bytes: usize) {
+        let _ = bytes;
+    }
     /// Whether the end of the process, or a drop, is to look like [`Self::abort`] from here on: for as long as a clean end
     /// would make what was sent look complete. Best effort.
     fn cut_at_end(&self, yes: bool) {

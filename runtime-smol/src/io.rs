@@ -190,6 +190,12 @@ impl Io for SmolIo {
         }
     }
 
+    fn hold_unread(&self, bytes: usize) {
+        if let Socket::Tcp(stream) = &self.socket {
+            piko_sockets::hold_unread(stream.get_ref(), bytes);
+        }
+    }
+
     fn keep_alive(&self, interval: Option<Duration>) {
         if let Socket::Tcp(stream) = &self.socket {
             piko_sockets::keep_alive(stream.get_ref(), interval);

@@ -113,6 +113,12 @@ impl Io for TokioIo {
         }
     }
 
+    fn hold_unread(&self, bytes: usize) {
+        if let Socket::Tcp(stream) = &self.socket {
+            piko_sockets::hold_unread(stream, bytes);
+        }
+    }
+
     fn cut_at_end(&self, yes: bool) {
         if let Socket::Tcp(stream) = &self.socket {
             let _ = SockRef::from(stream).set_linger(yes.then_some(Duration::ZERO));

@@ -49,6 +49,13 @@ pub fn limit_unsent(socket: &impl AsHandle, bytes_max: u32) {
     let _ = (socket, bytes_max);
 }
 
+/// How many bytes the kernel takes from the peer before they are read, at most; from then on it is no longer for the kernel
+/// to judge. Kernels have a limit of their own (`net.core.rmem_max`).
+pub fn hold_unread(socket: &impl AsHandle, bytes: usize) {
+    // Where it fails, the kernel's own judgement stands.
+    let _ = SockRef::from(socket).set_recv_buffer_size(bytes);
+}
+
 /// Sets the interval of TCP's probes, or switches them off.
 pub fn keep_alive(socket: &impl AsHandle, interval: Option<Duration>) {
     let socket = SockRef::from(socket);

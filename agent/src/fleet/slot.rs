@@ -1,7 +1,8 @@
 //! What stands behind a listener, and the streams that come to it.
 
 use super::workers::{Job, Workers};
-use crate::dial::Dial;
+use crate::agent::memory_bytes;
+use crate::dial::{Dial, Roomy};
 use crate::http::{HttpService, header_version};
 use crate::metrics::Counted;
 use crate::tcp::TcpService;
@@ -68,7 +69,9 @@ impl<R: Runtime> Maker<R> {
         access: &Arc<AccessLog>,
     ) -> Service<R> {
         let ListenerOptions { endpoint, addr, pool, timeout, protocol, .. } = listener;
-        let dial = Dial::new(self.rt.clone(), endpoint.clone(), addr.clone(), pool.keep_alive, link.clone());
+        let roomy = Roomy::new(self.tasks.clone(), memory_bytes());
+        let dial =
+            Dial::new(self.rt.clone(), endpoint.clone(), addr.clone(), pool.keep_alive, link.clone(), roomy);
         // The subsystem is part of a record's static description, hence one call site for each.
         match protocol {
             Protocol::Http => {

@@ -1,6 +1,8 @@
 //! `--timeout` and `--http-client.*`: what the agent does with its service.
 
 use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use piko_tests::cluster::unused_addr;
 use piko_tests::flags::{WAYS, Way};
 use piko_tests::http::Client;
 #[cfg(target_os = "linux")]
-use piko_tests::process::{TcpTimer, tcp_connections};
+use piko_tests::process::{TcpTimer, need, tcp_connections};
 use piko_tests::service::Service;
 
 use crate::{SOON, Setup, TO_E};
@@ -181,6 +183,23 @@ fn keep_alive_timer(service: SocketAddr) -> Option<Option<Duration>> {
         TcpTimer::KeepAlive(due) => Some(Some(due)),
         TcpTimer::Other => None,
     }
+}
+
+/// A service next to the agent hands over a whole answer at once, for whoever is among the first.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_takes_more_of_a_service_on_this_machine() {
+    let Some(ss) = need("ss") else { return };
+    let setup = Setup::start(Way::Flag, &[]);
+    assert_eq!(setup.client().get("/hello", &[TO_E]).expect("an answer").status(), 200);
+    let filter = ["-tmn", "state", "established", "dport", "="];
+    let output = Command::new(ss).args(filter).arg(setup.service.addr().port().to_string()).output();
+    let text = String::from_utf8(output.expect("ss starts").stdout).expect("text");
+    // What Linux books for a buffer is twice what is asked for.
+    let booked = text.split_once(",rb").and_then(|(_, rest)| rest.split_once(',')?.0.parse::<usize>().ok());
+    let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").expect("a limit");
+    let most: usize = most.trim().parse().expect("a number");
+    assert_eq!(booked, Some(2 * most.min(384 * 1024)), "{text}");
 }
 
 fn wait_for(mut done: impl FnMut() -> bool) {
