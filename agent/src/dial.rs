@@ -155,8 +155,8 @@ impl<R: Runtime> Dial<R> {
     /// Connects, says `head` (a PROXY header stands in front of all else), and does the handshake of a service with TLS.
     async fn connect_to(&self, target: &Addr, head: &[u8]) -> io::Result<MaybeTls<R::Tcp>> {
         let mut io = self.rt.connect(target).await?;
-        if matches!(target, Addr::Ip(to) if to.ip().to_canonical().is_loopback()) && self.roomy.is_free() {
-            io.hold_unread(UNREAD_BYTES);
+        if self.roomy.is_free() {
+            io.hold_unread_if_near(UNREAD_BYTES);
         }
         if cfg!(feature = "proxy-protocol") && !head.is_empty() {
             io.write_all(head).await?;

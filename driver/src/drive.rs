@@ -84,6 +84,7 @@ impl<R: Runtime, T: Transport> TunnelLoop<R, T> {
     pub fn with_handle(rt: R, transport: T, handle: TunnelHandle) -> Self {
         let timer = rt.timer();
         transport.limit_unsent(UNSENT_BYTES_MAX);
+        transport.unpaced_if_near();
         Self {
             rt,
             transport,

@@ -109,8 +109,12 @@ impl<I: Io> Io for MaybeTls<I> {
         each!(self, io => io.limit_unsent(bytes_max));
     }
 
-    fn hold_unread(&self, bytes: usize) {
-        each!(self, io => io.hold_unread(bytes));
+    fn unpaced_if_near(&self) {
+        each!(self, io => io.unpaced_if_near());
+    }
+
+    fn hold_unread_if_near(&self, bytes: usize) {
+        each!(self, io => io.hold_unread_if_near(bytes));
     }
 
     fn cut_at_end(&self, yes: bool) {

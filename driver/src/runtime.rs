@@ -216,9 +216,12 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn limit_unsent(&self, bytes_max: u32) {
         let _ = bytes_max;
     }
+    /// For a connection that carries a tunnel: has the kernel send at once what the peer has room for, where both ends are on
+    /// one machine (no pacing, `TCP_CONGESTION`). Best effort.
+    fn unpaced_if_near(&self) {}
     /// How many bytes of the peer the kernel takes before they are read, where it would begin with few and judge for itself
-    /// what more is good for (`SO_RCVBUF`). Best effort.
-    fn hold_unread(&self, bytes: usize) {
+    /// what more is good for (`SO_RCVBUF`), where both ends are on one machine. Best effort.
+    fn hold_unread_if_near(&self, bytes: usize) {
         let _ = bytes;
     }
     /// Whether the end of the process, or a drop, is to look like [`Self::abort`] from here on: for as long as a clean end

@@ -3,7 +3,7 @@
 use crate::reactor::{Reactor, Source};
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_driver::{Io, IoInfo, Probe};
-use piko_sockets::canonical;
+use piko_sockets::{canonical, is_near};
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
@@ -190,8 +190,14 @@ impl Io for SmolIo {
         }
     }
 
-    fn hold_unread(&self, bytes: usize) {
-        if let Socket::Tcp(stream) = &self.socket {
+    fn unpaced_if_near(&self) {
+        if let (Socket::Tcp(stream), true) = (&self.socket, is_near(self.info.local, self.info.peer)) {
+            piko_sockets::unpaced(stream.get_ref());
+        }
+    }
+
+    fn hold_unread_if_near(&self, bytes: usize) {
+        if let (Socket::Tcp(stream), true) = (&self.socket, is_near(self.info.local, self.info.peer)) {
             piko_sockets::hold_unread(stream.get_ref(), bytes);
         }
     }

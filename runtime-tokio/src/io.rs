@@ -3,7 +3,7 @@
 use crate::UnixStream;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_driver::{Io, IoInfo, Probe};
-use piko_sockets::{AsHandle, canonical};
+use piko_sockets::{AsHandle, canonical, is_near};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -113,8 +113,14 @@ impl Io for TokioIo {
         }
     }
 
-    fn hold_unread(&self, bytes: usize) {
-        if let Socket::Tcp(stream) = &self.socket {
+    fn unpaced_if_near(&self) {
+        if let (Socket::Tcp(stream), true) = (&self.socket, is_near(self.info.local, self.info.peer)) {
+            piko_sockets::unpaced(stream);
+        }
+    }
+
+    fn hold_unread_if_near(&self, bytes: usize) {
+        if let (Socket::Tcp(stream), true) = (&self.socket, is_near(self.info.local, self.info.peer)) {
             piko_sockets::hold_unread(stream, bytes);
         }
     }

@@ -56,6 +56,24 @@ pub fn hold_unread(socket: &impl AsHandle, bytes: usize) {
     let _ = SockRef::from(socket).set_recv_buffer_size(bytes);
 }
 
+/// Whether both ends are on this machine: an address of its own is reached over loopback, too.
+pub fn is_near(local: Option<SocketAddr>, peer: Option<SocketAddr>) -> bool {
+    peer.is_some_and(|peer| {
+        let ip = peer.ip().to_canonical();
+        ip.is_loopback() || local.is_some_and(|local| local.ip().to_canonical() == ip)
+    })
+}
+
+/// Has the kernel send what the peer has room for at once. With BBR it spreads that over time, with a timer of the processor for
+/// every 64 KiB, which over loopback is more work than the bytes; and nothing is lost there that an algorithm could be about.
+pub fn unpaced(socket: &impl AsHandle) {
+    // Reno is in every kernel. Where it cannot be set, it goes as everywhere else.
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(socket).set_tcp_congestion(b"reno");
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
 /// Sets the interval of TCP's probes, or switches them off.
 pub fn keep_alive(socket: &impl AsHandle, interval: Option<Duration>) {
     let socket = SockRef::from(socket);
@@ -243,5 +261,18 @@ mod tests {
         let _replaced = open(&dead).expect("replaced");
         std::os::unix::net::UnixStream::connect(&dead).expect("somebody listens");
         fs::remove_dir_all(&dir).expect("removed");
+    }
+
+    #[test]
+    fn whoever_is_reached_over_loopback_is_near() {
+        let near = |local: &str, peer: &str| {
+            let [local, peer] =
+                [local, peer].map(|ip| Some(SocketAddr::new(ip.parse().expect("an address"), 1)));
+            is_near(local, peer)
+        };
+        assert!(near("127.0.0.1", "127.0.0.1") && near("::1", "::1") && near("127.0.0.1", "127.9.9.9"));
+        assert!(near("10.0.0.7", "10.0.0.7") && near("::ffff:10.0.0.7", "10.0.0.7"));
+        assert!(!near("10.0.0.7", "10.0.0.8") && !near("fd00::1", "fd00::2"));
+        assert!(!is_near(None, None));
     }
 }

@@ -349,6 +349,10 @@ impl<I: Io> Io for TlsIo<I> {
         self.io.limit_unsent(bytes_max);
     }
 
+    fn unpaced_if_near(&self) {
+        self.io.unpaced_if_near();
+    }
+
     fn cut_at_end(&self, yes: bool) {
         self.io.cut_at_end(yes);
     }

@@ -43,6 +43,9 @@ pub trait Transport: Send + Unpin + 'static {
     fn limit_unsent(&self, bytes_max: u32) {
         let _ = bytes_max;
     }
+
+    /// [`crate::runtime::Io::unpaced_if_near`] of the connection below, where it is known.
+    fn unpaced_if_near(&self) {}
 }
 
 /// What a read turned into.

@@ -106,4 +106,8 @@ impl<I: Io> Transport for WsTransport<I> {
     fn limit_unsent(&self, bytes_max: u32) {
         self.io.limit_unsent(bytes_max);
     }
+
+    fn unpaced_if_near(&self) {
+        self.io.unpaced_if_near();
+    }
 }

@@ -185,21 +185,28 @@ fn keep_alive_timer(service: SocketAddr) -> Option<Option<Duration>> {
     }
 }
 
-/// A service next to the agent hands over a whole answer at once, for whoever is among the first.
+/// Over loopback a service hands over a whole answer at once, to whoever is among the first, and tunnels are not paced.
 #[cfg(target_os = "linux")]
 #[test]
-fn the_kernel_takes_more_of_a_service_on_this_machine() {
+fn the_kernel_is_told_who_is_on_this_machine() {
     let Some(ss) = need("ss") else { return };
     let setup = Setup::start(Way::Flag, &[]);
     assert_eq!(setup.client().get("/hello", &[TO_E]).expect("an answer").status(), 200);
-    let filter = ["-tmn", "state", "established", "dport", "="];
-    let output = Command::new(ss).args(filter).arg(setup.service.addr().port().to_string()).output();
-    let text = String::from_utf8(output.expect("ss starts").stdout).expect("text");
+    let shown = |port: u16, end: &str| {
+        let filter = ["-tmin", "state", "established", end, "="];
+        let output = Command::new(&ss).args(filter).arg(port.to_string()).output();
+        String::from_utf8(output.expect("ss starts").stdout).expect("text")
+    };
+    let text = shown(setup.service.addr().port(), "dport");
     // What Linux books for a buffer is twice what is asked for.
     let booked = text.split_once(",rb").and_then(|(_, rest)| rest.split_once(',')?.0.parse::<usize>().ok());
     let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").expect("a limit");
     let most: usize = most.trim().parse().expect("a number");
     assert_eq!(booked, Some(2 * most.min(384 * 1024)), "{text}");
+    for end in ["sport", "dport"] {
+        let text = shown(setup.server.upstream.port(), end);
+        assert!(text.contains(" reno "), "{text}");
+    }
 }
 
 fn wait_for(mut done: impl FnMut() -> bool) {
