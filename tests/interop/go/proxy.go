@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -34,6 +35,15 @@ func (m *member) serveProxy() (string, error) {
 				_, _ = w.Write(append([]byte("go: "), body...))
 			}
 		case !forwarded && m.target(endpoint) != "":
+			// All of it first here too: net/http closes the body once it begins to answer, and its client, which looks behind
+			// the body's end for more, takes that for a failure and cuts the answer. A fast node makes that likely.
+			body, err := io.ReadAll(request.Body)
+			if err != nil {
+				return
+			}
+			if len(body) > 0 {
+				request.Body = io.NopCloser(bytes.NewReader(body))
+			}
 			forward.ServeHTTP(w, request)
 		default:
 			fail(w, "no available upstreams")
