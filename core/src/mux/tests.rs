@@ -139,42 +139,6 @@ fn an_idle_session_is_small_and_owns_no_buffer() {
 }
 
 #[test]
-fn lazy_frames_ride_along_or_wait_two_milliseconds() {
-    let mut s = accepted(Config::default());
-    s.send(at(10), TWO).finish(Finish::Lazy).unwrap();
-    assert!(!s.wants_transmit());
-    let deadline = s.poll_timeout().unwrap();
-    assert_eq!((deadline.at, deadline.why), (at(12), "lazy"));
-    s.handle_timeout(at(12));
-    assert!(s.wants_transmit());
-    assert_eq!(output(&mut s, at(12)), FIN_2);
-    assert!(!s.wants_transmit());
-    s.handle_input(at(13), &[0, 2, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4]).unwrap();
-    assert!(!s.wants_transmit());
-    assert_eq!(output(&mut s, at(13)), [0, 2, 0, 2, 0, 0, 0, 0, 1, 2, 3, 4]);
-}
-
-#[test]
-fn a_longer_lazy_time_is_for_what_nobody_measures() {
-    let mut s = accepted(Config { lazy_time: LAZY_TIME_CALM, ..Config::default() });
-    s.send(at(10), TWO).finish(Finish::Lazy).unwrap();
-    assert_eq!(s.poll_timeout().unwrap().at, at(30));
-    // A pong, which also takes what is owed with it.
-    s.handle_input(at(15), &[0, 2, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4]).unwrap();
-    assert_eq!(s.poll_timeout().unwrap().at, at(17));
-    s.handle_timeout(at(17));
-    assert!(s.wants_transmit());
-    assert_eq!(output(&mut s, at(17)).len(), 24);
-    // The first that is owed counts, whichever kind it is of.
-    let mut s = accepted(Config { lazy_time: LAZY_TIME_CALM, ..Config::default() });
-    s.handle_input(at(10), &[0, 2, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4]).unwrap();
-    s.send(at(11), TWO).finish(Finish::Lazy).unwrap();
-    assert_eq!(s.poll_timeout().unwrap().at, at(12));
-    let s = client(Config { lazy_time: Duration::MAX, ..Config::default() });
-    assert_eq!(s.lazy_time(), Duration::from_secs(1), "within what the arithmetic bears");
-}
-
-#[test]
 fn control_comes_behind_data_and_front_room_stays_free() {
     let mut s = client(Config { front_room: 14, ..Config::default() });
     s.handle_input(at(0), SYN_2).unwrap();
