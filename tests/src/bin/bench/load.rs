@@ -55,8 +55,7 @@ pub(crate) const WORKLOADS: [Workload; 6] = [
         close: false,
         pause_ms: 0,
     },
-    // The same rate for everybody, below what any of them can: a client of a proxy that is at its end never sleeps, and what
-    // wakes nobody costs less.
+    // The same rate for everybody, below what any of them can, with clients that have time to sleep.
     Workload {
         name: "1m-paced",
         title: "1 MiB, 64 connections that pause for 150 ms",
