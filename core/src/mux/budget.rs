@@ -62,6 +62,11 @@ impl Budget {
         self.used() <= self.limit - self.low_water()
     }
 
+    /// Whether at most this part of the limit (2 is the half) is used.
+    fn is_within(&self, part: usize) -> bool {
+        self.used() <= self.limit / part
+    }
+
     fn low_water(&self) -> usize {
         self.limit - self.limit / 4
     }
@@ -96,6 +101,10 @@ impl Account {
 
     pub(super) fn is_calm(&self) -> bool {
         self.budget.is_calm()
+    }
+
+    pub(super) fn is_within(&self, part: usize) -> bool {
+        self.budget.is_within(part)
     }
 
     /// What this session has charged, in bytes.

@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// As [`Self::handle_input`], of memory that can be shared: a long payload is not copied, and keeps all of `input`
-    /// until it has been read. Less of it than a quarter of the budget may be unread in this way.
+    /// until it has been read. Less of it than a ninth of the budget may be unread in this way.
     ///
     /// # Errors
     /// As [`Self::handle_input`].
@@ -99,7 +99,7 @@ impl Session {
 
     /// Whether the transport should be read. False while the budget is exceeded and this session holds unread
     /// bytes, or while more than 256 RSTs for refused streams wait; look again at [`Self::poll_timeout`] and after
-    /// every `consume` and [`Self::poll_transmit`]. Input that comes anyway is taken, but for 16,384 such RSTs.
+    /// every `consume` and [`Self::poll_transmit`]. Input that comes anyway is taken, but for 32,768 such RSTs.
     ///
     /// A peer that does not take its RSTs is not excused from the keep-alive: it ends the session.
     pub fn wants_input(&self) -> bool {
@@ -295,7 +295,7 @@ impl Session {
     }
 
     /// A peer that resets a refused stream itself needs no RST for it. Looks through as many as an honest opener has,
-    /// the newest: an RST too many is harmless, a search through 16,384 for each of 10,000 frames is not.
+    /// the newest: an RST too many is harmless, a search through 32,768 for each of 10,000 frames is not.
     fn forget_refusal(&mut self, header: Header) {
         if header.flags.has(Flags::RST) {
             let mut newest = self.owed.refused.iter().enumerate().rev().take(REFUSALS_PAUSE);

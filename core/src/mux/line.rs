@@ -4,7 +4,7 @@
 //! every piece costs both sides a system call and a wake-up of its own. Small writers go in front of large ones,
 //! which always keep the room for half a frame in each turn.
 
-use super::config::{FRONT_BYTES_MAX, LINE_TIME};
+use super::config::{FRONT_BYTES_MAX, LINE_TIME, OUTBOX_BYTES_MAX};
 use super::frame::HEADER_BYTES;
 use super::session::{Phase, Session};
 use super::stream::{SendHalf, Stream};
@@ -28,15 +28,26 @@ impl Session {
         }
         let share = if stream.granted == self.outbox.turn() { stream.share as usize } else { 0 };
         let ack = if stream.ack_owed { HEADER_BYTES } else { 0 };
-        self.frame(stream, wanted, self.outbox.room(share, ack))
+        // Who was called with less than half a quantum writes that.
+        let least = if share > 0 { share.saturating_sub(AROUND_BYTES) } else { usize::MAX };
+        self.frame(stream, wanted, self.outbox.room(share, ack), least)
     }
 
-    /// The frame that `room` bytes give a writer of `wanted` bytes; zero when it had better wait.
-    fn frame(&self, stream: &Stream, wanted: usize, room: usize) -> usize {
+    /// The frame that `room` bytes give a writer of `wanted` bytes; zero when it had better wait, which is never so with
+    /// `least` of them.
+    fn frame(&self, stream: &Stream, wanted: usize, room: usize, least: usize) -> usize {
         let used = if stream.turn == self.outbox.turn() { stream.used as usize } else { 0 };
         let most = wanted.min(stream.credit.bytes()).min(self.quantum);
         let n = most.min(self.quantum.saturating_sub(used)).min(room);
-        if n < most && n < self.quantum / 2 { 0 } else { n }
+        if n < most && n < least.min(self.quantum / 2) { 0 } else { n }
+    }
+
+    /// A writer that was called, with a share, has written `n` bytes. The next ones are called with as much, and with more
+    /// once that is used up: writers ask for all that they would take, and of what is set aside in vain nobody has anything
+    /// in this turn.
+    pub(super) fn learn_share(&mut self, share: usize, n: usize) {
+        let usual = if n < share.saturating_sub(AROUND_BYTES) { n } else { n * 2 };
+        self.usual_share = usual.clamp(self.config.quantum_max, OUTBOX_BYTES_MAX);
     }
 
     /// A write of `wanted` bytes was refused: the stream gets in line, unless it is credit that it lacks.
@@ -97,8 +108,8 @@ impl Session {
     /// of this turn waits for the next, which the bytes written bring about.
     fn share(&self, at: u32, free: usize) -> Option<(u32, usize)> {
         let stream = self.table.get(at)?;
-        let wanted = (stream.asked as usize).max(SHARE_BYTES_MIN);
-        let n = self.frame(stream, wanted, free.saturating_sub(AROUND_BYTES));
+        let wanted = (stream.asked as usize).min(self.usual_share).max(SHARE_BYTES_MIN);
+        let n = self.frame(stream, wanted, free.saturating_sub(AROUND_BYTES), usize::MAX);
         (n > 0).then_some((at, n + AROUND_BYTES))
     }
 

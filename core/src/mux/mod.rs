@@ -57,7 +57,7 @@ mod timeouts;
 mod tests;
 
 pub use budget::Budget;
-pub use config::{Config, FAST_TURN, INITIAL_WINDOW_BYTES, LAZY_TIME, LAZY_TIME_CALM};
+pub use config::{Config, FAST_TURN, INITIAL_WINDOW_BYTES, INPUT_BYTES_MAX, LAZY_TIME, LAZY_TIME_CALM};
 pub use error::{CloseReason, GoAway, OpenError, ReadError, WriteError};
 pub use handle::{Finish, FrameWriter, RecvStream, SendStream};
 pub use index::StreamIndex;

@@ -1,6 +1,8 @@
 //! To the wire: data through the outbox and control frames from what is owed.
 
-use super::config::{CRAWL_BYTES, FAST_TURN, PACE_TIME, PACE_TURN, RUSH_AFTER, RUSH_TURN, WALK_BYTES};
+use super::config::{
+    CRAWL_BYTES, FAST_TURN, OUTBOX_BYTES_MAX, PACE_TIME, PACE_TURN, RUSH_AFTER, RUSH_TURN, WALK_BYTES,
+};
 use super::error::{CloseReason, GoAway};
 use super::frame::{Flags, Header, Kind};
 use super::outbox::Speed;
@@ -71,7 +73,7 @@ impl Session {
         let (speed, quantum) = if self.crawls {
             (Speed::Crawling, self.config.quantum)
         } else if self.quick_turns >= RUSH_AFTER {
-            (Speed::Rushing, self.config.quantum_max * 2)
+            (Speed::Rushing, OUTBOX_BYTES_MAX)
         } else if fast || rushed {
             // That a longer outbox took long says little about a shorter one.
             (Speed::Fast, self.config.quantum_max)
@@ -282,8 +284,12 @@ impl Session {
         }
         stream.used = stream.used.saturating_add(n as u32);
         stream.refused = false;
+        let share = if stream.granted == turn { stream.share as usize } else { 0 };
         self.barren = 0;
         self.table.leave_line(at);
+        if share > 0 {
+            self.learn_share(share, n);
+        }
         self.give_back(at);
     }
 }

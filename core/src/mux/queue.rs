@@ -5,6 +5,7 @@
 //! A long payload in memory that can be shared is not copied: its block is a slice of that memory.
 
 use super::budget::Account;
+use super::config::INPUT_BYTES_MAX;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -20,8 +21,10 @@ const SPARE_LARGE_MAX: u8 = 4;
 const SPARE_SMALL_CALM: u8 = 64;
 const SPARE_LARGE_CALM: u8 = 16;
 /// A shorter payload is copied though it could be shared: it keeps all of the memory it lies in, which is that of one
-/// read of the transport, so that a quarter of the budget in shared blocks holds at most the whole of it in memory.
+/// read of the transport ([`INPUT_BYTES_MAX`]).
 const SHARED_BYTES_MIN: usize = 32 * 1024;
+/// What of the budget may be used for payloads to be shared: so much of it in the shortest ones holds, in memory, the whole.
+const SHARED_PART: usize = INPUT_BYTES_MAX / SHARED_BYTES_MIN;
 /// What a block costs besides its capacity.
 const OVERHEAD_BYTES: usize = size_of::<Block>();
 /// No block.
@@ -158,7 +161,7 @@ impl Blocks {
 
     /// As [`Self::append`], for bytes that are part of `whole`: they are not copied where that is worth it.
     pub(super) fn append_shared(&mut self, queue: &mut Queue, bytes: &[u8], more: usize, whole: &Bytes) {
-        if bytes.len() < SHARED_BYTES_MIN || !self.account.is_calm() {
+        if bytes.len() < SHARED_BYTES_MIN || !self.account.is_within(SHARED_PART) {
             return self.append(queue, bytes, more);
         }
         let at = self.insert(Data::Shared(whole.slice_ref(bytes)));

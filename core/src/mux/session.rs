@@ -89,6 +89,8 @@ pub struct Session {
     pub(super) line_at: Option<Instant>,
     /// What a stream may write in a turn: a long frame while the transport is fast.
     pub(super) quantum: usize,
+    /// What is set aside for a writer that is called, if it asked for as much, in bytes.
+    pub(super) usual_share: usize,
     /// When the last transmission was handed out, and whether writers stood in line at that moment.
     pub(super) turn_at: Instant,
     pub(super) contended: bool,
@@ -177,6 +179,7 @@ impl Session {
             pressure: Pressure::NONE,
             line_at: None,
             quantum: config.quantum,
+            usual_share: config.quantum_max,
             turn_at: now,
             contended: false,
             turn_bytes: 0,
