@@ -13,7 +13,7 @@ mod change;
 mod slot;
 mod workers;
 
-use crate::agent::{Observer, RunError, access_options, upstream};
+use crate::agent::{Observer, RunError, access_options, memory_bytes, upstream};
 use crate::http::header_version;
 use crate::metrics::Counted;
 #[cfg(feature = "yaml")]
@@ -170,6 +170,7 @@ impl<R: Runtime> Fleet<R> {
     /// # Errors
     /// What this build cannot do, or which file cannot be used.
     pub(crate) fn new(rt: R, options: &AgentOptions, crypto: Option<Crypto>) -> Result<Self, RunError> {
+        piko_driver::limit_untaken(memory_bytes() / 8);
         let mut connectors = Connectors::new(crypto);
         let (links, parts) = connectors.take(connectors.prepare(options)?);
         // A build without files of any kind carries nothing for them.

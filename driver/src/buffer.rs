@@ -9,8 +9,9 @@ use std::io::IoSlice;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// One read takes at most this much.
-pub const READ_BYTES: usize = 128 * 1024;
+/// One read takes at most this much: all that a tunnel's peer writes at once. Parts of a write that are read one by one reach
+/// their readers one by one, and cost each of them a turn and a system call more.
+pub const READ_BYTES: usize = piko_core::mux::INPUT_BYTES_MAX;
 /// Buffers that a thread keeps for reuse, and the size above which one is not worth keeping:
 /// 64 × 80 KiB = 5 MiB per thread at most.
 const POOL_BUFFERS: usize = 64;
@@ -20,7 +21,7 @@ const POOL_BYTES_MIN: usize = 1024;
 
 /// Read buffers of tunnels that a thread keeps, though readers may still hold parts of them: of a full one all parts are
 /// usually read before the next but one is filled.
-const LENT_BUFFERS: usize = 4;
+const LENT_BUFFERS: usize = 2;
 
 thread_local! {
     static LENT: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };

@@ -63,4 +63,5 @@ pub use transport::{RawTransport, Received, Transport, WsTransport};
 pub use tunnel::TunnelHandle;
 pub use upgrade::{UpgradeError, Upgraded, upgrade};
 pub use wait::{Elapsed, sleep_until, timeout_at};
+pub use wire::limit_untaken;
 pub use ws_stream::WsStream;

@@ -2,7 +2,7 @@
 
 use crate::buffer::Queue;
 use crate::entropy::random_bytes;
-use crate::runtime::{CHUNK_BYTES, Io, IoInfo, Probe};
+use crate::runtime::{Io, IoInfo, Probe};
 use bytes::BytesMut;
 use futures::io::{AsyncRead, AsyncWrite};
 use piko_core::ws::{Conn, End, FRONT_ROOM, Role};
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// The longest message that one write makes, in bytes; what a socket does not take of it is kept here.
-const MESSAGE_BYTES_MAX: usize = CHUNK_BYTES;
+const MESSAGE_BYTES_MAX: usize = 68 * 1024;
 /// The close code of an orderly end (RFC 6455 7.4.1).
 const NORMAL: u16 = 1000;
 
