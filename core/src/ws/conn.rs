@@ -16,6 +16,9 @@ const EMPTY_FRAMES_MAX: u32 = 100_000;
 /// connection for months is not taken for a flood, whose frames come by the thousand per call.
 const EMPTY_FRAMES_FORGIVEN: u32 = 64;
 
+/// From this payload on a data frame is worth reading in one piece, in bytes.
+const LONG_BYTES: u64 = 64 * 1024;
+
 /// One WebSocket connection after the upgrade, as a machine without IO.
 ///
 /// # Driving it
@@ -36,6 +39,8 @@ pub struct Conn {
     message_open: bool,
     header: [u8; FRONT_ROOM],
     header_len: u8,
+    /// The last long data frame with its header, in bytes; zero before there was one.
+    long_frame: u32,
     reading: Reading,
     /// What has arrived of a control frame that was cut; without heap otherwise.
     control: Vec<u8>,
@@ -94,6 +99,7 @@ impl Conn {
             message_open: false,
             header: [0; FRONT_ROOM],
             header_len: 0,
+            long_frame: 0,
             reading: Reading::Header,
             control: Vec::new(),
             pong: None,
@@ -130,6 +136,27 @@ impl Conn {
             }
         }
         Input { payload, end: self.end.clone() }
+    }
+
+    /// How much of `room` bytes a read had better take, so that it does not cut long frames: what is left of the one under
+    /// way, as many whole ones like the last as there is room for, and the header of the next, which says how long that
+    /// one is. All of `room` while the peer has sent no long ones, and where that would be less than 64 KiB. Whoever reads
+    /// more only has more pieces.
+    pub fn worth_reading(&self, room: usize) -> usize {
+        let whole = self.long_frame as usize;
+        let left = match self.reading {
+            Reading::Data { left, .. } => usize::try_from(left).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        // A client's frames are masked, and such a header is four bytes longer.
+        let header = if self.role == Role::Server { FRONT_ROOM } else { FRONT_ROOM - 4 };
+        let rest = left.saturating_add(header);
+        if whole == 0 || rest >= room {
+            return room;
+        }
+        let worth = rest + (room - rest) / whole * whole;
+        // Nobody makes us read a few bytes at a time.
+        if worth < LONG_BYTES as usize { room } else { worth }
     }
 
     /// Frames `buf` as one binary message: its first [`FRONT_ROOM`] bytes are free, payload follows.
@@ -259,6 +286,10 @@ impl Conn {
             return;
         }
         self.message_open = !frame::is_final(self.header[0]);
+        if length >= LONG_BYTES {
+            let whole = length + frame::header_bytes(self.header[1]) as u64;
+            self.long_frame = u32::try_from(whole).unwrap_or(u32::MAX);
+        }
         if length > 0 {
             self.empty_frames = 0;
             self.reading = Reading::Data { left: length, key };

@@ -45,7 +45,8 @@ impl<I: Io> Transport for WsTransport<I> {
             return Poll::Ready(Ok(Received::End(end)));
         }
         let n = if self.early.is_empty() {
-            ready!(Pin::new(&mut self.io).poll_read(cx, into))?
+            let worth = self.conn.worth_reading(into.len());
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut into[..worth]))?
         } else {
             let n = self.early.len().min(into.len());
             into[..n].copy_from_slice(&self.early[..n]);

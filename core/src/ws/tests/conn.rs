@@ -343,6 +343,46 @@ fn random_bytes_neither_panic_nor_depend_on_cuts() {
     }
 }
 
+/// Reads frames of so many bytes, all of which have arrived, and gives the payload that each read brought.
+fn read_whole(frames: &[usize], room: usize, first: usize) -> Vec<usize> {
+    let wire: Vec<u8> = frames.iter().flat_map(|&n| masked(0x82, &vec![7; n])).collect();
+    let mut conn = Conn::new(Role::Server);
+    let mut rest = &wire[..];
+    let mut brought = Vec::new();
+    while !rest.is_empty() {
+        let worth = conn.worth_reading(room);
+        assert!(worth <= room && worth >= room.min(64 * 1024), "{worth} of {room}");
+        let n = if brought.is_empty() { first } else { worth }.min(rest.len());
+        let (now, later) = rest.split_at(n);
+        rest = later;
+        let input = conn.handle_input(&mut now.to_vec());
+        assert_eq!(input.end, None);
+        brought.push(input.payload.len());
+    }
+    assert_eq!(brought.iter().sum::<usize>(), frames.iter().sum());
+    brought
+}
+
+#[test]
+fn long_frames_are_read_whole() {
+    let room = 288 * 1024;
+    let long = 256 * 1024 + 12;
+    // However the first ones were cut.
+    for first in [1, 14, 1_000, 100_000, room] {
+        let brought = read_whole(&[long; 12], room, first);
+        assert!(brought[3..].iter().all(|&n| n == long), "{brought:?}");
+    }
+    let brought = read_whole(&[65_600; 24], room, room);
+    assert!(brought[2..brought.len() - 1].iter().all(|&n| n == 4 * 65_600), "{brought:?}");
+    // Short ones are read as they come, also behind long ones, and those that do not fit.
+    assert_eq!(read_whole(&vec![100; 10_000], room, room).len(), 10_000 * 106 / room + 1);
+    let mut mixed = vec![long; 3];
+    mixed.resize(100_003, 2);
+    assert!(read_whole(&mixed, room, room).len() <= 8);
+    read_whole(&[room; 5], room, room);
+    read_whole(&[70_000; 20], 1_000, 1_000);
+}
+
 #[test]
 fn a_connection_is_small() {
     let size = size_of::<Conn>();
