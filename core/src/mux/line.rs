@@ -18,6 +18,11 @@ const AROUND_BYTES: usize = 2 * HEADER_BYTES;
 
 const _: () = assert!(SHARE_BYTES_MIN < FRONT_BYTES_MAX);
 
+/// The frame that a share is for, unless it is a small one.
+fn called(share: usize) -> Option<usize> {
+    share.checked_sub(AROUND_BYTES).filter(|n| *n > FRONT_BYTES_MAX)
+}
+
 impl Session {
     /// How much of `wanted` bytes the stream may write as one frame: all that its credit and a quantum allow, or
     /// at least half a quantum; else nothing.
@@ -28,8 +33,8 @@ impl Session {
         }
         let share = if stream.granted == self.outbox.turn() { stream.share as usize } else { 0 };
         let ack = if stream.ack_owed { HEADER_BYTES } else { 0 };
-        // Who was called with less than half a quantum writes that.
-        let least = if share > 0 { share.saturating_sub(AROUND_BYTES) } else { usize::MAX };
+        // A large writer that was called with less than half a quantum writes that.
+        let least = called(share).unwrap_or(usize::MAX);
         self.frame(stream, wanted, self.outbox.room(share, ack), least)
     }
 
@@ -42,11 +47,12 @@ impl Session {
         if n < most && n < least.min(self.quantum / 2) { 0 } else { n }
     }
 
-    /// A writer that was called, with a share, has written `n` bytes. The next ones are called with as much, and with more
-    /// once that is used up: writers ask for all that they would take, and of what is set aside in vain nobody has anything
-    /// in this turn.
+    /// A writer that was called, with a share, has written `n` bytes. The next ones are called with more once that is used
+    /// up, and else, by and by, with as much: writers ask for all that they would take, and of what is set aside in vain
+    /// nobody has anything in this turn. The end of a body alone says little.
     pub(super) fn learn_share(&mut self, share: usize, n: usize) {
-        let usual = if n < share.saturating_sub(AROUND_BYTES) { n } else { n * 2 };
+        let Some(called) = called(share) else { return };
+        let usual = if n < called { n.max(self.usual_share / 4 * 3) } else { n * 2 };
         self.usual_share = usual.clamp(self.config.quantum_max, OUTBOX_BYTES_MAX);
     }
 

@@ -759,7 +759,9 @@ fn writers_are_called_with_as_much_as_the_last_ones_wrote() {
         turn(&mut s, 250_000);
     }
     assert_eq!(turn(&mut s, 250_000), (vec![250_000], 1));
-    turn(&mut s, 65_000);
+    for _ in 0..6 {
+        turn(&mut s, 65_000);
+    }
     for _ in 0..4 {
         assert_eq!(turn(&mut s, 65_000), (vec![65_000; 4], 4), "bodies of 64 KiB share an outbox");
     }
@@ -770,6 +772,10 @@ fn writers_are_called_with_as_much_as_the_last_ones_wrote() {
     assert!(wrote.len() <= 2 && wrote.iter().all(|n| *n > 130_000), "{wrote:?}");
     turn(&mut s, 250_000);
     assert_eq!(turn(&mut s, 250_000), (vec![250_000], 1));
+    // The end of one says little of the others.
+    turn(&mut s, 100);
+    let (wrote, _) = turn(&mut s, 250_000);
+    assert!(wrote.len() == 1 && wrote[0] > 200_000, "{wrote:?}");
 }
 
 /// Behind a download over a transport that crawls, a small answer leaves with the next outbox.
