@@ -11,6 +11,9 @@ const MASK: [u8; 4] = [0xa1, 0x5e, 0x00, 0x7f];
 /// The most that one call may append: a pong and a close, each of 125 bytes, two bytes of header and a key.
 const CONTROL_BYTES_MAX: usize = 2 * (125 + 2 + 4) + 2;
 
+/// A peer that sends much makes nobody read less at once, in bytes.
+const READ_LEAST: usize = 64 * 1024;
+
 /// Reads a hostile peer's frames whole and in pieces, and lets tungstenite judge the same bytes.
 ///
 /// # Panics
@@ -48,6 +51,10 @@ fn read(role: Role, mut wire: &[u8], mut cuts: Cuts) -> Seen {
         assert!(!ended || (input.end == end && input.payload.is_empty()), "an end is final");
         payload.extend_from_slice(&piece[input.payload]);
         end = input.end;
+        for room in [0, 1, READ_LEAST, 5 * READ_LEAST] {
+            let worth = conn.worth_reading(room);
+            assert!((room.min(READ_LEAST)..=room).contains(&worth), "{worth} of {room} are worth reading");
+        }
     }
     let wanted = conn.wants_send();
     let mut control = BytesMut::new();
